@@ -1,0 +1,217 @@
+//! What a handler may do to a guest, and a stand-in for tests.
+
+use nix::errno::Errno;
+
+use crate::call::{FileId, GuestPtr};
+use crate::level::Level;
+
+/// The kernel that a zone's programs are told they run on. Made once at boot from the zone's
+/// configuration; the same for every call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct World {
+    /// The level asked for; `None` means the host's own.
+    pub level: Option<Level>,
+    /// uname(2) `release`, as /proc/sys/kernel/osrelease shows it.
+    pub release: String,
+    /// uname(2) `version`, as /proc/sys/kernel/version shows it.
+    pub version: String,
+    /// uname(2) `machine` for 64-bit processes; in a 32-bit zone the same as `machine32`.
+    pub machine: String,
+    /// uname(2) `machine` for processes of personality PER_LINUX32 (personality(2)).
+    pub machine32: String,
+    /// Personality pinned at boot; 0 when none is.
+    pub personality: u32,
+}
+
+/// Ids of the calling task as its zone sees them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ids {
+    /// Effective user id.
+    pub euid: u32,
+    /// Effective group id.
+    pub egid: u32,
+    /// Effective capabilities, one bit each (capabilities(7)).
+    pub effective: u64,
+}
+
+/// Host figures for sysinfo(2), limited by the zone's caps; bytes, seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SystemInfo {
+    /// Seconds since the zone's kernel came up.
+    pub uptime: u64,
+    /// Load averages, fixed point with 16 fractional bits.
+    pub loads: [u64; 3],
+    /// Bytes of memory.
+    pub total_ram: u64,
+    /// Bytes of it unused.
+    pub free_ram: u64,
+    /// Bytes shared.
+    pub shared_ram: u64,
+    /// Bytes in buffers.
+    pub buffer_ram: u64,
+    /// Bytes of swap.
+    pub total_swap: u64,
+    /// Bytes of it unused.
+    pub free_swap: u64,
+    /// Tasks in the zone.
+    pub procs: u16,
+}
+
+/// The fields of `struct timex` that adjtimex(2) reports, in the kernel's units.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timex {
+    /// Clock state that the call returns: TIME_OK and so on.
+    pub state: i32,
+    /// `offset` to `tai` in the order of `struct timex`, `modes` left out, `time` split in two:
+    /// offset, freq, maxerror, esterror, status, constant, precision, tolerance, sec, usec, tick,
+    /// ppsfreq, jitter, shift, stabil, jitcnt, calcnt, errcnt, stbcnt, tai.
+    pub fields: [i64; 20],
+}
+
+/// Where a task's address space stands, as exec left it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// Unaligned end of the program's last segment in memory (`_end`).
+    pub program_end: u64,
+    /// Where the kernel began the break: `start_brk` of proc_pid_stat(5).
+    pub start_brk: u64,
+    /// Page-aligned end of the heap mapping; `start_brk` while there is none.
+    pub heap_end: u64,
+}
+
+/// A file system that every zone already has mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pseudo {
+    /// proc(5)
+    Proc,
+    /// sysfs(5)
+    Sysfs,
+    /// devtmpfs: the zone's own /dev
+    Dev,
+    /// devpts: the zone's own /dev/pts
+    Devpts,
+}
+
+/// How a path is meant: relative to a descriptor of the guest or to its working directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum At {
+    /// AT_FDCWD
+    Cwd,
+    /// A directory descriptor of the guest.
+    Fd(i32),
+}
+
+/// What a guest asks of its zone as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ZoneRequest {
+    /// reboot(2) with LINUX_REBOOT_CMD_RESTART.
+    Restart,
+    /// reboot(2) with LINUX_REBOOT_CMD_HALT or LINUX_REBOOT_CMD_POWER_OFF.
+    PowerOff,
+}
+
+/// The zone's own kernel log, the ring behind syslog(2).
+pub trait Log {
+    /// Copies the last `max` bytes logged since [`Log::clear`]; `all` ignores the clear mark.
+    fn last(&mut self, max: usize, all: bool) -> Vec<u8>;
+    /// Hides what was logged so far from [`Log::last`].
+    fn clear(&mut self);
+    /// Bytes not yet taken by [`Log::take`].
+    fn unread(&mut self) -> usize;
+    /// Takes up to `max` unread bytes; waits a bounded time for some, then answers EINTR so that
+    /// a guest's signals are served (syslog(2), SYSLOG_ACTION_READ).
+    fn take(&mut self, max: usize) -> Result<Vec<u8>, Errno>;
+    /// Bytes that the ring can hold.
+    fn size(&mut self) -> usize;
+}
+
+/// Everything that a handler may do to the guest task whose call it answers. The implementation
+/// checks that the notification is still alive after opening the guest's memory and before each
+/// write (seccomp_unotify(2), SECCOMP_IOCTL_NOTIF_ID_VALID); a vanished guest is ESRCH, which is
+/// then sent to nobody.
+pub trait Task {
+    /// The zone's configured kernel.
+    fn world(&self) -> &World;
+
+    /// Fills `buf` from the guest's memory. EFAULT when any byte cannot be read.
+    fn read(&mut self, at: GuestPtr, buf: &mut [u8]) -> Result<(), Errno>;
+
+    /// Writes `bytes` to the guest's memory. EFAULT when any byte cannot be written.
+    fn write(&mut self, at: GuestPtr, bytes: &[u8]) -> Result<(), Errno>;
+
+    /// Reads a string of at most `max` bytes, its NUL left off: EFAULT when it runs into
+    /// unreadable memory, ENAMETOOLONG when it has no NUL within `max`. Reads page by page, so a
+    /// string at the end of a mapping is found.
+    fn read_cstr(&mut self, at: GuestPtr, max: usize) -> Result<Vec<u8>, Errno> {
+        const PAGE: u64 = 4096;
+        let mut out = Vec::new();
+        let mut next = at;
+        while out.len() < max {
+            let in_page = (PAGE - next.0 % PAGE) as usize;
+            let mut chunk = vec![0; in_page.min(max - out.len())];
+            self.read(next, &mut chunk)?;
+            if let Some(end) = chunk.iter().position(|&b| b == 0) {
+                out.extend_from_slice(&chunk[..end]);
+                return Ok(out);
+            }
+            next = next.offset(chunk.len() as u64);
+            out.extend_from_slice(&chunk);
+        }
+        Err(Errno::ENAMETOOLONG)
+    }
+
+    /// Ids and capabilities of the caller in its zone.
+    fn ids(&mut self) -> Result<Ids, Errno>;
+
+    /// The caller's personality (personality(2)).
+    fn personality(&mut self) -> Result<u32, Errno>;
+
+    /// nodename and domainname of the caller's UTS namespace, 64 bytes each at most.
+    fn names(&mut self) -> Result<(Vec<u8>, Vec<u8>), Errno>;
+
+    /// Host figures for sysinfo(2).
+    fn system_info(&mut self) -> Result<SystemInfo, Errno>;
+
+    /// What adjtimex(2) with `modes` 0 reports on the host.
+    fn timex(&mut self) -> Result<Timex, Errno>;
+
+    /// Where the caller's program and break lie.
+    fn layout(&mut self) -> Result<Layout, Errno>;
+
+    /// Eight bytes of state of the caller's address space. They live in that address space, so
+    /// the kernel itself makes them follow: zero after exec, copied by fork, shared by vfork and
+    /// CLONE_VM. A guest can overwrite them: check what is read.
+    fn space_word(&mut self) -> Result<u64, Errno>;
+
+    /// Sets what [`Task::space_word`] reads.
+    fn set_space_word(&mut self, word: u64) -> Result<(), Errno>;
+
+    /// Makes `len` bytes of the guest's memory from `at` read as zero.
+    fn zero(&mut self, at: GuestPtr, len: u64) -> Result<(), Errno>;
+
+    /// The zone's kernel log.
+    fn log(&mut self) -> &mut dyn Log;
+
+    /// Makes a device node at a guest's path, resolved as the guest would, with the guest's
+    /// umask and ids, and makes it usable there. `mode` holds type and permission bits; `dev` is
+    /// (major, minor). The caller has checked that the device may be made.
+    fn mknod(&mut self, at: At, path: &[u8], mode: u32, dev: (u32, u32)) -> Result<(), Errno>;
+
+    /// What is mounted at a guest's path: the pseudo file system, when it is one of them.
+    fn mounted_at(&mut self, path: &[u8]) -> Result<Option<Pseudo>, Errno>;
+
+    /// Whether a guest's path names its zone's root directory.
+    fn is_root(&mut self, path: &[u8]) -> Result<bool, Errno>;
+
+    /// Whether the zone's root is its own file system, so that a remount touches nothing else.
+    fn root_is_own(&self) -> bool;
+
+    /// Shows the zone's own `what` at a guest's path as well.
+    fn show(&mut self, what: Pseudo, path: &[u8]) -> Result<(), Errno>;
+
+    /// Asks for the zone to stop or start again. The call that asked does not return.
+    fn request(&mut self, what: ZoneRequest) -> Result<(), Errno>;
+
+    /// Opens a guest's path read-only on the host side, for [`crate::call::Reply::Fd`].
+    fn open(&mut self, path: &[u8]) -> Result<FileId, Errno>;
+}

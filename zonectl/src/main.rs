@@ -1,0 +1,2 @@
+//! zonectl.
+fn main() {}

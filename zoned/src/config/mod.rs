@@ -1,0 +1,219 @@
+//! zone.toml → validated [`Config`].
+
+use serde::{Deserialize, Serialize};
+
+/// What a zone's file says, validated. Keys are those of `docs/reference/configuration.md`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Config {
+    /// Zone name.
+    pub name: String,
+    /// Brand name; see `zonectl brand list`.
+    #[serde(default = "default_brand")]
+    pub brand: String,
+    /// Kernel level, for brands that have levels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    /// What uname -m says; `None`: from the root's own programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arch: Option<String>,
+    /// Calls younger than the level fail as they did then.
+    #[serde(default)]
+    pub strict: bool,
+    /// Boot when zoned starts.
+    #[serde(default)]
+    pub autoboot: bool,
+    /// What process 1 is.
+    #[serde(default)]
+    pub init: Init,
+    /// Words for /proc/cmdline and init's arguments.
+    #[serde(default)]
+    pub bootargs: Vec<String>,
+    /// uname -n; `None`: the zone's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// gethostid(3), as `0x` and up to eight hex digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostid: Option<String>,
+    /// What network the zone has.
+    #[serde(default)]
+    pub ip_type: IpType,
+    /// Most tasks at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_processes: Option<u64>,
+    /// Capabilities: `default`, `NAME` to add, `!NAME` to take away.
+    #[serde(default = "default_privileges")]
+    pub limit_privileges: Vec<String>,
+    /// CPU limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capped_cpu: Option<CappedCpu>,
+    /// Memory limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capped_memory: Option<CappedMemory>,
+    /// Network interfaces.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub net: Vec<Net>,
+    /// Mounts from the host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fs: Vec<Fs>,
+    /// Host devices.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub device: Vec<Device>,
+    /// Resource limits (setrlimit(2)): name in lower case, `SOFT:HARD` or one number for both.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rctl: Vec<Rctl>,
+    /// Free-form notes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attr: Vec<Attr>,
+    /// Users with rights on the zone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub admin: Vec<Admin>,
+}
+
+fn default_brand() -> String {
+    "linux".into()
+}
+
+fn default_privileges() -> Vec<String> {
+    vec!["default".into()]
+}
+
+/// `init =`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum Init {
+    /// The guest's own if it has one, else our reaper.
+    #[default]
+    Auto,
+    /// Only our reaper.
+    None,
+    /// A program of the guest, absolute.
+    Path(String),
+}
+
+impl From<String> for Init {
+    fn from(s: String) -> Self {
+        match s.as_str() {
+            "auto" => Self::Auto,
+            "none" => Self::None,
+            _ => Self::Path(s),
+        }
+    }
+}
+
+impl From<Init> for String {
+    fn from(i: Init) -> Self {
+        match i {
+            Init::Auto => "auto".into(),
+            Init::None => "none".into(),
+            Init::Path(p) => p,
+        }
+    }
+}
+
+/// `ip-type =`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IpType {
+    /// A network namespace of its own, with `[[net]]` interfaces.
+    #[default]
+    Exclusive,
+    /// The host's network.
+    Shared,
+    /// A network namespace with loopback only.
+    None,
+}
+
+/// `[capped-cpu]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct CappedCpu {
+    /// CPUs, fractions allowed; above 0.
+    pub ncpus: f64,
+}
+
+/// `[capped-memory]`; sizes are bytes, or a number with K, M, G or T (powers of 1024).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct CappedMemory {
+    /// Memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub physical: Option<String>,
+    /// Swap beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub swap: Option<String>,
+}
+
+/// `[[net]]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Net {
+    /// Bridge to attach to.
+    pub physical: String,
+    /// Address with prefix length.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+}
+
+/// `[[fs]]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Fs {
+    /// Where in the zone, absolute.
+    pub dir: String,
+    /// Where on the host, absolute.
+    pub special: String,
+    /// `bind`.
+    #[serde(rename = "type", default = "bind")]
+    pub kind: String,
+    /// `ro`, `rw`, `nosuid`, `nodev`, `noexec`.
+    #[serde(default)]
+    pub options: Vec<String>,
+}
+
+fn bind() -> String {
+    "bind".into()
+}
+
+/// `[[device]]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Device {
+    /// Path under /dev on the host.
+    #[serde(rename = "match")]
+    pub path: String,
+}
+
+/// `[[rctl]]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rctl {
+    /// `nofile`, `nproc`, `core`…
+    pub name: String,
+    /// `SOFT:HARD` or one number; `unlimited` is a number.
+    pub value: String,
+}
+
+/// `[[attr]]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attr {
+    /// Name.
+    pub name: String,
+    /// `string`, `int`, `uint` or `boolean`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Value, as text.
+    pub value: String,
+}
+
+/// `[[admin]]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// Host user.
+    pub user: String,
+    /// `login`, `manage`.
+    pub auths: Vec<String>,
+}
+

@@ -1,0 +1,2 @@
+//! zoned.
+fn main() {}
