@@ -1,1 +1,3 @@
-//! zoned.
+//! Keeps isolated, branded zones.
+pub mod config;
+pub mod sys;

@@ -1,0 +1,18 @@
+//! What only raw system calls can do. The only module with `unsafe`; each function is a thin, safe
+//! face of one call or of one short sequence.
+
+pub mod child;
+pub mod memory;
+pub mod mount;
+pub mod notify;
+pub mod process;
+pub mod scm;
+pub mod thread;
+pub mod tty;
+
+use nix::errno::Errno;
+
+/// The kernel's answer as a `Result`: −1 is errno.
+pub(crate) fn check(ret: libc::c_long) -> Result<libc::c_long, Errno> {
+    if ret == -1 { Err(Errno::last()) } else { Ok(ret) }
+}

@@ -1,0 +1,79 @@
+//! Processes by descriptor, and namespaces.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+
+use super::check;
+
+/// pidfd_open(2), Linux 5.3.
+pub fn open(pid: Pid) -> Result<OwnedFd, Errno> {
+    // SAFETY: plain integers only.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })?;
+    // SAFETY: the call has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// pidfd_send_signal(2); a process that is gone is ESRCH.
+pub fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
+    let info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: a null siginfo is allowed.
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, info, 0) })?;
+    Ok(())
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// With this status.
+    Exited(u8),
+    /// By this signal.
+    Killed(u8),
+}
+
+impl Ended {
+    /// From the status word of wait(2).
+    pub fn from_wait_status(status: i32) -> Self {
+        if libc::WIFSIGNALED(status) {
+            Self::Killed(libc::WTERMSIG(status) as u8)
+        } else {
+            Self::Exited(libc::WEXITSTATUS(status) as u8)
+        }
+    }
+}
+
+/// Reaps a child by its pidfd; with `block` waits for its end. `None`: it still runs.
+pub fn reap(pidfd: BorrowedFd<'_>, block: bool) -> Result<Option<Ended>, Errno> {
+    let mut flags = WaitPidFlag::WEXITED;
+    if !block {
+        flags |= WaitPidFlag::WNOHANG;
+    }
+    loop {
+        return match waitid(Id::PIDFd(pidfd), flags) {
+            Err(Errno::EINTR) => continue,
+            Err(e) => Err(e),
+            Ok(WaitStatus::Exited(_, code)) => Ok(Some(Ended::Exited(code as u8))),
+            Ok(WaitStatus::Signaled(_, signal, _)) => Ok(Some(Ended::Killed(signal as i32 as u8))),
+            Ok(_) => Ok(None),
+        };
+    }
+}
+
+/// Runs `make` with children going to the pid namespace of `pidfd` (setns(2) with CLONE_NEWPID
+/// changes that for the calling thread alone).
+pub fn in_pid_namespace<T>(pidfd: BorrowedFd<'_>, make: impl FnOnce() -> T) -> Result<T, Errno> {
+    let own = std::fs::File::open("/proc/self/ns/pid").map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(0)))?;
+    set_namespace(pidfd, libc::CLONE_NEWPID)?;
+    let made = make();
+    set_namespace(own.as_fd(), libc::CLONE_NEWPID)?;
+    Ok(made)
+}
+
+/// setns(2) of the calling thread, with a namespace's descriptor or a pidfd.
+pub fn set_namespace(fd: BorrowedFd<'_>, flags: i32) -> Result<(), Errno> {
+    // SAFETY: plain integers only; it changes the calling thread's namespaces alone.
+    check(unsafe { libc::syscall(libc::SYS_setns, fd.as_raw_fd(), flags) })?;
+    Ok(())
+}
