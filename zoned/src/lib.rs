@@ -1,3 +1,4 @@
 //! Keeps isolated, branded zones.
 pub mod config;
+pub mod confine;
 pub mod sys;

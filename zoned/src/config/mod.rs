@@ -216,4 +216,3 @@ pub struct Admin {
     /// `login`, `manage`.
     pub auths: Vec<String>,
 }
-

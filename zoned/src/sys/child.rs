@@ -126,6 +126,12 @@ pub enum Step {
     Reap,
     /// execve(2): the first of the programs that exists.
     Exec(Exec),
+    /// Tells the parent that the plan is this far.
+    TellReady,
+    /// Makes the mount at a path read-only.
+    ReadOnly(CString),
+    /// execve(2) as [`Step::Exec`], but goes on with the plan where none of the programs exists.
+    ExecIfPresent(Exec),
     /// Fails, for tests of what a failure leaves behind.
     Fail,
 }
@@ -219,6 +225,8 @@ pub enum Told {
         /// Why.
         errno: Errno,
     },
+    /// It has come to [`Step::TellReady`].
+    Ready,
     /// It is through: exec succeeded, or it reaps.
     Through,
     /// It went away without a word.
@@ -229,6 +237,7 @@ const TERMINAL: u8 = b't';
 const LISTENER: u8 = b'l';
 const PROGRAM: u8 = b'p';
 const FAILED: u8 = b'f';
+const READY: u8 = b'r';
 /// Sent before exec or reaping: a channel that ends after it ended well.
 const LAST: u8 = b'.';
 
@@ -261,10 +270,12 @@ impl Child {
             (Some(&LISTENER), Some(fd)) => Told::Listener(fd),
             (Some(&PROGRAM), Some(fd)) => Told::Program(fd),
             (Some(&FAILED), _) if bytes.len() == 9 => {
-                let word = |i: usize| i32::from_ne_bytes([bytes[i], bytes[i + 1], bytes[i + 2], bytes[i + 3]]);
+                let word =
+                    |i: usize| i32::from_ne_bytes([bytes[i], bytes[i + 1], bytes[i + 2], bytes[i + 3]]);
                 let step = self.names.get(word(1) as usize).cloned().unwrap_or_default();
                 Told::Failed { step, errno: Errno::from_raw(word(5)) }
             }
+            (Some(&READY), _) => Told::Ready,
             (Some(&LAST), _) => {
                 self.last = true;
                 self.next()
@@ -294,8 +305,7 @@ struct CloneArgs {
 /// Spawns a child that carries out `plan`, in new namespaces by `flags` (CLONE_NEW*), straight
 /// into the v2 cgroup `cgroup` (clone3(2), Linux 5.7).
 pub fn spawn(plan: &Plan, flags: i32, cgroup: Option<BorrowedFd<'_>>) -> Result<Child, Errno> {
-    let (ours, theirs) =
-        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     let mut pidfd: RawFd = -1;
     let mut args = CloneArgs {
         flags: flags as u64 | libc::CLONE_PIDFD as u64,
@@ -304,7 +314,7 @@ pub fn spawn(plan: &Plan, flags: i32, cgroup: Option<BorrowedFd<'_>>) -> Result<
         ..CloneArgs::default()
     };
     if let Some(cgroup) = cgroup {
-        args.flags |= libc::CLONE_INTO_CGROUP as u64;
+        args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;
     }
     // SAFETY: no stack is given and no memory shared, so this is fork: the child runs on a copy of
@@ -323,6 +333,9 @@ pub fn spawn(plan: &Plan, flags: i32, cgroup: Option<BorrowedFd<'_>>) -> Result<
         last: false,
     })
 }
+
+/// clone3(2); too wide for the constant of libc.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// The child's side.
 struct Runner {
@@ -364,9 +377,7 @@ impl Runner {
     fn step(&mut self, step: &Step) -> Done {
         match step {
             Step::Receive => self.receive(),
-            Step::DieWithParent => {
-                call!(SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0).map(drop)
-            }
+            Step::DieWithParent => call!(SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0).map(drop),
             Step::Session => call!(SYS_setsid).map(drop),
             Step::JoinCgroup(slot) => self.write_all(self.slot(*slot), b"0"),
             Step::Unshare(flags) => call!(SYS_unshare, *flags).map(drop),
@@ -380,9 +391,7 @@ impl Runner {
                 call!(SYS_setresgid, *gid, *gid, *gid)?;
                 call!(SYS_setresuid, *uid, *uid, *uid).map(drop)
             }
-            Step::Propagation(flags) => {
-                mount(c"none", c"/", c"", flags | libc::MS_REC, c"")
-            }
+            Step::Propagation(flags) => mount(c"none", c"/", c"", flags | libc::MS_REC, c""),
             Step::Attach(slot, place) => self.attach(*slot, place),
             Step::ChangeDirectory(slot) => call!(SYS_fchdir, self.slot(*slot)).map(drop),
             Step::ChangeDirectoryTo(path) => call!(SYS_chdir, path.as_ptr()).map(drop),
@@ -407,9 +416,7 @@ impl Runner {
                 call!(SYS_close, fd)?;
                 written
             }
-            Step::PivotRoot => {
-                call!(SYS_pivot_root, c".".as_ptr(), c".".as_ptr()).map(drop)
-            }
+            Step::PivotRoot => call!(SYS_pivot_root, c".".as_ptr(), c".".as_ptr()).map(drop),
             Step::DropOldRoot => {
                 // The old root lies over the new one at "/.", where the working directory is.
                 mount(c"none", c".", c"", libc::MS_REC | libc::MS_SLAVE, c"")?;
@@ -453,6 +460,18 @@ impl Runner {
                 reap_for_ever()
             }
             Step::Exec(exec) => self.exec(exec),
+            Step::TellReady => self.tell(&[READY], None),
+            Step::ReadOnly(path) => {
+                let attributes = libc::MOUNT_ATTR_RDONLY;
+                let attr =
+                    libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: 0, userns_fd: 0 };
+                let size = size_of::<libc::mount_attr>();
+                call!(SYS_mount_setattr, libc::AT_FDCWD, path.as_ptr(), 0, &raw const attr, size).map(drop)
+            }
+            Step::ExecIfPresent(exec) => match self.exec(exec) {
+                Err(Errno::ENOENT) => Ok(()),
+                other => other,
+            },
             Step::Fail => Err(Errno::ECANCELED),
         }
     }
@@ -545,8 +564,7 @@ impl Runner {
     }
 
     fn filter(&self, program: &[libc::sock_filter], flags: libc::c_ulong, listen: bool) -> Done {
-        let program =
-            libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+        let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
         let fd = call!(SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)? as RawFd;
         if listen {
             self.tell(&[LISTENER], Some(fd))?;

@@ -8,9 +8,7 @@ use nix::errno::Errno;
 
 use super::check;
 
-pub use libc::{
-    MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY,
-};
+pub use libc::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 
 fn owned(ret: libc::c_long) -> Result<OwnedFd, Errno> {
     let fd = check(ret)? as i32;
@@ -102,5 +100,7 @@ pub fn make(kind: &CStr, options: &[(&CStr, &CStr)], attributes: u64) -> Result<
         libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), FSCONFIG_CMD_CREATE, null, null, 0)
     })?;
     // SAFETY: plain integers only.
-    owned(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), FSMOUNT_CLOEXEC, attributes as u32) })
+    owned(unsafe {
+        libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), FSMOUNT_CLOEXEC, attributes as u32)
+    })
 }

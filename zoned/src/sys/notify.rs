@@ -43,11 +43,16 @@ pub enum Response {
 const MAGIC: u8 = b'!';
 const SYNC_WAKE_UP: u64 = 1;
 
-nix::ioctl_readwrite!(notif_recv, MAGIC, 0, libc::seccomp_notif);
-nix::ioctl_readwrite!(notif_send, MAGIC, 1, libc::seccomp_notif_resp);
-nix::ioctl_write_ptr!(notif_id_valid, MAGIC, 2, u64);
-nix::ioctl_write_ptr!(notif_addfd, MAGIC, 3, libc::seccomp_notif_addfd);
-nix::ioctl_write_int_bad!(notif_set_flags, nix::request_code_write!(MAGIC, 4, size_of::<u64>()));
+mod ioctl {
+    #![allow(missing_docs, reason = "the macros make bare functions of seccomp_unotify(2)")]
+    use super::MAGIC;
+
+    nix::ioctl_readwrite!(recv, MAGIC, 0, libc::seccomp_notif);
+    nix::ioctl_readwrite!(send, MAGIC, 1, libc::seccomp_notif_resp);
+    nix::ioctl_write_ptr!(id_valid, MAGIC, 2, u64);
+    nix::ioctl_write_ptr!(addfd, MAGIC, 3, libc::seccomp_notif_addfd);
+    nix::ioctl_write_int_bad!(set_flags, nix::request_code_write!(MAGIC, 4, size_of::<u64>()));
+}
 
 impl Listener {
     /// Takes over a listener descriptor and asks for synchronous wake-ups where the kernel has
@@ -55,7 +60,7 @@ impl Listener {
     pub fn new(fd: OwnedFd) -> Self {
         // SAFETY: the ioctl takes its argument by value; the kernel refuses a descriptor that is
         // no listener.
-        let _ = unsafe { notif_set_flags(fd.as_raw_fd(), SYNC_WAKE_UP as libc::c_int) };
+        let _ = unsafe { ioctl::set_flags(fd.as_raw_fd(), SYNC_WAKE_UP as libc::c_int) };
         Self { fd }
     }
 
@@ -66,7 +71,7 @@ impl Listener {
         // demands zeroes.
         let mut raw: libc::seccomp_notif = unsafe { std::mem::zeroed() };
         // SAFETY: `raw` is a live seccomp_notif of the size that the ioctl number states.
-        unsafe { notif_recv(self.fd.as_raw_fd(), &raw mut raw) }?;
+        unsafe { ioctl::recv(self.fd.as_raw_fd(), &raw mut raw) }?;
         Ok(Notification {
             id: raw.id,
             pid: raw.pid as i32,
@@ -80,7 +85,7 @@ impl Listener {
     /// Whether the call `id` still waits for its answer.
     pub fn is_valid(&self, id: u64) -> bool {
         // SAFETY: `id` is a live u64, which the ioctl only reads.
-        unsafe { notif_id_valid(self.fd.as_raw_fd(), &raw const id) }.is_ok()
+        unsafe { ioctl::id_valid(self.fd.as_raw_fd(), &raw const id) }.is_ok()
     }
 
     /// Answers a call. ENOENT: it is no longer there, which is nobody's fault.
@@ -92,7 +97,7 @@ impl Listener {
             Response::Continue => raw.flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32,
         }
         // SAFETY: `raw` is a live seccomp_notif_resp of the size that the ioctl number states.
-        unsafe { notif_send(self.fd.as_raw_fd(), &raw mut raw) }?;
+        unsafe { ioctl::send(self.fd.as_raw_fd(), &raw mut raw) }?;
         Ok(())
     }
 
@@ -107,12 +112,12 @@ impl Listener {
             newfd_flags: if cloexec { libc::O_CLOEXEC as u32 } else { 0 },
         };
         // SAFETY: `raw` is a live seccomp_notif_addfd, which the ioctl only reads.
-        match unsafe { notif_addfd(self.fd.as_raw_fd(), &raw const raw) } {
+        match unsafe { ioctl::addfd(self.fd.as_raw_fd(), &raw const raw) } {
             Ok(_) => Ok(()),
             Err(Errno::EINVAL) => {
                 raw.flags = 0;
                 // SAFETY: as above.
-                let fd = unsafe { notif_addfd(self.fd.as_raw_fd(), &raw const raw) }?;
+                let fd = unsafe { ioctl::addfd(self.fd.as_raw_fd(), &raw const raw) }?;
                 self.respond(id, Response::Value(i64::from(fd)))
             }
             Err(e) => Err(e),

@@ -64,7 +64,8 @@ pub fn reap(pidfd: BorrowedFd<'_>, block: bool) -> Result<Option<Ended>, Errno> 
 /// Runs `make` with children going to the pid namespace of `pidfd` (setns(2) with CLONE_NEWPID
 /// changes that for the calling thread alone).
 pub fn in_pid_namespace<T>(pidfd: BorrowedFd<'_>, make: impl FnOnce() -> T) -> Result<T, Errno> {
-    let own = std::fs::File::open("/proc/self/ns/pid").map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(0)))?;
+    let own = std::fs::File::open("/proc/self/ns/pid")
+        .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(0)))?;
     set_namespace(pidfd, libc::CLONE_NEWPID)?;
     let made = make();
     set_namespace(own.as_fd(), libc::CLONE_NEWPID)?;

@@ -1,0 +1,673 @@
+//! How a zone is made, top to bottom: [`make`] prepares outside, [`plan`] says what process 1 does
+//! inside before it becomes the guest's.
+
+use std::ffi::{CStr, CString};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+
+use super::cgroup::{Cgroup, Hierarchies};
+use super::limits::{self, Limits};
+use super::login::{self, Program, Streams};
+use super::root::{self, Bind, Layers, RootSpec, Tree};
+use super::{Failure, Ids, devices, privileges};
+use crate::config::{Config, Init, IpType};
+use crate::sys::child::{self, Child, Exec, Plan, Slot, Step, Told, Where};
+use crate::sys::mount;
+
+/// Where a zone lives on the host.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// Host ids of the zone.
+    pub ids: Ids,
+    /// The zone's folder.
+    pub zone_dir: PathBuf,
+    /// The daemon's own folder, hidden from zones over the host's files.
+    pub hide: PathBuf,
+    /// Name of the zone's control groups.
+    pub cgroup_key: String,
+}
+
+/// What a brand makes of a zone at boot.
+#[derive(Debug, Clone, Default)]
+pub struct Kernel {
+    /// Personality of process 1 (personality(2)).
+    pub personality: u32,
+    /// Soft and hard limit of open files.
+    pub nofile: Option<(u64, u64)>,
+    /// Files shown below /proc: path there, content.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// The filter; empty for none.
+    pub filter: Vec<libc::sock_filter>,
+}
+
+/// Process 1.
+#[derive(Debug)]
+pub enum Start {
+    /// As the configuration says, with these words.
+    Init(Init, Vec<String>),
+    /// Our reaper around one program, with whose end the zone ends.
+    Program(Box<Program>, Streams),
+}
+
+/// A zone to make.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// Where.
+    pub site: &'a Site,
+    /// Its configuration.
+    pub config: &'a Config,
+    /// Its files.
+    pub root: &'a RootSpec,
+    /// Host paths shown in it, beside those of the configuration.
+    pub binds: &'a [Bind],
+    /// Its kernel.
+    pub kernel: &'a Kernel,
+    /// Its process 1.
+    pub start: &'a Start,
+    /// Further names of the console in /dev.
+    pub consoles: &'a [String],
+    /// Step that is made to fail, counted from 0 over the whole of the work; for tests.
+    pub fail_at: Option<usize>,
+}
+
+/// A zone whose platform is made, and whose process 1 waits for [`Made::go`].
+#[derive(Debug)]
+pub struct Made {
+    /// Process 1.
+    pub init: Child,
+    /// Its control groups.
+    pub cgroup: Cgroup,
+    /// Master of the console, or of the program's terminal.
+    pub terminal: Option<OwnedFd>,
+    /// The zone's /dev.
+    pub dev: OwnedFd,
+    /// Where the program's wait status will be written.
+    pub status: Option<File>,
+}
+
+/// Steps outside that tests can make fail; those of the plan come after them.
+const OUTSIDE: [&str; 5] = ["make the control groups", "make /dev", "clone", "map the ids", "release"];
+
+/// Makes a zone's platform. What a failure leaves is taken down by [`take_down`], which needs
+/// nothing but the site.
+///
+/// The working directory of this process must be a folder that nothing else is mounted on: the
+/// child finds its stage there.
+pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
+    let Request { site, config, .. } = request;
+    let may_fail = |step: usize| match request.fail_at {
+        Some(at) if at == step => Err(Failure::new("made to fail before:", OUTSIDE[step], Errno::ECANCELED)),
+        _ => Ok(()),
+    };
+
+    may_fail(0)?;
+    let hierarchies = Hierarchies::detect().map_err(|e| Failure::new("read", "mountinfo", e))?;
+    let cgroup = Cgroup::create(&hierarchies, &site.cgroup_key, site.ids.base, &Limits::of(config))?;
+
+    may_fail(1)?;
+    let layers = root::layers(request.root, &site.zone_dir, &site.hide, site.ids)?;
+    let configured = config.fs.iter().map(|fs| Bind {
+        source: PathBuf::from(&fs.special),
+        target: fs.dir.clone(),
+        options: fs.options.clone(),
+    });
+    let binds: Vec<Bind> = configured.chain(request.binds.iter().cloned()).collect();
+    let binds: Vec<Tree> = binds.iter().map(root::bind).collect::<Result<_, _>>()?;
+    let host_devices: Vec<String> = config.device.iter().map(|d| d.path.clone()).collect();
+    let dev = devices::make(site.ids.root(), &host_devices, request.consoles)?;
+    let (status, status_end) = match request.start {
+        Start::Init(..) => (None, None),
+        Start::Program(..) => {
+            let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)
+                .map_err(|e| Failure::new("make", "a pipe for the program's status", e))?;
+            (Some(File::from(read)), Some(write))
+        }
+    };
+
+    let mut slots = Slots::default();
+    let mut plan = plan(
+        request,
+        &mut slots,
+        Materials { cgroup: &cgroup, layers: &layers, binds: &binds, dev: &dev, status: status_end.as_ref() },
+    )?;
+    if let Some(at) = request.fail_at.and_then(|at| at.checked_sub(OUTSIDE.len())) {
+        plan.fail_at(at);
+    }
+
+    may_fail(2)?;
+    let directory = cgroup.v2_directory()?;
+    let mut init = child::spawn(&plan, namespaces(config.ip_type), directory.as_ref().map(AsFd::as_fd))
+        .map_err(|e| Failure::new("clone", "process 1 with its namespaces", e))?;
+
+    may_fail(3)?;
+    let pid = init.pid;
+    for file in ["uid_map", "gid_map"] {
+        let path = format!("/proc/{pid}/{file}");
+        fs::write(&path, site.ids.map()).map_err(|e| Failure::new("write", path, e))?;
+    }
+    let userns = File::open(format!("/proc/{pid}/ns/user"))
+        .map_err(|e| Failure::new("open", "the zone's user namespace", e))?;
+    for tree in layers.trees.iter().chain(&binds) {
+        tree.map_ids(userns.as_fd())?;
+    }
+
+    may_fail(4)?;
+    release(&mut init, &slots.borrowed())?;
+    let mut terminal = None;
+    loop {
+        match init.next() {
+            Told::Terminal(master) => terminal = Some(master),
+            Told::Ready => return Ok(Made { init, cgroup, terminal, dev, status }),
+            told => return Err(failure(told)),
+        }
+    }
+}
+
+impl Made {
+    /// Lets process 1 go on: the filter and exec. `listening` is called with the filter's
+    /// listener before exec, which may need it. The answer is the program's pidfd, where process 1
+    /// is a reaper around one.
+    pub fn go(&mut self, mut listening: impl FnMut(OwnedFd)) -> Result<Option<OwnedFd>, Failure> {
+        release(&mut self.init, &[])?;
+        let mut program = None;
+        loop {
+            match self.init.next() {
+                Told::Listener(fd) => listening(fd),
+                Told::Program(fd) => program = Some(fd),
+                Told::Through => return Ok(program),
+                told => return Err(failure(told)),
+            }
+        }
+    }
+}
+
+/// Releases a child; one that is gone has left word why.
+fn release(child: &mut Child, slots: &[BorrowedFd<'_>]) -> Result<(), Failure> {
+    match child.release(slots) {
+        Err(Errno::EPIPE | Errno::ECONNRESET) => Err(failure(child.next())),
+        other => other.map_err(|e| Failure::new("release", "process 1", e)),
+    }
+}
+
+/// What a child's last word means.
+pub fn failure(told: Told) -> Failure {
+    match told {
+        Told::Failed { step, errno } => {
+            let (operation, object) = step.split_once(' ').unwrap_or((&step, ""));
+            Failure::new(operation, object, errno)
+        }
+        told => {
+            let why = io::Error::other(format!("it ended before its time ({told:?})"));
+            Failure::new("start", "the zone's program", why)
+        }
+    }
+}
+
+/// Takes down whatever is left of a zone: its processes, and with the last of them its namespaces
+/// and mounts; then its control groups. Does nothing where nothing is left.
+pub fn take_down(site: &Site) -> Result<(), Failure> {
+    let hierarchies = Hierarchies::detect().map_err(|e| Failure::new("read", "mountinfo", e))?;
+    let cgroup = Cgroup::at(&hierarchies, &site.cgroup_key);
+    cgroup.kill()?;
+    cgroup.remove()
+}
+
+fn namespaces(network: IpType) -> i32 {
+    let own = libc::CLONE_NEWUSER
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWNS
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWIPC;
+    match network {
+        IpType::Shared => own,
+        IpType::Exclusive | IpType::None => own | libc::CLONE_NEWNET,
+    }
+}
+
+/// Descriptors that a plan uses, in the order of their slots.
+#[derive(Debug, Default)]
+pub struct Slots {
+    fds: Vec<OwnedFd>,
+}
+
+impl Slots {
+    /// A slot for `fd`, of which a duplicate is kept.
+    pub fn add(&mut self, fd: impl AsFd) -> Result<Slot, Failure> {
+        let own =
+            fd.as_fd().try_clone_to_owned().map_err(|e| Failure::new("duplicate", "a descriptor", e))?;
+        self.fds.push(own);
+        Ok(Slot(self.fds.len() - 1))
+    }
+
+    /// All of them, to be released to a child.
+    pub fn borrowed(&self) -> Vec<BorrowedFd<'_>> {
+        self.fds.iter().map(AsFd::as_fd).collect()
+    }
+}
+
+/// What was opened outside for the plan.
+struct Materials<'a> {
+    cgroup: &'a Cgroup,
+    layers: &'a Layers,
+    binds: &'a [Tree],
+    dev: &'a OwnedFd,
+    status: Option<&'a OwnedFd>,
+}
+
+/// A path or option as the kernel takes it; what holds a NUL is an error that names it.
+pub fn c_string(text: impl Into<Vec<u8>>) -> Result<CString, Failure> {
+    let bytes = text.into();
+    CString::new(bytes).map_err(|e| {
+        let shown = String::from_utf8_lossy(&e.clone().into_vec()).into_owned();
+        Failure::new("use", shown, io::Error::other("it holds a NUL byte"))
+    })
+}
+
+const BASE_FLAGS: libc::c_ulong = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+
+/// What process 1 does inside, in order.
+fn plan(request: &Request<'_>, slots: &mut Slots, with: Materials<'_>) -> Result<Plan, Failure> {
+    let Request { config, kernel, .. } = request;
+    let mut plan = Plan::default();
+
+    plan.then("wait for the ids", Step::Receive)
+        .then("tie its life to the monitor's", Step::DieWithParent)
+        .then("start a session", Step::Session);
+    for tasks in with.cgroup.v1_tasks()? {
+        plan.then("join its control groups", Step::JoinCgroup(slots.add(tasks)?));
+    }
+    plan.then("unshare its control groups", Step::Unshare(libc::CLONE_NEWCGROUP))
+        .then("become root of the zone", Step::Become { uid: 0, gid: 0, groups: vec![0] })
+        .try_then("take a keyring of its own", Step::Keyring)
+        .then("keep its mounts to itself", Step::Propagation(libc::MS_PRIVATE));
+
+    put_root_together(&mut plan, slots, with.layers)?;
+    plan.then("pivot into the root", Step::PivotRoot);
+    mount_views(&mut plan, slots, request, &with)?;
+    for tree in with.binds {
+        make_place(&mut plan, tree)?;
+        let path = tree.place.to_string_lossy().into_owned();
+        plan.then(format!("bind {path}"), Step::Attach(slots.add(&tree.fd)?, Where::At(tree.place.clone())));
+    }
+    if with.layers.read_only {
+        plan.then("make the root read-only", Step::ReadOnly(c"/".to_owned()));
+    }
+    if let Some(id) =
+        config.hostid.as_deref().and_then(|id| u32::from_str_radix(id.trim_start_matches("0x"), 16).ok())
+    {
+        let bytes = id.to_le_bytes().to_vec();
+        plan.try_then("write /etc/hostid", Step::WriteFile(c"/etc/hostid".to_owned(), bytes));
+    }
+    plan.then("let go of the host's root", Step::DropOldRoot);
+
+    let hostname = config.hostname.as_deref().unwrap_or(&config.name);
+    plan.then("set the hostname", Step::Hostname(hostname.as_bytes().to_vec()))
+        .then("set the domain name", Step::Domainname(b"(none)".to_vec()));
+    if config.ip_type != IpType::Shared {
+        plan.then("bring up loopback", Step::Loopback);
+    }
+    set_limits(&mut plan, request)?;
+    if kernel.personality != 0 {
+        plan.then("set the personality", Step::Personality(kernel.personality));
+    }
+    let capabilities = privileges::resolve(&config.limit_privileges)
+        .map_err(|why| Failure::new("resolve", "limit-privileges", io::Error::other(why)))?;
+    plan.then("bound the capabilities", Step::BoundCapabilities(capabilities))
+        .then("reset the signals", Step::DefaultSignals);
+
+    start(&mut plan, slots, request, with.status)?;
+    Ok(plan)
+}
+
+/// The stage is attached at the working directory, which clone moved along into the new mount
+/// namespace; from there on all names are relative to it.
+fn put_root_together(plan: &mut Plan, slots: &mut Slots, layers: &Layers) -> Result<(), Failure> {
+    let stage = slots.add(&layers.stage)?;
+    plan.then("set up the stage", Step::Attach(stage, Where::At(c".".to_owned())))
+        .then("enter the stage", Step::ChangeDirectory(stage));
+    for tree in &layers.trees {
+        let step = Step::Attach(slots.add(&tree.fd)?, Where::At(tree.place.clone()));
+        let name = format!("attach {}", tree.source.display());
+        if tree.required {
+            plan.then(name, step)
+        } else {
+            plan.try_then(name, step)
+        };
+    }
+    plan.then(
+        "mount the overlay",
+        mount_step(c"overlay", c"root", c"overlay", libc::MS_NODEV, &layers.options),
+    )
+    .then("enter the root", Step::ChangeDirectoryTo(c"root".to_owned()));
+    Ok(())
+}
+
+fn mount_step(source: &CStr, target: &CStr, kind: &CStr, flags: libc::c_ulong, data: &CStr) -> Step {
+    Step::Mount {
+        source: source.to_owned(),
+        target: target.to_owned(),
+        kind: kind.to_owned(),
+        flags,
+        data: data.to_owned(),
+    }
+}
+
+/// /proc, /sys and /dev as a guest expects them, the brand's files over /proc.
+fn mount_views(
+    plan: &mut Plan,
+    slots: &mut Slots,
+    request: &Request<'_>,
+    with: &Materials<'_>,
+) -> Result<(), Failure> {
+    let Request { config, kernel, root, site, .. } = request;
+    for dir in [c"/proc", c"/sys", c"/dev"] {
+        plan.try_then(format!("make {}", dir.to_string_lossy()), Step::MakeDirectory(dir.to_owned(), 0o755));
+    }
+    plan.then("mount /proc", mount_step(c"proc", c"/proc", c"proc", BASE_FLAGS, c""));
+    if config.ip_type == IpType::Shared {
+        // sysfs shows a network namespace, and one that is not the zone's own it may not mount.
+        let sys = mount::clone_tree(nix::fcntl::AT_FDCWD, c"/sys", false)
+            .and_then(|tree| {
+                mount::set_attributes(&tree, mount::MOUNT_ATTR_RDONLY, None, false).map(|()| tree)
+            })
+            .map_err(|e| Failure::new("clone the mount of", "/sys", e))?;
+        plan.then("mount /sys", Step::Attach(slots.add(sys)?, Where::At(c"/sys".to_owned())));
+    } else {
+        plan.then("mount /sys", mount_step(c"sysfs", c"/sys", c"sysfs", BASE_FLAGS | libc::MS_RDONLY, c""));
+    }
+    // A guest's systemd wants the hierarchy even where it has no controllers; older guests never look.
+    plan.try_then(
+        "mount /sys/fs/cgroup",
+        mount_step(c"cgroup2", c"/sys/fs/cgroup", c"cgroup2", BASE_FLAGS, c""),
+    );
+
+    let dev = mount::clone_tree(with.dev.as_fd(), c"", false)
+        .map_err(|e| Failure::new("clone", "the zone's /dev", e))?;
+    let pts = c"newinstance,ptmxmode=0666,mode=0620,gid=5";
+    plan.then("mount /dev", Step::Attach(slots.add(dev)?, Where::At(c"/dev".to_owned())))
+        .then(
+            "mount /dev/pts",
+            mount_step(c"devpts", c"/dev/pts", c"devpts", libc::MS_NOSUID | libc::MS_NOEXEC, pts),
+        )
+        .then(
+            "mount /dev/shm",
+            mount_step(c"tmpfs", c"/dev/shm", c"tmpfs", libc::MS_NOSUID | libc::MS_NODEV, c"mode=1777"),
+        )
+        .try_then("mount /dev/mqueue", mount_step(c"mqueue", c"/dev/mqueue", c"mqueue", BASE_FLAGS, c""));
+    if **root == RootSpec::Host {
+        for dir in [c"/run", c"/tmp", c"/var/tmp"] {
+            let step = mount_step(c"tmpfs", dir, c"tmpfs", libc::MS_NOSUID | libc::MS_NODEV, c"mode=1777");
+            plan.try_then(format!("mount {}", dir.to_string_lossy()), step);
+        }
+        let hide = c_string(site.hide.as_os_str().as_encoded_bytes())?;
+        plan.try_then(
+            "hide the zones' folder",
+            mount_step(c"tmpfs", &hide, c"tmpfs", libc::MS_RDONLY, c"size=4k"),
+        );
+    }
+
+    if kernel.files.is_empty() {
+        return Ok(());
+    }
+    // One small file system of the host's holds them; each is bound over its place by itself.
+    let story = mount::make(c"tmpfs", &[(c"mode", c"0755"), (c"size", c"1m")], 0)
+        .map_err(|e| Failure::new("make", "the brand's files", e))?;
+    for (i, (path, content)) in kernel.files.iter().enumerate() {
+        let shown = format!("/proc/{path}");
+        let fail = |e: Errno| Failure::new("make", &shown, e);
+        let name = c_string(i.to_string())?;
+        let flags = OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        let file = nix::fcntl::openat(&story, name.as_c_str(), flags, Mode::from_bits_truncate(0o444))
+            .map_err(fail)?;
+        let owner = site.ids.base;
+        nix::unistd::fchown(&file, Some(owner.into()), Some(owner.into())).map_err(fail)?;
+        io::Write::write_all(&mut File::from(file), content).map_err(|e| Failure::new("write", &shown, e))?;
+        let tree = mount::clone_tree(story.as_fd(), &name, false).map_err(fail)?;
+        mount::set_attributes(&tree, mount::MOUNT_ATTR_RDONLY, None, false).map_err(fail)?;
+        plan.then(
+            format!("show {shown}"),
+            Step::Attach(slots.add(tree)?, Where::At(c_string(shown.clone())?)),
+        );
+    }
+    Ok(())
+}
+
+/// Makes the place of a bind in the zone, with the folders above it.
+fn make_place(plan: &mut Plan, tree: &Tree) -> Result<(), Failure> {
+    let text = tree.place.to_string_lossy().into_owned();
+    let is_dir = nix::sys::stat::fstat(&tree.fd)
+        .map_err(|e| Failure::new("look at", tree.source.display(), e))?
+        .st_mode
+        & libc::S_IFMT
+        == libc::S_IFDIR;
+    let parts: Vec<&str> = text.split('/').filter(|p| !p.is_empty()).collect();
+    let mut path = String::new();
+    for (i, part) in parts.iter().enumerate() {
+        path = format!("{path}/{part}");
+        let step = if i + 1 == parts.len() && !is_dir {
+            Step::MakeFile(c_string(path.clone())?, 0o644)
+        } else {
+            Step::MakeDirectory(c_string(path.clone())?, 0o755)
+        };
+        plan.try_then(format!("make {path}"), step);
+    }
+    Ok(())
+}
+
+fn set_limits(plan: &mut Plan, request: &Request<'_>) -> Result<(), Failure> {
+    let Request { config, kernel, .. } = request;
+    if let Some((soft, hard)) = kernel.nofile
+        && !config.rctl.iter().any(|r| r.name == "nofile")
+    {
+        plan.then("limit nofile", Step::Limit { resource: libc::RLIMIT_NOFILE, soft, hard });
+    }
+    for rctl in &config.rctl {
+        let bad = || {
+            Failure::new(
+                "apply",
+                format!("rctl {}", rctl.name),
+                io::Error::other(format!("bad value {}", rctl.value)),
+            )
+        };
+        let resource = limits::resource(&rctl.name).ok_or_else(bad)?;
+        let (soft, hard) = limits::parse_limit(&rctl.value).ok_or_else(bad)?;
+        plan.then(format!("limit {} to {}", rctl.name, rctl.value), Step::Limit { resource, soft, hard });
+    }
+    Ok(())
+}
+
+/// The end of the plan: the console, the filter, and what process 1 becomes.
+fn start(
+    plan: &mut Plan,
+    slots: &mut Slots,
+    request: &Request<'_>,
+    status: Option<&OwnedFd>,
+) -> Result<(), Failure> {
+    let ready = |plan: &mut Plan| {
+        plan.then("tell that it is ready", Step::TellReady).then("wait to be booted", Step::Receive);
+        login::filter(plan, &request.kernel.filter);
+    };
+    match request.start {
+        Start::Init(init, args) => {
+            plan.then("open the console", Step::Terminal { size: (24, 80) });
+            for name in devices::CONSOLES.iter().copied().chain(request.consoles.iter().map(String::as_str)) {
+                let target = c_string(format!("/dev/{name}"))?;
+                let step = mount_step(c"/dev/pts/0", &target, c"", libc::MS_BIND, c"");
+                plan.then(format!("bind /dev/{name}"), step);
+            }
+            plan.then("use the console", Step::TerminalStdio { control: false });
+            ready(plan);
+            match init {
+                Init::Auto => {
+                    plan.then(
+                        "execute init",
+                        Step::ExecIfPresent(init_exec(&["/sbin/init", "/etc/init", "/bin/init"], args)?),
+                    )
+                    .then("reap", Step::Reap);
+                }
+                Init::None => {
+                    plan.then("reap", Step::Reap);
+                }
+                Init::Path(path) => {
+                    plan.then(format!("execute {path}"), Step::Exec(init_exec(&[path], args)?));
+                }
+            }
+        }
+        Start::Program(program, streams) => {
+            if let Streams::Terminal(size) = streams {
+                plan.then("open a terminal", Step::Terminal { size: *size }).then(
+                    "bind /dev/console",
+                    mount_step(c"/dev/pts/0", c"/dev/console", c"", libc::MS_BIND, c""),
+                );
+            }
+            ready(plan);
+            let status = status
+                .ok_or_else(|| Failure::new("reap", "the program", io::Error::other("no status pipe")))?;
+            plan.then("reap around the program", Step::ReapAround(slots.add(status)?));
+            login::finish(plan, slots, program, streams)?;
+        }
+    }
+    Ok(())
+}
+
+fn init_exec(paths: &[&str], args: &[String]) -> Result<Exec, Failure> {
+    let candidates: Vec<CString> = paths.iter().map(|p| c_string(*p)).collect::<Result<_, _>>()?;
+    let mut argv = vec![candidates[0].clone()];
+    for arg in args {
+        argv.push(c_string(arg.as_str())?);
+    }
+    let environment = ["HOME=/", "TERM=linux", "PATH=/sbin:/usr/sbin:/bin:/usr/bin", "container=zone"];
+    let envp = environment.iter().map(|e| c_string(*e)).collect::<Result<_, _>>()?;
+    Ok(Exec::new(candidates, argv, envp))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::confine::login::User;
+    use crate::sys::{process, thread};
+
+    fn site(dir: &std::path::Path) -> Site {
+        Site {
+            ids: Ids { base: 0x4100_0000 },
+            zone_dir: dir.to_owned(),
+            hide: dir.to_owned(),
+            cgroup_key: format!("unit-boot-{}-{}", std::process::id(), thread::id()),
+        }
+    }
+
+    fn config() -> Config {
+        toml::from_str("name = 'unit'\n").expect("a name is enough")
+    }
+
+    /// Runs a command over the host's own files and gives back its output and end.
+    fn run(
+        root: RootSpec,
+        kernel: &Kernel,
+        fail_at: Option<usize>,
+        command: &[&str],
+    ) -> Result<(String, process::Ended), Failure> {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        for (name, mode) in [("root", 0o755), ("upper", 0o755), ("work", 0o700), ("run", 0o755)] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+            fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let site = site(dir.path());
+        std::thread::scope(|scope| {
+            scope
+                .spawn(|| {
+                    nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).unwrap();
+                    nix::unistd::chdir(&dir.path().join("run")).unwrap();
+                    let command: Vec<String> = command.iter().map(|s| (*s).to_owned()).collect();
+                    let program = Program::new(User::root(), &command, None);
+                    let (theirs, ours) = login::pipes(site.ids, &program.user).unwrap();
+                    let start = Start::Program(Box::new(program), Streams::Pipes(theirs));
+                    let config = config();
+                    let request = Request {
+                        site: &site,
+                        config: &config,
+                        root: &root,
+                        binds: &[],
+                        kernel,
+                        start: &start,
+                        consoles: &[],
+                        fail_at,
+                    };
+                    let result = make(&request).and_then(|mut made| {
+                        made.go(|_| panic!("no filter, no listener"))?;
+                        drop(start);
+                        let [_, stdout, _] = ours;
+                        let mut text = String::new();
+                        File::from(stdout).read_to_string(&mut text).unwrap();
+                        let mut status = [0; 4];
+                        made.status.take().unwrap().read_exact(&mut status).unwrap();
+                        process::reap(made.init.pidfd.as_fd(), true).unwrap();
+                        Ok((text, process::Ended::from_wait_status(i32::from_ne_bytes(status))))
+                    });
+                    take_down(&site).unwrap();
+                    result
+                })
+                .join()
+                .unwrap()
+        })
+    }
+
+    #[test]
+    fn a_program_runs_over_the_hosts_files() {
+        let script = "id -u; hostname; echo $$; cat /proc/1/comm; touch /x 2>/dev/null || echo ro; \
+                      cat /proc/version; ls -ld /dev/null; cat /dev/null && ls /sys/class/net; exit 7";
+        let kernel = Kernel { files: vec![("version".into(), b"told\n".to_vec())], ..Kernel::default() };
+        let (text, ended) = run(RootSpec::Host, &kernel, None, &["sh", "-c", script]).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[..6], ["0", "unit", "2", "zsched", "ro", "told"], "{text}");
+        assert!(lines[6].starts_with("crw-rw-rw- 1 root root 1, 3"), "{text}");
+        assert_eq!(lines.last(), Some(&"lo"), "{text}");
+        assert_eq!(ended, process::Ended::Exited(7));
+    }
+
+    #[test]
+    fn a_folder_is_a_root_of_which_nothing_changes() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        for sub in ["bin", "etc"] {
+            fs::create_dir(dir.path().join(sub)).unwrap();
+        }
+        fs::copy("/bin/busybox", dir.path().join("bin/sh")).unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let spec = RootSpec::Directory(dir.path().to_owned());
+        let (text, ended) =
+            run(spec, &Kernel::default(), None, &["sh", "-c", "echo made > /new; cat /new"]).unwrap();
+        assert_eq!((text.as_str(), ended), ("made\n", process::Ended::Exited(0)));
+        assert!(!dir.path().join("new").exists() && !dir.path().join("proc").exists());
+    }
+
+    #[test]
+    fn every_step_can_fail_and_leaves_nothing() {
+        let mut failed = 0;
+        for at in 0.. {
+            match run(RootSpec::Host, &Kernel::default(), Some(at), &["true"]) {
+                Err(failure) => {
+                    assert!(failure.sentence().contains("made to fail"), "{}", failure.sentence());
+                    failed += 1;
+                }
+                Ok(_) => break,
+            }
+        }
+        assert!(failed > 30, "{failed}");
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let failure = run(RootSpec::Host, &Kernel::default(), None, &["no-such-program"]).unwrap_err();
+        assert_eq!(failure.source.raw_os_error(), Some(libc::ENOENT));
+        assert!(failure.sentence().contains("no-such-program"), "{}", failure.sentence());
+    }
+}

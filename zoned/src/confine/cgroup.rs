@@ -1,0 +1,407 @@
+//! A zone's control groups: v2, v1 and both at once, controller by controller.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{OpenOptionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::unistd::Pid;
+
+use super::Failure;
+use super::limits::Limits;
+use crate::sys::process;
+
+/// Folder of all zones in each hierarchy.
+const PARENT: &str = "zoned";
+
+/// v1 hierarchies in which every zone gets a group: those that limit and count, and systemd's
+/// named one, so that a guest's own slices land below its group and nowhere else.
+const V1_WANTED: [&str; 5] = ["cpu", "cpuacct", "memory", "pids", "name=systemd"];
+
+/// What the host has mounted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hierarchies {
+    /// cgroup2 mount point.
+    pub v2: Option<PathBuf>,
+    /// v1 mount points, each with its controllers.
+    pub v1: Vec<(PathBuf, Vec<String>)>,
+}
+
+impl Hierarchies {
+    /// Reads /proc/self/mountinfo.
+    pub fn detect() -> io::Result<Self> {
+        Ok(Self::from_mountinfo(&fs::read_to_string("/proc/self/mountinfo")?))
+    }
+
+    /// The same from the text of proc_pid_mountinfo(5). Where one hierarchy is mounted twice the
+    /// first counts.
+    pub fn from_mountinfo(text: &str) -> Self {
+        let mut found = Self::default();
+        for line in text.lines() {
+            let Some((left, right)) = line.split_once(" - ") else { continue };
+            let Some(point) = left.split(' ').nth(4).map(super::unescape) else { continue };
+            let mut right = right.split(' ');
+            match (right.next(), right.nth(1)) {
+                (Some("cgroup2"), _) if found.v2.is_none() => found.v2 = Some(point),
+                (Some("cgroup"), Some(options)) => {
+                    let controllers: Vec<String> = options
+                        .split(',')
+                        .filter(|o| {
+                            V1_WANTED.contains(o) || ["cpuset", "devices", "freezer", "blkio"].contains(o)
+                        })
+                        .map(str::to_owned)
+                        .collect();
+                    if !found.v1.iter().any(|(_, c)| *c == controllers) {
+                        found.v1.push((point, controllers));
+                    }
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// Where group `key` of each hierarchy lies, v2 first.
+    fn groups(&self, key: &str) -> (Option<PathBuf>, Vec<(PathBuf, &[String])>) {
+        let below = |point: &Path| point.join(PARENT).join(key);
+        let v1 = self.v1.iter().filter(|(_, c)| c.iter().any(|c| V1_WANTED.contains(&c.as_str())));
+        (self.v2.as_deref().map(below), v1.map(|(p, c)| (below(p), c.as_slice())).collect())
+    }
+}
+
+/// One zone's groups.
+#[derive(Debug)]
+pub struct Cgroup {
+    v2: Option<PathBuf>,
+    v1: Vec<PathBuf>,
+}
+
+impl Cgroup {
+    /// The groups of `key`, whether they exist or not.
+    pub fn at(hierarchies: &Hierarchies, key: &str) -> Self {
+        let (v2, v1) = hierarchies.groups(key);
+        Self { v2, v1: v1.into_iter().map(|(path, _)| path).collect() }
+    }
+
+    /// Makes the groups of `key` with their limits. Host user `owner`, the zone's root, may make
+    /// groups below the v2 one and below systemd's, which carry no limits of ours.
+    pub fn create(
+        hierarchies: &Hierarchies,
+        key: &str,
+        owner: u32,
+        limits: &Limits,
+    ) -> Result<Self, Failure> {
+        let (v2, v1) = hierarchies.groups(key);
+        let made = Self::at(hierarchies, key);
+        let mut limited = Limited::default();
+        let result = (|| {
+            if let Some(group) = &v2 {
+                if let Some(point) = &hierarchies.v2 {
+                    enable_controllers(point, limits);
+                }
+                make_group(group)?;
+                limited.apply_v2(group, limits)?;
+                give(group, owner, &["cgroup.procs", "cgroup.threads", "cgroup.subtree_control"])?;
+            }
+            for (group, controllers) in &v1 {
+                make_group(group)?;
+                limited.apply_v1(group, controllers, limits)?;
+                if controllers.iter().any(|c| c == "name=systemd") {
+                    give(group, owner, &["cgroup.procs", "tasks"])?;
+                }
+            }
+            limited.complain(limits)
+        })();
+        match result {
+            Ok(()) => Ok(made),
+            Err(failure) => {
+                // Nothing has entered the groups; what cannot be removed is named by the failure.
+                let _ = made.remove();
+                Err(failure)
+            }
+        }
+    }
+
+    /// The v2 group for CLONE_INTO_CGROUP.
+    pub fn v2_directory(&self) -> Result<Option<OwnedFd>, Failure> {
+        let Some(path) = &self.v2 else { return Ok(None) };
+        let dir = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_DIRECTORY)
+            .open(path)
+            .map_err(|e| Failure::new("open", path.display(), e))?;
+        Ok(Some(dir.into()))
+    }
+
+    /// The `tasks` files of the v1 groups; a process writes `0` to each to move itself, which is
+    /// cheaper by far than being moved.
+    pub fn v1_tasks(&self) -> Result<Vec<File>, Failure> {
+        let open = |group: &PathBuf| {
+            let path = group.join("tasks");
+            OpenOptions::new().write(true).open(&path).map_err(|e| Failure::new("open", path.display(), e))
+        };
+        self.v1.iter().map(open).collect()
+    }
+
+    /// Number of tasks, where a hierarchy counts them.
+    pub fn tasks(&self) -> usize {
+        self.all().map(|group| processes(group).len()).max().unwrap_or(0)
+    }
+
+    /// Kills everything in the groups and those below, and waits for its end, ten seconds at most.
+    pub fn kill(&self) -> Result<(), Failure> {
+        let patience = Instant::now() + Duration::from_secs(10);
+        if let Some(group) = &self.v2 {
+            // Linux 5.14; older ones get signal by signal below.
+            let _ = fs::write(group.join("cgroup.kill"), "1");
+        }
+        for group in self.all() {
+            loop {
+                let left = processes(group);
+                if left.is_empty() {
+                    break;
+                }
+                if Instant::now() > patience {
+                    let left = io::Error::other(format!("{} processes do not end", left.len()));
+                    return Err(Failure::new("empty", group.display(), left));
+                }
+                for pid in left {
+                    end(pid, group);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the groups and what guests made below them; groups that do not exist are fine.
+    pub fn remove(&self) -> Result<(), Failure> {
+        let mut first = Ok(());
+        for group in self.all() {
+            let result = remove_tree(group).map_err(|e| Failure::new("remove", group.display(), e));
+            if first.is_ok() {
+                first = result;
+            }
+        }
+        first
+    }
+
+    fn all(&self) -> impl Iterator<Item = &PathBuf> {
+        self.v2.iter().chain(&self.v1)
+    }
+}
+
+/// Every process in a group and below it.
+fn processes(group: &Path) -> Vec<i32> {
+    let mut found: Vec<i32> = fs::read_to_string(group.join("cgroup.procs"))
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|l| l.parse().ok())
+        .collect();
+    for below in subgroups(group) {
+        found.extend(processes(&below));
+    }
+    found
+}
+
+fn subgroups(group: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(group) else { return Vec::new() };
+    let is_dir = |e: &fs::DirEntry| e.file_type().is_ok_and(|t| t.is_dir());
+    entries.flatten().filter(is_dir).map(|e| e.path()).collect()
+}
+
+/// Kills `pid` if it is still in `group`, and waits a while for its end. The pidfd is taken first,
+/// so that a number given anew in between is not mistaken for the old one.
+fn end(pid: i32, group: &Path) {
+    let Ok(pidfd) = process::open(Pid::from_raw(pid)) else { return };
+    if processes(group).contains(&pid) {
+        let _ = process::signal(pidfd.as_fd(), libc::SIGKILL);
+        super::wait_readable(pidfd.as_fd(), Duration::from_millis(100));
+    }
+}
+
+fn remove_tree(group: &Path) -> io::Result<()> {
+    let patience = Instant::now() + Duration::from_secs(5);
+    loop {
+        for below in subgroups(group) {
+            remove_tree(&below)?;
+        }
+        match fs::remove_dir(group) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            // A dead task leaves its group a moment after its parent could reap it.
+            Err(e) if e.raw_os_error() == Some(libc::EBUSY) && Instant::now() < patience => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            other => return other,
+        }
+    }
+}
+
+fn make_group(path: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(path).map_err(|e| Failure::new("make cgroup", path.display(), e))
+}
+
+fn give(group: &Path, owner: u32, files: &[&str]) -> Result<(), Failure> {
+    for path in [group.to_owned()].into_iter().chain(files.iter().map(|f| group.join(f))) {
+        match chown(&path, Some(owner), Some(owner)) {
+            // cgroup.threads came with Linux 4.14, and a v1 hierarchy may lack a file.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            other => other.map_err(|e| Failure::new("hand over", path.display(), e))?,
+        }
+    }
+    Ok(())
+}
+
+/// Turns on what the limits need from the root down. A controller that is not there, or that v1
+/// holds, is refused by the kernel and found out when its limit is set.
+fn enable_controllers(point: &Path, limits: &Limits) {
+    let wanted = [
+        ("memory", limits.memory.is_some() || limits.swap.is_some()),
+        ("cpu", limits.cpus.is_some()),
+        ("pids", limits.processes.is_some()),
+    ];
+    let parent = point.join(PARENT);
+    let _ = fs::create_dir(&parent);
+    for (controller, _) in wanted.iter().filter(|(_, wanted)| *wanted) {
+        for dir in [point, &parent] {
+            let _ = fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"));
+        }
+    }
+}
+
+/// Which limits found their controller.
+#[derive(Debug, Default)]
+struct Limited {
+    memory: bool,
+    cpus: bool,
+    processes: bool,
+}
+
+/// The period of CPU quotas, in microseconds (cgroup v2 cpu.max; v1 cpu.cfs_period_us).
+const CPU_PERIOD: u64 = 100_000;
+
+impl Limited {
+    fn apply_v2(&mut self, group: &Path, limits: &Limits) -> Result<(), Failure> {
+        if let Some(bytes) = limits.memory {
+            self.memory |= set(group, "memory.max", &bytes.to_string())?;
+        }
+        if let Some(bytes) = limits.swap {
+            set(group, "memory.swap.max", &bytes.to_string())?;
+        }
+        if let Some(cpus) = limits.cpus {
+            self.cpus |= set(group, "cpu.max", &format!("{} {CPU_PERIOD}", quota(cpus)))?;
+        }
+        if let Some(count) = limits.processes {
+            self.processes |= set(group, "pids.max", &count.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn apply_v1(&mut self, group: &Path, controllers: &[String], limits: &Limits) -> Result<(), Failure> {
+        let has = |name: &str| controllers.iter().any(|c| c == name);
+        if let (true, Some(bytes)) = (has("memory"), limits.memory) {
+            self.memory |= set(group, "memory.limit_in_bytes", &bytes.to_string())?;
+            if let Some(swap) = limits.swap {
+                let both = bytes.saturating_add(swap).to_string();
+                set(group, "memory.memsw.limit_in_bytes", &both)?;
+            }
+        }
+        if let (true, Some(cpus)) = (has("cpu"), limits.cpus) {
+            self.cpus |= set(group, "cpu.cfs_quota_us", &quota(cpus).to_string())?;
+        }
+        if let (true, Some(count)) = (has("pids"), limits.processes) {
+            self.processes |= set(group, "pids.max", &count.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn complain(&self, limits: &Limits) -> Result<(), Failure> {
+        let missing = [
+            ("capped-memory", "memory", limits.memory.is_some() && !self.memory),
+            ("capped-cpu", "cpu", limits.cpus.is_some() && !self.cpus),
+            ("max-processes", "pids", limits.processes.is_some() && !self.processes),
+        ];
+        match missing.iter().find(|(_, _, missing)| *missing) {
+            None => Ok(()),
+            Some((key, controller, _)) => {
+                let why = io::Error::other(format!("this host has no {controller} controller"));
+                Err(Failure::new("apply", key, why))
+            }
+        }
+    }
+}
+
+fn quota(cpus: f64) -> u64 {
+    // The kernel's least quota is a millisecond.
+    ((cpus * CPU_PERIOD as f64) as u64).max(1000)
+}
+
+/// Writes a control file; false when the group has none of that name.
+fn set(group: &Path, file: &str, value: &str) -> Result<bool, Failure> {
+    let path = group.join(file);
+    let mut open = match OpenOptions::new().write(true).open(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other.map_err(|e| Failure::new("open", path.display(), e))?,
+    };
+    open.write_all(value.as_bytes())
+        .map_err(|e| Failure::new(format!("write {value} to"), path.display(), e))?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "\
+30 23 0:26 / /sys/fs/cgroup ro - tmpfs tmpfs ro,mode=755
+31 30 0:27 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
+32 30 0:28 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd
+33 30 0:29 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
+34 30 0:30 / /sys/fs/cgroup/with\\040space rw - cgroup cgroup rw,memory
+35 30 0:31 / /sys/fs/cgroup/blkio rw - cgroup cgroup rw,blkio
+";
+
+    #[test]
+    fn hybrid_layout_is_found() {
+        let found = Hierarchies::from_mountinfo(HYBRID);
+        assert_eq!(found.v2, Some("/sys/fs/cgroup/unified".into()));
+        let (v2, v1) = found.groups("a");
+        assert_eq!(v2, Some("/sys/fs/cgroup/unified/zoned/a".into()));
+        let paths: Vec<_> = v1.iter().map(|(p, _)| p.to_str().unwrap()).collect();
+        assert_eq!(
+            paths,
+            [
+                "/sys/fs/cgroup/systemd/zoned/a",
+                "/sys/fs/cgroup/cpu,cpuacct/zoned/a",
+                "/sys/fs/cgroup/with space/zoned/a"
+            ]
+        );
+    }
+
+    #[test]
+    fn v2_alone_is_found() {
+        let found = Hierarchies::from_mountinfo("31 30 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
+        assert_eq!(found, Hierarchies { v2: Some("/sys/fs/cgroup".into()), v1: vec![] });
+    }
+
+    #[test]
+    fn limits_reach_the_kernel_and_groups_go_away() {
+        let hierarchies = Hierarchies::detect().unwrap();
+        let key = format!("unit-test-{}", std::process::id());
+        let limits = Limits { memory: Some(64 << 20), cpus: Some(0.5), processes: Some(7), swap: None };
+        let cgroup = Cgroup::create(&hierarchies, &key, 1 << 30, &limits).unwrap();
+        let value = |file: &str| {
+            cgroup.all().find_map(|g| fs::read_to_string(g.join(file)).ok()).map(|v| v.trim().to_owned())
+        };
+        assert_eq!(value("pids.max").as_deref(), Some("7"));
+        let memory = value("memory.limit_in_bytes").or_else(|| value("memory.max"));
+        assert_eq!(memory, Some((64u64 << 20).to_string()));
+        assert!(
+            value("cpu.cfs_quota_us").as_deref() == Some("50000")
+                || value("cpu.max").as_deref() == Some("50000 100000")
+        );
+        cgroup.remove().unwrap();
+        assert!(cgroup.all().all(|g| !g.exists()));
+    }
+}

@@ -1,0 +1,107 @@
+//! Building the walls of a zone: namespaces, mounts, ids, capabilities, control groups, devices
+//! and limits.
+
+pub mod boot;
+pub mod cgroup;
+pub mod devices;
+pub mod limits;
+pub mod login;
+pub mod privileges;
+pub mod root;
+
+use std::fmt::Display;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// One step of building or tearing down that did not work.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation} {object}")]
+pub struct Failure {
+    /// What was done: "mount".
+    pub operation: String,
+    /// To what.
+    pub object: String,
+    /// Why it did not work.
+    #[source]
+    pub source: io::Error,
+}
+
+impl Failure {
+    /// A failure of `operation` on `object`.
+    pub fn new(operation: impl Display, object: impl Display, source: impl Into<io::Error>) -> Self {
+        Self { operation: operation.to_string(), object: object.to_string(), source: source.into() }
+    }
+
+    /// The whole sentence, cause included.
+    pub fn sentence(&self) -> String {
+        format!("{self}: {}", self.source)
+    }
+}
+
+/// Host ids of a zone: its 0 to 65535 are `base` and up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ids {
+    /// Host id of the zone's root.
+    pub base: u32,
+}
+
+/// Number of ids that every zone has.
+pub const IDS: u32 = 65536;
+
+impl Ids {
+    /// One line of /proc/PID/uid_map (user_namespaces(7)).
+    pub fn map(self) -> String {
+        format!("0 {} {IDS}\n", self.base)
+    }
+
+    /// Host id of a zone's id.
+    pub fn host(self, id: u32) -> Option<u32> {
+        (id < IDS).then_some(self.base + id)
+    }
+
+    /// The zone's id of a host id; 65534 for ids that are not the zone's, as the kernel shows them.
+    pub fn zone(self, id: u32) -> u32 {
+        match id.checked_sub(self.base) {
+            Some(zone) if zone < IDS => zone,
+            _ => 65534,
+        }
+    }
+
+    /// Owner of what belongs to the zone's root.
+    pub fn root(self) -> devices::Owner {
+        devices::Owner { uid: self.base, gid: self.base }
+    }
+}
+
+/// A path of /proc/self/mountinfo, where space, tab, newline and backslash are octal.
+pub fn unescape(text: &str) -> PathBuf {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let octal = (bytes[at] == b'\\').then(|| text.get(at + 1..at + 4)).flatten();
+        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                out.push(byte);
+                at += 4;
+            }
+            None => {
+                out.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    PathBuf::from(std::ffi::OsString::from_vec(out))
+}
+
+/// Whether `fd` became readable within `patience`; of a pidfd: whether its process ended.
+pub fn wait_readable(fd: BorrowedFd<'_>, patience: Duration) -> bool {
+    let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+    matches!(poll(&mut fds, timeout), Ok(1..))
+}

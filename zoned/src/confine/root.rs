@@ -1,0 +1,179 @@
+//! What a zone's root is made of: detached mounts with their ids mapped, handed to the child, which
+//! puts an overlay over them inside the zone's own user namespace.
+
+use std::ffi::CString;
+use std::fs;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::sys::stat::Mode;
+use nix::unistd::{Gid, Uid, fchownat};
+use serde::{Deserialize, Serialize};
+
+use super::{Failure, Ids, unescape};
+use crate::sys::mount;
+
+/// Where a zone's files come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RootSpec {
+    /// The zone's own folder: `root` below, `upper` for what the zone writes.
+    Installed,
+    /// The host's own files, read-only.
+    Host,
+    /// A folder, of which nothing is changed; what the zone writes is gone with it.
+    Directory(PathBuf),
+}
+
+/// A host path shown in a zone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bind {
+    /// On the host.
+    pub source: PathBuf,
+    /// In the zone, absolute.
+    pub target: String,
+    /// `ro`, `rw`, `nosuid`, `nodev`, `noexec`.
+    pub options: Vec<String>,
+}
+
+/// A detached mount that the child attaches; its ids are mapped once the user namespace exists.
+#[derive(Debug)]
+pub struct Tree {
+    /// The mount.
+    pub fd: OwnedFd,
+    /// Where on the stage, or in the zone.
+    pub place: CString,
+    /// The host path, for messages.
+    pub source: PathBuf,
+    /// MOUNT_ATTR_*
+    attributes: u64,
+    /// Whether the zone cannot be without it.
+    pub required: bool,
+}
+
+impl Tree {
+    /// A copy of the mount at `source`.
+    fn open(source: &Path, place: CString, attributes: u64, required: bool) -> Result<Self, Failure> {
+        let name = CString::new(source.as_os_str().as_bytes())
+            .map_err(|e| Failure::new("open", source.display(), std::io::Error::other(e)))?;
+        let fd = mount::clone_tree(AT_FDCWD, &name, false)
+            .map_err(|e| Failure::new("clone the mount of", source.display(), e))?;
+        Ok(Self { fd, place, source: source.to_owned(), attributes, required })
+    }
+
+    /// Makes its files belong to the ids of `userns`.
+    pub fn map_ids(&self, userns: BorrowedFd<'_>) -> Result<(), Failure> {
+        let mapped = mount::set_attributes(&self.fd, self.attributes, Some(userns), false);
+        match mapped {
+            Err(e) if self.required => {
+                Err(Failure::new("map the ids of the file system of", self.source.display(), e))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What makes up a root, and how it is put together.
+#[derive(Debug)]
+pub struct Layers {
+    /// Stage on which the child puts the root together: a tmpfs with folders `lower`, `own`,
+    /// `root` and, where what the zone writes is not kept, `upper` and `work`.
+    pub stage: OwnedFd,
+    /// Attached on the stage, in this order.
+    pub trees: Vec<Tree>,
+    /// Options of the overlay.
+    pub options: CString,
+    /// Whether the root is made read-only in the end.
+    pub read_only: bool,
+}
+
+/// Opens what `spec` names. `zone_dir` is the zone's folder; `hide` the daemon's own, of which a
+/// zone over the host's files sees nothing.
+pub fn layers(spec: &RootSpec, zone_dir: &Path, hide: &Path, ids: Ids) -> Result<Layers, Failure> {
+    let read_only = mount::MOUNT_ATTR_RDONLY;
+    let trees = match spec {
+        RootSpec::Installed => vec![Tree::open(zone_dir, c"own".to_owned(), 0, true)?],
+        RootSpec::Directory(path) => vec![Tree::open(path, c"lower".to_owned(), read_only, true)?],
+        RootSpec::Host => {
+            let mut trees = vec![Tree::open(Path::new("/"), c"lower".to_owned(), read_only, true)?];
+            for path in host_mounts(hide)? {
+                let mut place = b"lower".to_vec();
+                place.extend_from_slice(path.as_os_str().as_bytes());
+                let place = CString::new(place).unwrap_or_default();
+                // A file system that cannot map ids is left out, as an empty folder.
+                trees.extend(Tree::open(&path, place, read_only, false));
+            }
+            trees
+        }
+    };
+    Ok(Layers {
+        stage: stage(ids)?,
+        trees,
+        options: overlay_options(*spec == RootSpec::Installed),
+        read_only: *spec == RootSpec::Host,
+    })
+}
+
+fn overlay_options(keeps: bool) -> CString {
+    // userxattr: what an overlay notes in trusted.* it may not write in a user namespace (Linux
+    // 5.11). xino=off: inode numbers stay those of the layers, which 32-bit programs can hold.
+    let options = if keeps {
+        c"lowerdir=own/root,upperdir=own/upper,workdir=own/work,userxattr,xino=off"
+    } else {
+        c"lowerdir=lower,upperdir=upper,workdir=work,userxattr,xino=off"
+    };
+    options.to_owned()
+}
+
+fn stage(ids: Ids) -> Result<OwnedFd, Failure> {
+    let fail = |e: nix::Error| Failure::new("make", "the stage for the root", e);
+    let stage = mount::make(c"tmpfs", &[(c"mode", c"0755")], 0).map_err(fail)?;
+    for name in ["lower", "own", "root", "upper", "work"] {
+        nix::sys::stat::mkdirat(&stage, name, Mode::from_bits_truncate(0o755)).map_err(fail)?;
+        let (uid, gid) = (Uid::from_raw(ids.base), Gid::from_raw(ids.base));
+        fchownat(&stage, name, Some(uid), Some(gid), AtFlags::empty()).map_err(fail)?;
+    }
+    Ok(stage)
+}
+
+/// Folders on the host that are mounts of their own and hold files rather than a view of the
+/// kernel, in the order in which they must be attached.
+fn host_mounts(hide: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let text = fs::read_to_string("/proc/self/mountinfo")
+        .map_err(|e| Failure::new("read", "/proc/self/mountinfo", e))?;
+    let mut found: Vec<PathBuf> = Vec::new();
+    for line in text.lines() {
+        let Some((left, right)) = line.split_once(" - ") else { continue };
+        let Some(path) = left.split(' ').nth(4).map(unescape) else { continue };
+        let kind = right.split(' ').next().unwrap_or_default();
+        let is_view = !matches!(
+            kind,
+            "ext2" | "ext3" | "ext4" | "xfs" | "btrfs" | "erofs" | "f2fs" | "squashfs" | "tmpfs"
+        );
+        let is_elsewhere = ["/proc", "/sys", "/dev", "/run", "/tmp"].iter().any(|p| path.starts_with(p));
+        if path == Path::new("/") || is_view || is_elsewhere || path.starts_with(hide) {
+            continue;
+        }
+        found.retain(|p| *p != path);
+        found.push(path);
+    }
+    Ok(found)
+}
+
+/// A host path that a zone is shown, attached at its target.
+pub fn bind(bind: &Bind) -> Result<Tree, Failure> {
+    let mut attributes = mount::MOUNT_ATTR_NODEV | mount::MOUNT_ATTR_NOSUID;
+    for option in &bind.options {
+        match option.as_str() {
+            "ro" => attributes |= mount::MOUNT_ATTR_RDONLY,
+            "noexec" => attributes |= mount::MOUNT_ATTR_NOEXEC,
+            "suid" => attributes &= !mount::MOUNT_ATTR_NOSUID,
+            _ => {}
+        }
+    }
+    let target = CString::new(bind.target.as_str())
+        .map_err(|e| Failure::new("bind to", &bind.target, std::io::Error::other(e)))?;
+    Tree::open(&bind.source, target, attributes, true)
+}
