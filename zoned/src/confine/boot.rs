@@ -180,6 +180,7 @@ impl Made {
             match self.init.next() {
                 Told::Listener(fd) => listening(fd),
                 Told::Program(fd) => program = Some(fd),
+                Told::Executing => {}
                 Told::Through => return Ok(program),
                 told => return Err(failure(told)),
             }

@@ -227,6 +227,8 @@ pub enum Told {
     },
     /// It has come to [`Step::TellReady`].
     Ready,
+    /// It is about to: the next word is the last.
+    Executing,
     /// It is through: exec succeeded, or it reaps.
     Through,
     /// It went away without a word.
@@ -260,7 +262,12 @@ impl Child {
         Ok(())
     }
 
-    /// The next thing that it tells.
+    /// Becomes readable when the child has something to tell.
+    pub fn channel(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+
+    /// The next thing that it tells; waits for it.
     pub fn next(&mut self) -> Told {
         let Ok((bytes, mut fds)) = scm::receive(&self.channel, 64, MsgFlags::empty()) else {
             return Told::Lost;
@@ -278,7 +285,7 @@ impl Child {
             (Some(&READY), _) => Told::Ready,
             (Some(&LAST), _) => {
                 self.last = true;
-                self.next()
+                Told::Executing
             }
             (None, _) if self.last => Told::Through,
             _ => Told::Lost,

@@ -104,3 +104,15 @@ pub fn make(kind: &CStr, options: &[(&CStr, &CStr)], attributes: u64) -> Result<
         libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), FSMOUNT_CLOEXEC, attributes as u32)
     })
 }
+
+/// Whether `fd` is the root of a mount (statx(2), STATX_ATTR_MOUNT_ROOT, Linux 5.8).
+pub fn is_root(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    // SAFETY: statx is plain integers, for which all zero bytes are valid.
+    let mut found: libc::statx = unsafe { std::mem::zeroed() };
+    // SAFETY: the path is a static string and `found` a live statx.
+    let ret = unsafe {
+        libc::statx(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, libc::STATX_TYPE, &raw mut found)
+    };
+    check(libc::c_long::from(ret))?;
+    Ok(found.stx_attributes & libc::STATX_ATTR_MOUNT_ROOT as u64 != 0)
+}

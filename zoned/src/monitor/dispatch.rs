@@ -1,0 +1,188 @@
+//! Threads that answer a filter's notified calls from the brand's table.
+//!
+//! Of a listener's threads one at a time waits for the next call. With the call in hand it lets
+//! another wait before it looks at the call, so that a handler that is slow for one guest holds up
+//! nobody else; where no other is free, it starts one.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use brands::abi::Abi;
+use brands::call::{Call, Reply};
+use brands::engine::Compiled;
+use brands::task::{World, ZoneRequest};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::kmsg::Kmsg;
+use super::task::GuestTask;
+use crate::confine::Ids;
+use crate::sys::notify::{Listener, Notification, Response};
+
+/// Most threads that answer one listener's calls. Each beyond two is there because a guest's call
+/// holds up another.
+const MOST_THREADS: usize = 64;
+
+/// What every handler of a zone may need.
+#[derive(Debug)]
+pub struct Zone {
+    /// The brand's table at the zone's level.
+    pub compiled: Arc<Compiled>,
+    /// The kernel that the zone is told of.
+    pub world: World,
+    /// Its ids.
+    pub ids: Ids,
+    /// Its kernel log.
+    pub kmsg: Kmsg,
+    /// pidfd of process 1.
+    pub init: OwnedFd,
+    /// Host number of process 1, good while `init` is not reaped.
+    pub init_pid: i32,
+    /// Its /dev.
+    pub dev: OwnedFd,
+    /// Bytes of memory that it may use.
+    pub memory: Option<u64>,
+    /// Whether its root is a file system of its own.
+    pub root_is_own: bool,
+    /// What the brand did, by call and outcome.
+    pub ledger: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
+}
+
+impl Zone {
+    /// Asks for the end of the zone as reboot(2) would: in a pid namespace the kernel ends process
+    /// 1 with SIGHUP for a restart and SIGINT for a halt.
+    pub fn request(&self, what: ZoneRequest) -> Result<(), Errno> {
+        tracing::info!(?what, "guest asks for its end");
+        crate::sys::process::signal(self.init.as_fd(), libc::SIGKILL)
+    }
+
+    fn count(&self, call: &'static str, outcome: &'static str) {
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = ledger.entry((call, outcome)).or_insert(0);
+        *count += 1;
+        if *count == 1 {
+            tracing::info!(call, outcome, "first call that the brand answers");
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Team {
+    listener: Listener,
+    zone: Arc<Zone>,
+    /// Held by the one that waits for the next call.
+    turn: Mutex<()>,
+    over: AtomicBool,
+    waiting: AtomicUsize,
+    threads: AtomicUsize,
+}
+
+/// Answers the calls that `listener` notifies until no task has its filter any more.
+pub fn serve(listener: OwnedFd, zone: &Arc<Zone>) {
+    let team = Arc::new(Team {
+        listener: Listener::new(listener),
+        zone: Arc::clone(zone),
+        turn: Mutex::new(()),
+        over: AtomicBool::new(false),
+        waiting: AtomicUsize::new(0),
+        threads: AtomicUsize::new(0),
+    });
+    team.start_thread();
+}
+
+impl Team {
+    fn start_thread(self: &Arc<Self>) {
+        let team = Arc::clone(self);
+        self.threads.fetch_add(1, Ordering::Relaxed);
+        let name = "brand".to_owned();
+        let started = thread::Builder::new().name(name).stack_size(256 * 1024).spawn(move || team.work());
+        if let Err(error) = started {
+            self.threads.fetch_sub(1, Ordering::Relaxed);
+            tracing::error!(%error, "cannot start a thread for a brand's calls");
+        }
+    }
+
+    fn work(self: Arc<Self>) {
+        // The thread tells the zone's host name by being in its UTS namespace.
+        if let Err(error) = crate::sys::process::set_namespace(self.zone.init.as_fd(), libc::CLONE_NEWUTS) {
+            tracing::warn!(%error, "cannot enter the zone's UTS namespace");
+        }
+        while let Some(notification) = self.next_call() {
+            if self.waiting.load(Ordering::Acquire) == 0
+                && self.threads.load(Ordering::Relaxed) < MOST_THREADS
+            {
+                self.start_thread();
+            }
+            self.answer(&notification);
+        }
+        self.threads.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn next_call(&self) -> Option<Notification> {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = loop {
+            if self.over.load(Ordering::Acquire) {
+                break None;
+            }
+            let mut fds = [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut fds, PollTimeout::NONE) {
+                Err(Errno::EINTR) => continue,
+                Err(_) => {
+                    self.over.store(true, Ordering::Release);
+                    continue;
+                }
+                Ok(_) => {}
+            }
+            let events = fds[0].revents().unwrap_or(PollFlags::empty());
+            if events.contains(PollFlags::POLLIN) {
+                // ENOENT: the caller was killed between the two calls.
+                if let Ok(notification) = self.listener.receive() {
+                    break Some(notification);
+                }
+            } else {
+                // POLLHUP: no task has the filter any more.
+                self.over.store(true, Ordering::Release);
+            }
+        };
+        self.waiting.fetch_sub(1, Ordering::AcqRel);
+        drop(turn);
+        next
+    }
+
+    fn answer(&self, notification: &Notification) {
+        let (response, outcome, name) = match call_of(notification) {
+            None => (Response::Error(Errno::ENOSYS), "unknown ABI", "?"),
+            Some(call) => {
+                let name = self.zone.compiled.row(&call).map_or("?", |row| row.name);
+                let mut task = GuestTask::new(&self.zone, &self.listener, notification);
+                let answered = self.zone.compiled.answer(&mut task, &call);
+                tracing::trace!(name, ?call, ?answered, "call");
+                match answered {
+                    Ok(Reply::Value(value)) => (Response::Value(value), "emulated", name),
+                    Ok(Reply::Continue) => (Response::Continue, "passed", name),
+                    Err(errno) => (Response::Error(errno), "refused", name),
+                    Ok(Reply::Fd { file, cloexec }) => match task.file(file) {
+                        Some(file) => {
+                            let _ = self.listener.respond_with_fd(notification.id, file, cloexec);
+                            self.zone.count(name, "emulated");
+                            return;
+                        }
+                        None => (Response::Error(Errno::EBADF), "refused", name),
+                    },
+                }
+            }
+        };
+        // ENOENT: the caller was killed meanwhile.
+        let _ = self.listener.respond(notification.id, response);
+        self.zone.count(name, outcome);
+    }
+}
+
+fn call_of(notification: &Notification) -> Option<Call> {
+    let abi = [Abi::X86_64, Abi::I386].into_iter().find(|abi| abi.audit_arch() == notification.arch)?;
+    Some(Call { abi, nr: notification.nr as u32, args: notification.args, ip: notification.ip })
+}

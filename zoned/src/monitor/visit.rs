@@ -1,0 +1,209 @@
+//! Work done where a guest's paths mean what the guest means: on a thread of its own, in the
+//! guest's mount namespace, root and working directory, with the ids that its files are met with.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::thread;
+
+use brands::task::{At, Pseudo};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat};
+use nix::sys::stat::{Mode, SFlag, fstat, makedev, mknodat};
+use nix::sys::statfs::fstatfs;
+use nix::unistd::{AccessFlags, faccessat};
+
+use super::dispatch::Zone;
+use crate::confine::devices::{self, Owner};
+use crate::sys::{mount, thread as own};
+
+/// Who the guest is to the file system, by host ids.
+#[derive(Debug)]
+pub struct Guest {
+    directory: OwnedFd,
+    uid: u32,
+    gid: u32,
+    groups: Vec<u32>,
+    umask: u32,
+}
+
+impl Guest {
+    /// From /proc/PID and the text of its `status`.
+    pub fn new(directory: OwnedFd, status: &str) -> Result<Self, Errno> {
+        let line = |key: &str| status.lines().find_map(|l| l.strip_prefix(key));
+        // Uid: and Gid: list the real, effective, saved and file system ids.
+        let id = |key: &str| line(key).and_then(|l| l.split_whitespace().nth(3)?.parse().ok()).ok_or(Errno::ESRCH);
+        let groups = line("Groups:").unwrap_or("").split_whitespace().filter_map(|g| g.parse().ok()).collect();
+        let umask = line("Umask:").and_then(|l| u32::from_str_radix(l.trim(), 8).ok()).unwrap_or(0o022);
+        Ok(Self { directory, uid: id("Uid:")?, gid: id("Gid:")?, groups, umask })
+    }
+}
+
+/// The thread's surroundings during a visit.
+#[derive(Debug)]
+pub struct Place<'a> {
+    zone: &'a Zone,
+    guest: Guest,
+    /// The root of the guest's mount namespace, which a guest that called chroot does not see.
+    top: OwnedFd,
+}
+
+/// Runs `work` as described above. The thread ends with it, and so does its stay.
+pub fn visit<T: Send>(
+    zone: &Zone,
+    guest: Guest,
+    work: impl FnOnce(&Place<'_>) -> Result<T, Errno> + Send,
+) -> Result<T, Errno> {
+    thread::scope(|scope| {
+        scope
+            .spawn(move || {
+                let path = OFlag::O_PATH | OFlag::O_CLOEXEC;
+                let root = openat(&guest.directory, "root", path, Mode::empty())?;
+                let cwd = openat(&guest.directory, "cwd", path, Mode::empty())?;
+                let namespace = openat(&guest.directory, "ns/mnt", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+                own::enter_mounts(namespace.as_fd())?;
+                let top = open("/", path, Mode::empty())?;
+                own::set_root(root.as_fd(), cwd.as_fd())?;
+                work(&Place { zone, guest, top })
+            })
+            .join()
+            .unwrap_or(Err(Errno::EIO))
+    })
+}
+
+impl Place<'_> {
+    /// Does `work` with the guest's own rights to files.
+    fn as_guest<T>(&self, work: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+        own::set_fs_ids(self.guest.uid, self.guest.gid, &self.guest.groups)?;
+        let result = work();
+        own::set_fs_ids(0, 0, &[])?;
+        result
+    }
+
+    fn resolve(&self, at: At, path: &CStr, flags: OFlag) -> Result<OwnedFd, Errno> {
+        let flags = flags | OFlag::O_CLOEXEC;
+        match at {
+            At::Cwd => openat(AT_FDCWD, path, flags, Mode::empty()),
+            At::Fd(fd) => {
+                let base = openat(&self.guest.directory, format!("fd/{fd}").as_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+                    .map_err(|_| Errno::EBADF)?;
+                openat(&base, path, flags, Mode::empty())
+            }
+        }
+    }
+
+    /// mknodat(2) of a device that the caller's brand allows.
+    pub fn mknod(&self, at: At, path: &CStr, mode: u32, dev: (u32, u32)) -> Result<(), Errno> {
+        let bytes = path.to_bytes();
+        let trimmed = bytes.iter().rposition(|&b| b != b'/').map_or(&b""[..], |end| &bytes[..=end]);
+        let (above, name) = match trimmed.iter().rposition(|&b| b == b'/') {
+            Some(0) => (&b"/"[..], &trimmed[1..]),
+            Some(slash) => (&trimmed[..slash], &trimmed[slash + 1..]),
+            None => (&b"."[..], trimmed),
+        };
+        if name.is_empty() || name == b"." || name == b".." {
+            return Err(if bytes.is_empty() { Errno::ENOENT } else { Errno::EEXIST });
+        }
+        let above = std::ffi::CString::new(above).map_err(|_| Errno::EINVAL)?;
+        let name = std::str::from_utf8(name).map_err(|_| Errno::EINVAL)?;
+        let mode = mode & !(self.guest.umask & 0o777);
+        let parent = self.as_guest(|| {
+            let parent = self.resolve(at, &above, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+            // As the kernel orders it: an existing name is EEXIST, then the folder's permissions.
+            match fstatat_nofollow(&parent, name) {
+                Ok(()) => return Err(Errno::EEXIST),
+                Err(Errno::ENOENT) => {}
+                Err(e) => return Err(e),
+            }
+            may_write(&parent)?;
+            Ok(parent)
+        })?;
+        let owner = Owner { uid: self.guest.uid, gid: self.guest.gid };
+        let numbers = (u64::from(dev.0), u64::from(dev.1));
+
+        if fstat(&parent)?.st_dev == fstat(&self.zone.dev)?.st_dev {
+            // The zone's /dev lies outside its user namespace: a real node works there.
+            return devices::node(&parent, name, mode, numbers, owner).map_err(errno_of);
+        }
+        if dev == (0, 0) {
+            // An overlay's whiteout, which is never opened; any user namespace may make it
+            // (Linux 5.8).
+            return self.as_guest(|| mknodat(&parent, name, SFlag::S_IFCHR, Mode::from_bits_truncate(mode & 0o7777), makedev(0, 0)));
+        }
+        // Elsewhere a node could not be opened, so a usable one is bound over a file of its name.
+        let device = self.usable_node(mode, numbers, owner)?;
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let placeholder = self.as_guest(|| openat(&parent, name, flags, Mode::from_bits_truncate(mode & 0o777)))?;
+        drop(placeholder);
+        let target = std::ffi::CString::new(name).map_err(|_| Errno::EINVAL)?;
+        mount::attach(&device, parent.as_fd(), &target).inspect_err(|_| {
+            let _ = nix::unistd::unlinkat(&parent, name, nix::unistd::UnlinkatFlags::NoRemoveDir);
+        })
+    }
+
+    /// A detached mount of nothing but a device node.
+    fn usable_node(&self, mode: u32, numbers: (u64, u64), owner: Owner) -> Result<OwnedFd, Errno> {
+        let options: [(&CStr, &CStr); 3] = [(c"mode", c"0700"), (c"size", c"4k"), (c"nr_inodes", c"8")];
+        let home = mount::make(c"tmpfs", &options, mount::MOUNT_ATTR_NOSUID | mount::MOUNT_ATTR_NOEXEC)?;
+        devices::node(&home, "node", mode, numbers, owner).map_err(errno_of)?;
+        mount::clone_tree(home.as_fd(), c"node", false)
+    }
+
+    /// What is mounted with its root at `path`.
+    pub fn mounted_at(&self, path: &CStr) -> Result<Option<Pseudo>, Errno> {
+        let opened = self.as_guest(|| self.resolve(At::Cwd, path, OFlag::O_PATH))?;
+        if !mount::is_root(opened.as_fd())? {
+            return Ok(None);
+        }
+        if fstat(&opened)?.st_dev == fstat(&self.zone.dev)?.st_dev {
+            return Ok(Some(Pseudo::Dev));
+        }
+        Ok(match fstatfs(&opened)?.filesystem_type().0 as i64 {
+            PROC => Some(Pseudo::Proc),
+            SYSFS => Some(Pseudo::Sysfs),
+            DEVPTS => Some(Pseudo::Devpts),
+            _ => None,
+        })
+    }
+
+    /// Whether `path` is the zone's root.
+    pub fn is_root(&self, path: &CStr) -> Result<bool, Errno> {
+        let opened = self.as_guest(|| self.resolve(At::Cwd, path, OFlag::O_PATH))?;
+        let (a, b) = (fstat(&opened)?, fstat(&self.top)?);
+        Ok((a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
+    }
+
+    /// Shows the zone's own `what` at `path` too.
+    pub fn show(&self, what: Pseudo, path: &CStr) -> Result<(), Errno> {
+        let target = self.as_guest(|| self.resolve(At::Cwd, path, OFlag::O_PATH | OFlag::O_DIRECTORY))?;
+        let own = match what {
+            Pseudo::Proc => c"proc",
+            Pseudo::Sysfs => c"sys",
+            Pseudo::Dev => c"dev",
+            Pseudo::Devpts => c"dev/pts",
+        };
+        let tree = mount::clone_tree(self.top.as_fd(), own, true)?;
+        mount::attach(tree, target.as_fd(), c"")
+    }
+
+    /// Opens `path` for reading with the guest's rights.
+    pub fn open(&self, path: &CStr) -> Result<OwnedFd, Errno> {
+        self.as_guest(|| self.resolve(At::Cwd, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY))
+    }
+}
+
+const PROC: i64 = 0x9fa0;
+const SYSFS: i64 = 0x6265_6572;
+const DEVPTS: i64 = 0x1cd1;
+
+fn errno_of(failure: crate::confine::Failure) -> Errno {
+    failure.source.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
+
+fn fstatat_nofollow(dir: &OwnedFd, name: &str) -> Result<(), Errno> {
+    nix::sys::stat::fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).map(drop)
+}
+
+/// Whether this thread's file ids may write to a folder.
+fn may_write(dir: &OwnedFd) -> Result<(), Errno> {
+    faccessat(dir, ".", AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::AT_EACCESS)
+}

@@ -1,0 +1,170 @@
+//! What zoned and a monitor say to each other: one JSON document a SOCK_SEQPACKET message, a
+//! client's connection beside it as a descriptor where a session is handed over.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::sys::socket::MsgFlags;
+use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
+use zone_api::{ApiError, Boot, Login, State};
+
+use crate::config::Config;
+use crate::confine::root::{Bind, RootSpec};
+use crate::sys::scm;
+
+/// Name of a monitor's socket in its run folder.
+pub const SOCKET: &str = "monitor.sock";
+
+/// Longest message: a configuration and some command lines.
+pub const MAX: usize = 192 * 1024;
+
+/// Everything that a monitor has to know of its zone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Spec {
+    /// Configuration, as read when the zone was booted.
+    pub config: Config,
+    /// The file that it came from, read again when the guest reboots.
+    pub config_path: Option<PathBuf>,
+    /// What this boot changes of it.
+    pub boot: Boot,
+    /// Whether to stop at `ready`.
+    pub ready_only: bool,
+    /// Zone id.
+    pub id: u32,
+    /// Stays with the zone for its life.
+    pub uuid: String,
+    /// Host id of its root.
+    pub id_base: u32,
+    /// The zone's folder.
+    pub zone_dir: PathBuf,
+    /// The monitor's folder.
+    pub run_dir: PathBuf,
+    /// The daemon's own folder.
+    pub hide: PathBuf,
+    /// Name of its control groups.
+    pub cgroup_key: String,
+    /// Where its files come from.
+    pub root: RootSpec,
+    /// Host paths shown in it beside those of the configuration.
+    pub binds: Vec<Bind>,
+    /// `uname -m`, as found in its programs; the configuration's `arch` goes first.
+    pub arch: Option<String>,
+    /// The program of a zone that exists while it runs.
+    pub run: Option<Login>,
+}
+
+/// What zoned asks of a monitor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// Make the zone; the first request, once. With `run`, the client's connection comes along.
+    Start(Box<Spec>),
+    /// How does it stand?
+    Status,
+    /// Go on from `ready`.
+    Boot(Boot),
+    /// End it now.
+    Halt,
+    /// Ask it to end, and end it after so many seconds.
+    Shutdown {
+        /// Seconds.
+        timeout: u32,
+        /// Boot it again afterwards.
+        reboot: bool,
+    },
+    /// End it now and boot it again.
+    Reboot,
+    /// Start a program for the client whose connection comes along, with what was already read
+    /// from it.
+    Login(Login, Vec<u8>),
+    /// Show the console to the client whose connection comes along.
+    Console(Vec<u8>),
+    /// Change limits in place.
+    Limit(Box<Config>),
+}
+
+/// How a zone stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// `ready`, `running`, `shutting_down` or `down`.
+    pub state: State,
+    /// Host pid of process 1.
+    pub init_pid: Option<i32>,
+    /// What it was made from.
+    pub spec: Box<Spec>,
+}
+
+/// What a monitor says unasked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// The zone changed state.
+    State {
+        /// To this.
+        state: State,
+        /// Host pid of process 1.
+        init_pid: Option<i32>,
+    },
+    /// The guest rebooted.
+    Rebooted,
+    /// The zone is no more and the monitor goes.
+    Ended {
+        /// Why: "powered off by the guest".
+        reason: String,
+        /// What could not be taken down, if anything.
+        left: Option<String>,
+    },
+}
+
+/// What a monitor answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// It is done.
+    Done,
+    /// To [`Request::Status`].
+    Status(Status),
+    /// It could not be done.
+    Failed(ApiError),
+}
+
+/// A request with its number.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Given back with the reply.
+    pub number: u64,
+    /// The request.
+    pub request: Request,
+}
+
+/// A message of a monitor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Said {
+    /// To the request of that number.
+    Reply(u64, Reply),
+    /// Unasked.
+    Event(Event),
+}
+
+/// Sends one message.
+pub fn send(socket: impl AsFd, message: &impl Serialize, fd: Option<&OwnedFd>) -> Result<(), Errno> {
+    let bytes = serde_json::to_vec(message).map_err(|_| Errno::EINVAL)?;
+    let fds: Vec<_> = fd.iter().map(|fd| fd.as_fd()).collect();
+    scm::send(socket, &bytes, &fds).map(drop)
+}
+
+/// Receives one message; `None` is the end of the connection. EBADMSG: it made no sense.
+pub fn receive<T: DeserializeOwned>(socket: impl AsFd, flags: MsgFlags) -> Result<Option<(T, Option<OwnedFd>)>, Errno> {
+    let (bytes, mut fds) = match scm::receive(socket, MAX, flags) {
+        Err(Errno::ECONNRESET) => return Ok(None),
+        other => other?,
+    };
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let message = serde_json::from_slice(&bytes).map_err(|_| Errno::EBADMSG)?;
+    Ok(Some((message, fds.pop())))
+}
