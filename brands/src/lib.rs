@@ -4,5 +4,13 @@
 
 pub mod abi;
 pub mod call;
+pub mod cond;
+pub mod engine;
+pub mod filter;
+pub mod interp;
 pub mod level;
+mod linux;
+mod native;
+pub mod platform;
+pub mod table;
 pub mod task;

@@ -1,0 +1,75 @@
+//! What a zone of the linux brand boots with.
+
+use crate::level::Level;
+use crate::platform::{Boot, COMPAT_MACHINE, PER_LINUX32, Platform, Request, is_32bit};
+use crate::task::World;
+
+use super::era;
+
+/// Flags of personality(2).
+const ADDR_NO_RANDOMIZE: u32 = 0x004_0000;
+const ADDR_COMPAT_LAYOUT: u32 = 0x020_0000;
+const ADDR_LIMIT_3GB: u32 = 0x800_0000;
+
+/// The platform for a request.
+pub(super) fn platform(request: &Request) -> Platform {
+    let level = request.level.as_ref().map(|(level, _)| *level);
+    let arch = request.arch.as_deref().unwrap_or("x86_64");
+    let bits32 = is_32bit(arch);
+    let (release, version) = match &request.level {
+        Some((level, release)) => (release.clone(), era::version(*level)),
+        None => (request.host_release.clone(), request.host_version.clone()),
+    };
+    let personality = personality(level, bits32);
+    let world = World {
+        level,
+        release,
+        version,
+        machine: arch.to_owned(),
+        machine32: if bits32 { arch } else { COMPAT_MACHINE }.to_owned(),
+        personality,
+    };
+    let boot = Boot { personality, nofile: nofile(level), files: files(&world, &request.bootargs) };
+    Platform { world, boot }
+}
+
+/// 32-bit zones are PER_LINUX32, so that uname(2) names their machine, and are not randomised at
+/// any level: libc5 wants the break to begin where the program ends, and a modern libc does not
+/// mind. Before 2.6 libraries lay above 0x40000000 and the stack below 0xc0000000, and programs
+/// took higher pointers for negative numbers; ADDR_COMPAT_LAYOUT and ADDR_LIMIT_3GB give that
+/// layout again. On x86_64 the break has been randomised since 2.6.25.
+fn personality(level: Option<Level>, bits32: bool) -> u32 {
+    let below = |bound| level.is_some_and(|level| level < bound);
+    match (bits32, below(Level::new(2, 6, 0))) {
+        (true, true) => PER_LINUX32 | ADDR_NO_RANDOMIZE | ADDR_COMPAT_LAYOUT | ADDR_LIMIT_3GB,
+        (true, false) => PER_LINUX32 | ADDR_NO_RANDOMIZE,
+        (false, _) if below(Level::new(2, 6, 25)) => ADDR_NO_RANDOMIZE,
+        (false, _) => 0,
+    }
+}
+
+/// Programs of the time close every descriptor up to the limit one by one, or keep a table of that
+/// size, which a limit of 1e9 turns into hours or gigabytes.
+fn nofile(level: Option<Level>) -> Option<(u64, u64)> {
+    level.filter(|level| *level < Level::new(3, 0, 0)).map(|_| (1024, 4096))
+}
+
+fn files(world: &World, bootargs: &[String]) -> Vec<(String, Vec<u8>)> {
+    let mut files = vec![line("cmdline", &bootargs.join(" "))];
+    if let Some(level) = world.level {
+        let (release, version) = (&world.release, &world.version);
+        let gcc = era::gcc(level);
+        files.push(line(
+            "version",
+            &format!("Linux version {release} (root@localhost) (gcc version {gcc}) {version}"),
+        ));
+        files.push(line("sys/kernel/ostype", "Linux"));
+        files.push(line("sys/kernel/osrelease", release));
+        files.push(line("sys/kernel/version", version));
+    }
+    files
+}
+
+fn line(path: &str, text: &str) -> (String, Vec<u8>) {
+    (path.to_owned(), format!("{text}\n").into_bytes())
+}

@@ -1,0 +1,67 @@
+//! What a zone is booted with: facts of its kernel that are not calls.
+
+use crate::level::Level;
+use crate::task::World;
+
+/// What a zone's configuration and its host say about its kernel.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Request {
+    /// The level and the release text as typed ([`Level::parse_release`]).
+    pub level: Option<(Level, String)>,
+    /// The machine that uname(2) shows: i386 to i686, or x86_64; `None` means x86_64.
+    pub arch: Option<String>,
+    /// uname(2) `release` of the host.
+    pub host_release: String,
+    /// uname(2) `version` of the host.
+    pub host_version: String,
+    /// What the zone's /proc/cmdline shows.
+    pub bootargs: Vec<String>,
+}
+
+/// A zone's kernel: what handlers tell of it and what its boot sets up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Platform {
+    /// For handlers.
+    pub world: World,
+    /// For the boot.
+    pub boot: Boot,
+}
+
+/// What the boot of a zone sets up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Boot {
+    /// Personality of init (personality(2)); 0 leaves it alone.
+    pub personality: u32,
+    /// Soft and hard RLIMIT_NOFILE; `None` leaves them alone.
+    pub nofile: Option<(u64, u64)>,
+    /// Files that take the place of the host's: path under /proc, content.
+    pub files: Vec<(String, Vec<u8>)>,
+}
+
+/// uname(2) `machine` of 32-bit processes on an x86_64 host (COMPAT_UTS_MACHINE).
+pub const COMPAT_MACHINE: &str = "i686";
+
+/// PER_LINUX32 of personality(2).
+pub const PER_LINUX32: u32 = 0x0008;
+
+/// Whether a personality is PER_LINUX32, whatever flags go with it (PER_MASK).
+pub const fn is_linux32(personality: u32) -> bool {
+    personality & 0xff == PER_LINUX32
+}
+
+/// Whether `arch` names a 32-bit machine: i386 to i686.
+pub fn is_32bit(arch: &str) -> bool {
+    matches!(arch, "i386" | "i486" | "i586" | "i686")
+}
+
+/// The host's kernel as it is.
+pub fn host_world(request: &Request) -> World {
+    World {
+        level: None,
+        release: request.host_release.clone(),
+        version: request.host_version.clone(),
+        machine: "x86_64".to_owned(),
+        machine32: COMPAT_MACHINE.to_owned(),
+        personality: 0,
+    }
+}

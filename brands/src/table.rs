@@ -1,0 +1,235 @@
+//! How a brand is declared: rows as data, keyed by the call's name.
+
+use nix::errno::Errno;
+
+use crate::abi::Abi;
+use crate::call::{Answered, Call};
+use crate::cond::Cond;
+use crate::level::Level;
+use crate::platform::{Platform, Request};
+use crate::task::{Task, World};
+
+/// Answers a notified call.
+pub type Handler = fn(&mut dyn Task, &Call) -> Answered;
+
+/// Who answers a call, and how.
+#[derive(Debug, Clone, Copy)]
+pub enum Answer {
+    /// This handler, in the monitor.
+    Emulate(Handler),
+    /// The filter, with this error.
+    Refuse(Errno),
+    /// The filter: the call returns 0 and does nothing.
+    Succeed,
+}
+
+/// Why a call is refused or does nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// It would change or show the host.
+    HostState,
+    /// The zone's kernel is told to have been built without it.
+    NotBuilt,
+    /// The zone set it when it booted, and programs would undo that.
+    Pinned,
+    /// It did nothing more in the kernel that the level names.
+    NoEffectThen,
+}
+
+impl Why {
+    /// The reason as a clause for the reference page.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::HostState => "it belongs to the host",
+            Self::NotBuilt => "as a kernel built without it",
+            Self::Pinned => "the zone set it at boot",
+            Self::NoEffectThen => "the kernel did no more then",
+        }
+    }
+}
+
+/// Which zones of a brand a row is for, beyond its levels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// All.
+    Every,
+    /// Those whose uname(2) differs from the host's.
+    Renamed,
+    /// Those that boot with a personality.
+    Pinned,
+    /// Those that boot with PER_LINUX32.
+    Bits32,
+}
+
+impl Scope {
+    /// Whether a zone of this world is meant.
+    pub fn covers(self, world: &World) -> bool {
+        match self {
+            Self::Every => true,
+            Self::Renamed => world.level.is_some() || world.machine != "x86_64" || world.machine32 != "i686",
+            Self::Pinned => world.personality != 0,
+            Self::Bits32 => crate::platform::is_linux32(world.personality),
+        }
+    }
+
+    /// The zones in words; empty for all.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Every => "",
+            Self::Renamed => "zones with a level or an arch",
+            Self::Pinned => "zones with a pinned personality",
+            Self::Bits32 => "32-bit zones",
+        }
+    }
+}
+
+/// What one call meets, on some ABIs, at some levels and under some condition. The first row of a
+/// table that fits a call answers it; a call that no row fits goes to the host kernel.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// The call, as asm/unistd.h spells it. An ABI without such a call has no such row.
+    pub name: &'static str,
+    /// The only ABI; `None` means all.
+    pub abi: Option<Abi>,
+    /// First level that has the row.
+    pub since: Option<Level>,
+    /// First level that no longer has it.
+    pub before: Option<Level>,
+    /// Which zones have it.
+    pub scope: Scope,
+    /// Condition on the arguments.
+    pub cond: Cond,
+    /// Who answers.
+    pub answer: Answer,
+    /// The reason, where a kernel would have done more.
+    pub why: Option<Why>,
+    /// What the row does, for the reference page.
+    pub about: &'static str,
+    /// What it does not do.
+    pub gap: Option<&'static str>,
+}
+
+const fn row(name: &'static str, answer: Answer, why: Option<Why>) -> Row {
+    Row {
+        name,
+        abi: None,
+        since: None,
+        before: None,
+        scope: Scope::Every,
+        cond: Cond::Always,
+        answer,
+        why,
+        about: "",
+        gap: None,
+    }
+}
+
+/// A call that a handler answers.
+pub const fn emulate(name: &'static str, handler: Handler) -> Row {
+    row(name, Answer::Emulate(handler), None)
+}
+
+/// A call that fails.
+pub const fn refuse(name: &'static str, errno: Errno, why: Why) -> Row {
+    row(name, Answer::Refuse(errno), Some(why))
+}
+
+/// A call that returns 0 and does nothing.
+pub const fn succeed(name: &'static str, why: Why) -> Row {
+    row(name, Answer::Succeed, Some(why))
+}
+
+impl Row {
+    /// Only for this ABI.
+    pub const fn on(self, abi: Abi) -> Self {
+        Self { abi: Some(abi), ..self }
+    }
+
+    /// Only for calls whose arguments fit.
+    pub const fn when(self, cond: Cond) -> Self {
+        Self { cond, ..self }
+    }
+
+    /// Only at levels below this one. A zone without a level has the host's, which is above all.
+    pub const fn before(self, level: Level) -> Self {
+        Self { before: Some(level), ..self }
+    }
+
+    /// Only at this level and above, and without a level.
+    pub const fn since(self, level: Level) -> Self {
+        Self { since: Some(level), ..self }
+    }
+
+    /// Only in these zones.
+    pub const fn within(self, scope: Scope) -> Self {
+        Self { scope, ..self }
+    }
+
+    /// Says what the row does.
+    pub const fn about(self, about: &'static str) -> Self {
+        Self { about, ..self }
+    }
+
+    /// Says what the row does not do.
+    pub const fn gap(self, gap: &'static str) -> Self {
+        Self { gap: Some(gap), ..self }
+    }
+
+    /// Whether zones of this world have the row.
+    pub fn covers(&self, world: &World) -> bool {
+        let since = self.since.is_none_or(|since| world.level.is_none_or(|level| level >= since));
+        let before = self.before.is_none_or(|before| world.level.is_some_and(|level| level < before));
+        since && before && self.scope.covers(world)
+    }
+
+    /// The row's number in `abi`, when it is for that ABI and the ABI has the call.
+    pub fn number(&self, abi: Abi) -> Option<u32> {
+        if self.abi.is_some_and(|only| only != abi) {
+            return None;
+        }
+        abi.number(self.name)
+    }
+}
+
+/// What a guest is told about its kernel.
+#[derive(Debug)]
+pub struct Brand {
+    /// Name in a zone's configuration.
+    pub name: &'static str,
+    /// One line for `brand list`.
+    pub summary: &'static str,
+    /// A page's worth of words for its reference.
+    pub about: &'static str,
+    /// Oldest and newest level, for a brand that has levels.
+    pub levels: Option<fn() -> (Level, Level)>,
+    /// The table.
+    pub rows: &'static [Row],
+    pub(crate) platform: fn(&Request) -> Platform,
+}
+
+impl Brand {
+    /// What a zone of this brand is booted with.
+    pub fn platform(&self, request: &Request) -> Platform {
+        (self.platform)(request)
+    }
+
+    /// The row that fits a call in a zone of this world, found by reading the table from the top.
+    /// [`crate::engine::Compiled`] answers the same from an index.
+    pub fn find(&self, world: &World, call: &Call) -> Option<&'static Row> {
+        self.rows.iter().find(|row| {
+            row.number(call.abi) == Some(call.nr) && row.covers(world) && row.cond.holds(call.abi, &call.args)
+        })
+    }
+}
+
+static ALL: &[&Brand] = &[&crate::linux::LINUX, &crate::native::NATIVE];
+
+/// All brands.
+pub fn all() -> &'static [&'static Brand] {
+    ALL
+}
+
+/// The brand of this name.
+pub fn brand(name: &str) -> Option<&'static Brand> {
+    all().iter().copied().find(|brand| brand.name == name)
+}
