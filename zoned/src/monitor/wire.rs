@@ -53,6 +53,8 @@ pub struct Spec {
     pub arch: Option<String>,
     /// The program of a zone that exists while it runs.
     pub run: Option<Login>,
+    /// What was already read from the connection of that program's client.
+    pub run_input: Vec<u8>,
 }
 
 /// What zoned asks of a monitor.
