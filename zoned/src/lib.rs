@@ -1,1 +1,4 @@
-//! zoned.
+//! Keeps isolated, branded zones on a Linux host.
+
+pub mod config;
+pub mod state;
