@@ -1,5 +1,7 @@
-//! Keeps isolated, branded zones.
+//! Keeps isolated, branded zones on a Linux host.
+
 pub mod config;
 pub mod confine;
 pub mod monitor;
+pub mod state;
 pub mod sys;
