@@ -9,8 +9,7 @@ use crate::table::{Answer, Brand, Row};
 pub fn page(brand: &Brand) -> String {
     let mut out = format!("## {}\n\n{}.\n\n{}\n", brand.name, capital(brand.summary), brand.about);
     // Writing to a string does not fail.
-    if let Some(levels) = brand.levels {
-        let (oldest, newest) = levels();
+    if let Some((oldest, newest)) = brand.levels {
         let _ = writeln!(out, "\nLevels: {oldest} to {newest}, or none for the host's own.");
     }
     if brand.rows.is_empty() {

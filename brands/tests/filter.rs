@@ -1,5 +1,7 @@
 //! The compiler from table to BPF, held against plain evaluation on tables of every shape.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, outside its function too")]
+
 use brands::abi::Abi;
 use brands::cond::{Cond, Test, Width, int};
 use brands::filter::{Entry, FilterError, MAX_INSNS, Verdict, X32_BIT, compile};

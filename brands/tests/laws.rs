@@ -1,6 +1,8 @@
 //! Laws that every brand obeys at every level: the filter does with each call what the table says,
 //! and what it notifies, a handler answers.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, outside its function too")]
+
 use brands::abi::Abi;
 use brands::call::Call;
 use brands::cond::Test;

@@ -234,11 +234,13 @@ mod tests {
             assert_eq!(guest.brk(START + 3), START + 3, "{word:#x}");
             assert_eq!(guest.brk(0), START + 3, "{word:#x}");
         }
-        // With a heap, no word at all can only mean that the kernel has the break.
-        let mut guest = Guest::new(START);
-        guest.brk(START + 0x2000);
-        guest.task.space = 0;
-        assert_eq!(guest.brk(0), START + 0x2000);
+        // With a heap they can only mean that the kernel has the break.
+        for word in [0, 1, ALIGNED, u64::MAX] {
+            let mut guest = Guest::new(START);
+            guest.brk(START + 0x2000);
+            guest.task.space = word;
+            assert_eq!(guest.brk(0), START + 0x2000, "{word:#x}");
+        }
     }
 
     #[test]

@@ -38,11 +38,7 @@ pub(super) fn mount(task: &mut dyn Task, call: &Call) -> Answered {
         return Ok(Reply::Continue);
     }
     let Ok(target) = task.read_cstr(call.ptr(1), PATH_MAX) else { return Ok(Reply::Continue) };
-    let mut flags = call.int(3) as u32;
-    if flags & MS_MGC_MSK == MS_MGC_VAL {
-        flags &= !MS_MGC_MSK;
-    }
-    if flags & MS_REMOUNT != 0 {
+    if call.int(3) as u32 & MS_REMOUNT != 0 {
         return Ok(if remount_has_no_effect(task, &target) { Reply::Value(0) } else { Reply::Continue });
     }
     let Ok(kind) = task.read_cstr(call.ptr(2), PATH_MAX) else { return Ok(Reply::Continue) };

@@ -27,7 +27,7 @@ const SIZE_BUFFER: i32 = 10;
 /// forgotten.
 pub(super) fn syslog(task: &mut dyn Task, call: &Call) -> Answered {
     let (action, buf, len) = (call.int(0), call.ptr(1), call.int(2));
-    // Anyone may read it all and ask its size (dmesg_restrict is 0); 2.0 allowed but the former.
+    // Anyone may read it all and ask its size, as with a dmesg_restrict of 0 (proc(5)).
     if !matches!(action, READ_ALL | SIZE_BUFFER) && !may_control(task)? {
         return Err(Errno::EPERM);
     }

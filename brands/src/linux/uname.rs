@@ -6,7 +6,7 @@ use crate::call::{Answered, Call, Reply};
 use crate::platform::is_linux32;
 use crate::task::Task;
 
-/// Fills `struct new_utsname`: six fields of 65 bytes. Since Linux 1.2 with `domainname`.
+/// Fills `struct new_utsname`: six fields of 65 bytes. See uname(2) for its history.
 pub(super) fn uname(task: &mut dyn Task, call: &Call) -> Answered {
     let fields = Fields::of(task)?;
     let mut out = vec![0; 6 * 65];
@@ -33,7 +33,6 @@ fn old(task: &mut dyn Task, call: &Call, width: usize) -> Answered {
     for (slot, text) in out.chunks_exact_mut(width).zip(fields.texts()) {
         put(slot, text);
     }
-    // Both calls have said EFAULT for NULL since they began, as a write there does.
     task.write(call.ptr(0), &out)?;
     Ok(Reply::Value(0))
 }
