@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod confine;
+pub mod lifecycle;
 pub mod monitor;
 pub mod state;
 pub mod sys;

@@ -1,10 +1,12 @@
 //! Changes to a configuration's text that keep its comments and order.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, TableLike, Value, value};
 use zone_api::{Edit, Edited};
 
+use super::load::Source;
 use super::schema::{Key, Kind, ZONE, find, unknown};
 use super::{Config, ConfigError};
 
@@ -28,6 +30,31 @@ pub fn apply(text: &str, edits: &[Edit], origin: &str) -> Result<(String, Config
     let text = document.to_string();
     let config = Config::parse(&text, origin)?;
     Ok((text, config))
+}
+
+/// The text with `name` as its zone's name; put at the top where it has none.
+///
+/// # Errors
+/// When it is no TOML.
+pub fn rename(text: &str, name: &str) -> Result<String, ConfigError> {
+    let mut document = Source { text, origin: name }.document()?.into_mut();
+    match document.get("name").and_then(Item::as_str) {
+        Some(old) if old == name => return Ok(text.to_owned()),
+        Some(_) => replace(document.as_table_mut(), "name", name.into()),
+        // Whatever else stands there is told by the parser.
+        None if document.contains_key("name") => return Ok(text.to_owned()),
+        None => return Ok(format!("name = {}\n{text}", Value::from(name))),
+    }
+    Ok(document.to_string())
+}
+
+/// Writes a configuration's file.
+///
+/// # Errors
+/// The file then holds what it held.
+pub fn write(path: &Path, text: &str) -> Result<(), ConfigError> {
+    crate::state::atomic::write(path, text.as_bytes(), 0o644)
+        .map_err(|source| ConfigError::Write { path: path.to_owned(), source })
 }
 
 /// The value of one key, as `set` would take it; `None` where nothing is set and nothing is the default.

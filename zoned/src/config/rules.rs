@@ -9,9 +9,12 @@ pub(crate) type Verdict = Result<(), String>;
 const LONGEST_NAME: usize = 64;
 
 /// Zone names: a letter or digit, then letters, digits, `_`, `-`, `.`; `global` is taken.
-pub fn name_rule(name: &str) -> Verdict {
+pub fn name_rule(name: &str) -> Result<(), String> {
     if name == "global" {
         return Err("global is the host itself; choose another name".into());
+    }
+    if matches!(name, "zoned.sock" | "zoned.lock") {
+        return Err(format!("{name} is a file of zoned's own in its run folder; choose another name"));
     }
     word(name).map_err(|why| format!("{name:?} is no name for a zone: {why}"))
 }
@@ -61,6 +64,12 @@ pub(crate) fn arch(text: &str) -> Verdict {
 
 pub(crate) fn init(text: &str) -> Verdict {
     if matches!(text, "auto" | "none") { Ok(()) } else { guest_path(text) }
+}
+
+/// An init with its arguments.
+pub fn check_init(program: &str, arguments: &[String]) -> Result<(), String> {
+    init(program)?;
+    arguments.iter().try_for_each(|argument| word_without_nul(argument))
 }
 
 /// Anything that execve(2) and /proc/cmdline can carry.

@@ -4,5 +4,6 @@ pub mod atomic;
 mod store;
 mod transition;
 
+pub(crate) use store::now;
 pub use store::{Durable, Found, Record, StateError, Store};
 pub use transition::{Outcome, Verb, check, monitor_may, outcome};
