@@ -43,7 +43,8 @@ int main(int argc, char **argv)
 
 	len = 3;
 	expect("a short buffer", 0, ask(1, 2, &len));
-	expect_true("is not overrun", len <= 3 && value[4] == '#');
+	/* Linux 2.4 put the zero byte behind what it copied, 2.6.24 within. */
+	expect_true("is not overrun", value[4] == '#');
 	expect("a length alone", 0, sc(SYS__sysctl, &(struct args){ (int[]){ 1, 1 }, 2, 0, &len, 0, 0, { 0 } }));
 	len = sizeof value;
 	expect("no such name", -ENOTDIR, ask(1, 9999, &len));

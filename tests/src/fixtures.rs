@@ -10,17 +10,29 @@ use nix::fcntl::FlockArg;
 
 use crate::host::{lock, target};
 
-const INITTAB: &str = "::sysinit:/bin/echo the zone comes up\n\
-    ::respawn:/sbin/getty -L 0 console vt100\n\
-    ::ctrlaltdel:/sbin/reboot\n\
-    ::shutdown:/bin/echo the zone goes down\n";
+/// What the busybox guest has in /etc. Its root has no password.
+const FILES: [(&str, &str); 5] = [
+    (
+        "etc/inittab",
+        "::sysinit:/bin/echo the zone comes up\n\
+         ::respawn:/sbin/getty -L 0 console vt100\n\
+         ::ctrlaltdel:/sbin/reboot\n\
+         ::shutdown:/bin/echo the zone goes down\n",
+    ),
+    ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nguest:x:1000:1000:guest:/tmp:/bin/sh\n"),
+    ("etc/shadow", "root::10000:0:99999:7:::\nguest::10000:0:99999:7:::\n"),
+    ("etc/group", "root:x:0:\nguest:x:1000:\n"),
+    ("etc/os-release", "NAME=busybox\nID=busybox\n"),
+];
 
 /// A folder with the host's static busybox, its own init and a login prompt on the console: a guest of 2 MB
 /// that is always there. Made once.
 pub fn busybox_root() -> PathBuf {
     let make = || -> Result<PathBuf> {
         let _one_at_a_time = lock("zones-fixtures.lock", FlockArg::LockExclusive)?;
-        let root = target().join("zones-cache/busybox-root");
+        // A checkout that has other files makes another root.
+        let text = FILES.map(|(file, text)| format!("{file}{text}")).concat();
+        let root = target().join(format!("zones-cache/busybox-root-{:08x}", fnv1a(text.as_bytes())));
         if !root.exists() {
             let new = root.with_extension("new");
             let _ = fs::remove_dir_all(&new);
@@ -51,12 +63,7 @@ fn make_busybox_root(root: &Path) -> Result<()> {
     }
     let init = root.join("sbin/init");
     ensure!(init.symlink_metadata().is_ok(), "this busybox has no init");
-    for (file, text) in [
-        ("etc/inittab", INITTAB),
-        ("etc/passwd", "root::0:0:root:/root:/bin/sh\nguest::1000:1000:guest:/tmp:/bin/sh\n"),
-        ("etc/group", "root:x:0:\nguest:x:1000:\n"),
-        ("etc/os-release", "NAME=busybox\nID=busybox\n"),
-    ] {
+    for (file, text) in FILES {
         fs::write(root.join(file), text).with_context(|| format!("write {file}"))?;
     }
     Ok(())

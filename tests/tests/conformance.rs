@@ -69,8 +69,9 @@ impl Program {
     /// Brand `linux` at a level, or brand `native`.
     fn in_zone(&self, abi: &str, kernel: Option<&str>, zoned: &Shared) -> Result<(), Failed> {
         let program = compile(&self.source, abi, &self.flags).map_err(|e| format!("{e:#}"))?;
-        let program = program.to_str().ok_or("a path is text")?;
-        let bind = format!("{program}:/mnt");
+        let (folder, file) = (program.parent().ok_or("it stands in a folder")?, program.file_name());
+        let bind = format!("{}:/mnt", folder.display());
+        let inside = format!("/mnt/{}", file.unwrap_or_default().to_string_lossy());
         let mut words = vec!["run", "--bind", &bind];
         match kernel {
             Some(k) => words.extend(["--brand", "linux", "--kernel", k]),
@@ -79,7 +80,7 @@ impl Program {
         if kernel.is_some() && abi == "i386" {
             words.push("arch=i686");
         }
-        words.extend(["--", "/mnt", kernel.unwrap_or(&self.kernels[0])]);
+        words.extend(["--", &inside, kernel.unwrap_or(&self.kernels[0])]);
         let outcome = zoned.get()?.zonectl(&words);
         let native = if kernel.is_some() { Native::Passes } else { self.native };
         judge(native, outcome.status, &outcome.stdout, &outcome.to_string())
