@@ -46,7 +46,7 @@ impl Guest {
     }
 }
 
-/// A Debian from the mirror (environment DEBIAN_MIRROR, else mmdebstrap's own), as a tar that is made once.
+/// A Debian from the mirror (environment DEBIAN_MIRROR), as a tar that is made once.
 pub fn debian(suite: &str, arch: &str) -> Result<PathBuf> {
     let _one_at_a_time = lock("zones-debian.lock", FlockArg::LockExclusive)?;
     let cache = target().join("zones-cache");
@@ -56,10 +56,10 @@ pub fn debian(suite: &str, arch: &str) -> Result<PathBuf> {
         let new = cache.join(format!("new-{suite}-{arch}.tar"));
         let mut make = Command::new("mmdebstrap");
         make.args(["--quiet", "--variant=minbase", "--include=systemd-sysv,procps"]);
-        make.arg(format!("--architectures={arch}"))
-            .arg(suite)
-            .arg(&new)
-            .args(std::env::var_os("DEBIAN_MIRROR"));
+        make.arg(format!("--architectures={arch}")).arg(suite).arg(&new);
+        // One mirror by name: mmdebstrap adds the security archive of a suite by itself, and that loses
+        // the packages of suites that are no longer looked after.
+        make.arg(std::env::var_os("DEBIAN_MIRROR").unwrap_or_else(|| "http://deb.debian.org/debian".into()));
         ensure!(make.status().context("run mmdebstrap")?.success(), "mmdebstrap {suite} {arch} failed");
         fs::rename(&new, &tar).context("rename the tar")?;
     }
