@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use zone_api::{ApiError, Boot, ErrorKind, Login, SessionEvent, State};
 
 use super::brand::Branded;
 use super::session::{Client, Session, Stage, event_of, refusal};
-use super::wire::{Event, Reply};
+use super::wire::{Event, How, Reply};
 use super::{FIRST, Ending, Live, Monitor, dispatch};
 use crate::config::{Config, Init};
 use crate::confine::boot::{self, Request, Start};
@@ -48,7 +49,7 @@ impl Monitor {
                 self.leave();
                 self.reply(asker, Reply::Failed(error));
                 let reason = format!("its boot failed: {}", failure.sentence());
-                self.tell(&Event::Ended { reason, left });
+                self.tell(&Event::Ended { how: How::Failed, reason, left });
             }
         }
     }
@@ -172,6 +173,7 @@ impl Monitor {
             kmsg,
             init: live.made.init.pidfd.try_clone().map_err(fail)?,
             init_pid: live.made.init.pid.as_raw(),
+            uts: std::fs::metadata(format!("/proc/{}/ns/uts", live.made.init.pid)).map_err(fail)?.ino(),
             dev: live.made.dev.try_clone().map_err(fail)?,
             memory,
             root_is_own,
@@ -203,7 +205,7 @@ impl Monitor {
             Ok(()) => self.reply(from, Reply::Done),
             Err(failure) => {
                 self.reply(from, Reply::Failed(self.failed("boot", failure.sentence())));
-                self.end(&format!("its boot failed: {}", failure.sentence()), false);
+                self.end(How::Failed, &format!("its boot failed: {}", failure.sentence()), false);
             }
         }
     }
@@ -309,7 +311,7 @@ impl Monitor {
 
     pub(super) fn halt(&mut self, from: (u64, u64), again: bool, reason: &str) {
         self.ask_for_end(from, again, reason, None);
-        self.end(reason, again);
+        self.end(How::Halted, reason, again);
     }
 
     fn ask_for_end(&mut self, from: (u64, u64), again: bool, reason: &str, deadline: Option<Instant>) {
@@ -357,7 +359,7 @@ impl Monitor {
         let passed = |e: &Ending| e.deadline.is_some_and(|at| at <= Instant::now());
         if let Some(ending) = self.ending.as_ref().filter(|e| passed(e)) {
             let again = ending.again;
-            self.end("halted: it did not shut down in time", again);
+            self.end(How::Halted, "it did not shut down in time", again);
         }
     }
 
@@ -373,31 +375,31 @@ impl Monitor {
         let asked = self.ending.as_ref().map(|e| (e.reason.clone(), e.again));
         let is_run = self.spec.run.is_some();
         // reboot(2) in a pid namespace ends process 1 by these (Linux 3.4).
-        let (reason, again) = match (ended, asked) {
-            (_, Some((reason, again))) => (reason, again),
-            (Ended::Killed(1), None) if !is_run => ("rebooted by the guest".to_owned(), true),
-            (Ended::Killed(2), None) => ("powered off by the guest".to_owned(), false),
-            (Ended::Exited(_), None) if is_run => ("its program ended".to_owned(), false),
-            (Ended::Exited(status), None) => (format!("its process 1 exited with status {status}"), false),
-            (Ended::Killed(signal), None) => (format!("its process 1 was killed by signal {signal}"), false),
+        let (how, reason) = match (ended, asked) {
+            (_, Some((reason, again))) => return self.end(How::Halted, &reason, again),
+            (Ended::Killed(1), None) if !is_run => return self.end(How::Halted, "rebooted by the guest", true),
+            (Ended::Killed(2), None) => (How::PoweredOff, "by the guest".to_owned()),
+            (Ended::Exited(_), None) if is_run => (How::Halted, "its program ended".to_owned()),
+            (Ended::Exited(status), None) => (How::Halted, format!("its process 1 exited with status {status}")),
+            (Ended::Killed(signal), None) => (How::Failed, format!("its process 1 was killed by signal {signal}")),
         };
-        self.end(&reason, again);
+        self.end(how, &reason, false);
     }
 
     /// Ends the zone, and starts it again or leaves.
-    pub(super) fn end(&mut self, reason: &str, again: bool) {
+    pub(super) fn end(&mut self, how: How, reason: &str, again: bool) {
         let booted = self.live.as_ref().map(|l| l.booted);
         let was_asked = self.ending.is_some();
         let left = self.tear_down();
         if !again {
-            return self.leave_with(reason, left);
+            return self.leave_with(how, reason, left);
         }
         self.quick_reboots = match booted {
             Some(at) if !was_asked && at.elapsed() < QUICK => self.quick_reboots + 1,
             _ => 0,
         };
         if self.quick_reboots > MOST_QUICK_REBOOTS {
-            return self.leave_with("it rebooted too often within seconds of its boots", left);
+            return self.leave_with(How::Failed, "it rebooted too often within seconds of its boots", left);
         }
         self.reread_config();
         self.spec.ready_only = false;
@@ -412,7 +414,7 @@ impl Monitor {
             Err((failure, _)) => {
                 self.ending = asked;
                 let left = self.tear_down();
-                self.leave_with(&format!("it could not be booted again: {}", failure.sentence()), left);
+                self.leave_with(How::Failed, &format!("it could not be booted again: {}", failure.sentence()), left);
             }
         }
     }
@@ -462,7 +464,7 @@ impl Monitor {
         })
     }
 
-    fn leave_with(&mut self, reason: &str, left: Option<String>) {
+    fn leave_with(&mut self, how: How, reason: &str, left: Option<String>) {
         self.leave();
         if let Some(ending) = self.ending.take() {
             for asker in ending.askers {
@@ -474,7 +476,7 @@ impl Monitor {
                 self.reply(asker, reply);
             }
         }
-        self.tell(&Event::Ended { reason: reason.to_owned(), left });
+        self.tell(&Event::Ended { how, reason: reason.to_owned(), left });
     }
 
     /// Removes what the monitor itself has on the host; the loop ends with this.
@@ -503,7 +505,6 @@ impl Monitor {
 
 /// Whether process `pid` is our own reaper rather than an init of the guest's.
 fn is_reaper(pid: i32) -> bool {
-    use std::os::unix::fs::MetadataExt;
     let id = |path: String| std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
     id(format!("/proc/{pid}/exe")) == id("/proc/self/exe".to_owned())
 }

@@ -1,6 +1,7 @@
 //! zoned's side of a monitor: start one, find one, talk to it.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
@@ -40,18 +41,18 @@ pub struct Link {
 pub struct Gone;
 
 impl Link {
-    /// Starts a monitor: `zoned monitor NAME`, its connection as standard input, its log in
+    /// Starts a monitor: `program` with `arguments`, its connection as standard input, its log in
     /// `log`. News arrive at `news` until the connection ends.
     pub fn start(
         program: &Path,
-        name: &str,
+        arguments: &[&OsStr],
         log: &Path,
         news: impl Fn(News) + Send + 'static,
     ) -> io::Result<Self> {
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         let log = std::fs::OpenOptions::new().append(true).create(true).open(log)?;
         let mut child = Command::new(program)
-            .args(["monitor", name])
+            .args(arguments)
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::from(log))

@@ -371,7 +371,7 @@ impl Monitor {
         let Some(runner) = &mut self.runner else { return };
         serve_program(runner, program.map(AsFd::as_fd));
         if runner.client.is_none() {
-            self.end("its client went away", false);
+            self.end(wire::How::Halted, "its client went away", false);
         }
     }
 }

@@ -113,11 +113,25 @@ pub enum Event {
     Rebooted,
     /// The zone is no more and the monitor goes.
     Ended {
+        /// In which way.
+        how: How,
         /// Why: "powered off by the guest".
         reason: String,
         /// What could not be taken down, if anything.
         left: Option<String>,
     },
+}
+
+/// How a zone ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum How {
+    /// The guest powered off.
+    PoweredOff,
+    /// It was told to, or its program ended.
+    Halted,
+    /// It could not go on.
+    Failed,
 }
 
 /// What a monitor answers.
