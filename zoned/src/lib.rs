@@ -4,5 +4,6 @@ pub mod config;
 pub mod confine;
 pub mod lifecycle;
 pub mod monitor;
+pub mod server;
 pub mod state;
 pub mod sys;

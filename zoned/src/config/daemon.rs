@@ -63,7 +63,7 @@ impl Settings {
         let wrong = |key: &str, why: &str| {
             Err(file.wrong(document.get(key).and_then(toml_edit::Item::span), Some(key), why))
         };
-        if settings.id_base % IDS_PER_ZONE != 0 {
+        if !settings.id_base.is_multiple_of(IDS_PER_ZONE) {
             return wrong("id-base", "it must be a multiple of 65536");
         }
         // (uid_t)-1 means "leave as it is" to chown(2) and cannot be mapped.

@@ -64,10 +64,12 @@ impl ConfigError {
     pub fn to_api(&self) -> ApiError {
         match self {
             Self::Read { path, source } => {
-                ApiError::new(ErrorKind::Failed, format!("read {}", path.display()), source.to_string())
+                let why = crate::lifecycle::chain(source);
+                ApiError::new(ErrorKind::Failed, format!("read {}", path.display()), why)
             }
             Self::Write { path, source } => {
-                ApiError::new(ErrorKind::Failed, format!("write {}", path.display()), source.to_string())
+                let why = crate::lifecycle::chain(source);
+                ApiError::new(ErrorKind::Failed, format!("write {}", path.display()), why)
             }
             Self::Invalid { origin, line, key, why } => {
                 let what = match line {

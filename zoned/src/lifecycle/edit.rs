@@ -29,6 +29,16 @@ impl Zones {
         config::get(&config, key).map_err(|error| error.to_api())
     }
 
+    /// All of it as TOML, defaults included.
+    ///
+    /// # Errors
+    /// When there is no such zone, or the file is not valid.
+    pub fn config_whole(&self, name: &str) -> Result<String, ApiError> {
+        self.known(name, "get")?;
+        let config = Config::load(&self.config_path(name)).map_err(|error| error.to_api())?;
+        toml::to_string(&config).map_err(|error| because(format!("get {name}"), &error))
+    }
+
     /// Who has which rights on a zone; nobody where its configuration is not valid.
     pub fn admins(&self, name: &str) -> Vec<config::Admin> {
         if config::check_name(name).is_err() {

@@ -8,25 +8,34 @@ use zone_api::{ApiError, Boot, State};
 
 use super::host::MonitorHandle;
 use super::registry::{Entry, Live};
-use super::{Zones, because};
+use super::{Paths, Zones, because};
 use crate::config::{self, Config};
 use crate::state::{Durable, Record};
 
 impl Zones {
+    /// Makes the folders that zones are kept in.
+    ///
+    /// # Errors
+    /// When one cannot be made.
+    pub fn make_folders(paths: &Paths) -> Result<(), ApiError> {
+        for (folder, mode) in [
+            (&paths.root, 0o711),
+            // Set-user-id files of guests must be out of reach for users of the host.
+            (&paths.root.join("zones"), 0o700),
+            (&paths.root.join("ephemeral"), 0o700),
+            (&paths.configs, 0o755),
+        ] {
+            make_folder(folder, mode)?;
+        }
+        Ok(())
+    }
+
     /// Finds all zones, live ones first by their monitors; tears down the others' leftovers.
     ///
     /// # Errors
     /// When the folders cannot be made or read; a single zone in disorder is told in the log.
     pub fn recover(self: &Arc<Self>) -> Result<(), ApiError> {
-        for (folder, mode) in [
-            (&self.paths.root, 0o711),
-            // Set-user-id files of guests must be out of reach for users of the host.
-            (&self.paths.root.join("zones"), 0o700),
-            (&self.paths.root.join("ephemeral"), 0o700),
-            (&self.paths.configs, 0o755),
-        ] {
-            make_folder(folder, mode)?;
-        }
+        Self::make_folders(&self.paths)?;
         let mut names = self.store.names().map_err(|error| because("find zones", &error))?;
         for name in &names {
             if !self.config_path(name).is_file() {
