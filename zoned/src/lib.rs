@@ -1,4 +1,6 @@
 //! Keeps isolated, branded zones.
 pub mod config;
 pub mod confine;
+pub mod doctor;
+pub mod image;
 pub mod sys;
