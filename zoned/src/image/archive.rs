@@ -94,12 +94,16 @@ impl<R: Read> Archive<R> {
             let Some(header) = self.header()? else { return Ok(None) };
             let kind = header.as_bytes()[156];
             if matches!(kind, b'L' | b'K' | b'x' | b'X' | b'g') {
-                self.expect_data(number(&header.as_old().size).ok_or(Bad::Damaged("a size that is no number"))?)?;
+                self.expect_data(
+                    number(&header.as_old().size).ok_or(Bad::Damaged("a size that is no number"))?,
+                )?;
                 let extra = self.extra()?;
                 match kind {
                     b'L' => name = Some(until_zero(&extra)),
                     b'K' => link = Some(until_zero(&extra)),
-                    b'g' => self.globals = records(&extra).ok_or(Bad::Damaged("a pax header that is none"))?,
+                    b'g' => {
+                        self.globals = records(&extra).ok_or(Bad::Damaged("a pax header that is none"))?
+                    }
                     _ => pax = records(&extra).ok_or(Bad::Damaged("a pax header that is none"))?,
                 }
                 continue;
@@ -155,7 +159,8 @@ impl<R: Read> Archive<R> {
             stored = 0;
         }
         let (len, segments) = if byte == b'S' {
-            let gnu = header.as_gnu().ok_or(Bad::Damaged("a sparse file in a header without room for its map"))?;
+            let gnu =
+                header.as_gnu().ok_or(Bad::Damaged("a sparse file in a header without room for its map"))?;
             let mut segments = Vec::new();
             for piece in &gnu.sparse {
                 push(&mut segments, &piece.offset, &piece.numbytes)?;

@@ -22,9 +22,27 @@ use super::unpack::write_sparse;
 /// File systems of the kernel's own making, by their magic numbers (linux/magic.h): what they
 /// show is this host's, not the root's.
 const KERNEL_MADE: [u32; 21] = [
-    0x9fa0, 0x6265_6572, 0x1cd1, 0x0027_e0eb, 0x6367_7270, 0x6462_6720, 0x7472_6163, 0x7363_6673, 0xcafe_4a11,
-    0x6165_676c, 0x1980_0202, 0x9584_58f6, 0x6265_6570, 0x6573_5543, 0x4249_4e4d, 0x0187, 0x6e73_6673, 0xde5e_81e4,
-    0xf97c_ff8c, 0x6759_6969, 0x5346_414f,
+    0x9fa0,
+    0x6265_6572,
+    0x1cd1,
+    0x0027_e0eb,
+    0x6367_7270,
+    0x6462_6720,
+    0x7472_6163,
+    0x7363_6673,
+    0xcafe_4a11,
+    0x6165_676c,
+    0x1980_0202,
+    0x9584_58f6,
+    0x6265_6570,
+    0x6573_5543,
+    0x4249_4e4d,
+    0x0187,
+    0x6e73_6673,
+    0xde5e_81e4,
+    0xf97c_ff8c,
+    0x6759_6969,
+    0x5346_414f,
 ];
 /// tmpfs, which devtmpfs says it is too, and ramfs.
 const IN_MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
@@ -80,7 +98,8 @@ fn refuse_overlap(from: &Path, dest: &Path) -> Result<(), ImageError> {
         let real = inner.canonicalize().map_err(|e| open(inner, e))?;
         let outer = std::fs::metadata(outer).map_err(|e| open(outer, e))?;
         let same = |path: &Path| {
-            std::fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (outer.dev(), outer.ino()))
+            std::fs::metadata(path)
+                .is_ok_and(|found| (found.dev(), found.ino()) == (outer.dev(), outer.ino()))
         };
         if real.ancestors().any(same) {
             return Err(ImageError::Overlap { from: from.to_owned(), dest: dest.to_owned() });
@@ -246,9 +265,8 @@ impl Copy<'_> {
             return Err(ImageError::entry(&self.path, "it changed while it was copied"));
         }
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let made: File = rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)
-            .map_err(|e| self.failed(e))?
-            .into();
+        let made: File =
+            rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR).map_err(|e| self.failed(e))?.into();
         let size = stat.st_size as u64;
         if size > 0 {
             self.clones = self.clones && rustix::fs::ioctl_ficlone(&made, &source).is_ok();

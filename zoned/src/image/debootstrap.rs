@@ -74,10 +74,16 @@ pub(super) fn make(
 }
 
 fn mmdebstrap(suite: &Suite, arch: &str, dest: &Path) -> Vec<String> {
-    let mut words: Vec<String> =
-        ["mmdebstrap", "--verbose", "--mode=root", "--format=directory", "--variant=minbase", "--include=procps"]
-            .map(str::to_owned)
-            .into();
+    let mut words: Vec<String> = [
+        "mmdebstrap",
+        "--verbose",
+        "--mode=root",
+        "--format=directory",
+        "--variant=minbase",
+        "--include=procps",
+    ]
+    .map(str::to_owned)
+    .into();
     words.push(format!("--architectures={arch}"));
     if suite.is_archived() || suite.suite == "sid" || suite.suite == "unstable" {
         words.push("--aptopt=Acquire::Check-Valid-Until \"false\"".to_owned());
@@ -113,7 +119,11 @@ impl Drop for Running {
 }
 
 /// Runs it; its last lines where it fails.
-fn run(program: &str, words: &[String], progress: &(dyn Fn(Progress) + Sync)) -> Result<(), VecDeque<String>> {
+fn run(
+    program: &str,
+    words: &[String],
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<(), VecDeque<String>> {
     let one = |line: String| VecDeque::from([line]);
     let in_user_namespace = program == "mmdebstrap";
     // setpriv so that it dies with the thread that waits for it; unshare so that what it starts dies with it. The shell
@@ -123,7 +133,7 @@ fn run(program: &str, words: &[String], progress: &(dyn Fn(Progress) + Sync)) ->
     if in_user_namespace {
         command.args(["unshare", "--user", "--"]);
     }
-    let script = r#"exec 2>&1; echo; read -r _; exec unshare --mount --pid --fork --uts --ipc --kill-child -- "$@""#;
+    let script = r#"echo; read -r _; exec unshare --mount --pid --fork --uts --ipc --kill-child -- "$@""#;
     command.args(["sh", "-c", script, "sh"]).args(words);
     command.env_clear().env("PATH", PATH).env("LC_ALL", "C.UTF-8").env("HOME", "/root");
     for proxy in ["http_proxy", "https_proxy", "no_proxy"] {
@@ -131,18 +141,25 @@ fn run(program: &str, words: &[String], progress: &(dyn Fn(Progress) + Sync)) ->
             command.env(proxy, value);
         }
     }
-    command.current_dir("/").process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let said = std::io::pipe().and_then(|(reader, writer)| {
+        command.stdout(writer.try_clone()?).stderr(writer);
+        Ok(reader)
+    });
+    let said = said.map_err(|e| one(format!("make a pipe: {e}")))?;
+    command.current_dir("/").process_group(0).stdin(Stdio::piped());
     let mut child = Running(command.spawn().map_err(|e| one(format!("start setpriv: {e}")))?);
-    let (Some(stdin), Some(stdout)) = (child.0.stdin.take(), child.0.stdout.take()) else {
-        return Err(one("no pipes".to_owned()));
-    };
-    let mut lines = BufReader::new(stdout).split(b'\n');
-    if lines.next().is_none() {
-        return Err(one("it ended at once: setpriv, unshare and sh are needed".to_owned()));
+    // With it go the pipe's other ends that are ours: reading must come to an end.
+    drop(command);
+    let mut lines = BufReader::new(said).split(b'\n');
+    match lines.next() {
+        Some(Ok(line)) if line.is_empty() => {}
+        Some(Ok(line)) => return Err(one(String::from_utf8_lossy(&line).into_owned())),
+        _ => return Err(one("it ended at once".to_owned())),
     }
-    let _held = map_ids(child.0.id(), stdin, in_user_namespace).map_err(|e| one(format!("map its ids: {e}")))?;
+    let stdin = child.0.stdin.take().ok_or_else(|| one("no pipe to it".to_owned()))?;
+    map_ids(child.0.id(), stdin, in_user_namespace).map_err(|e| one(format!("map its ids: {e}")))?;
     let mut tail = VecDeque::new();
-    let mut steps = Steps { progress, meter: None, packages: 0 };
+    let mut steps = Steps { progress, meter: None, step: String::new(), packages: None };
     for line in lines {
         let Ok(line) = line else { break };
         let line = String::from_utf8_lossy(&line).trim_end().to_owned();
@@ -165,39 +182,61 @@ fn run(program: &str, words: &[String], progress: &(dyn Fn(Progress) + Sync)) ->
 
 /// Ids mean in there what they mean here, and lets it go on. newuidmap(1) would want a line in
 /// /etc/subuid, but root may write the map itself.
-fn map_ids(pid: u32, mut stdin: ChildStdin, own: bool) -> std::io::Result<ChildStdin> {
+fn map_ids(pid: u32, mut stdin: ChildStdin, own: bool) -> std::io::Result<()> {
     if own {
         fs::write(format!("/proc/{pid}/uid_map"), "0 0 65536")?;
         fs::write(format!("/proc/{pid}/gid_map"), "0 0 65536")?;
     }
-    stdin.write_all(b"\n")?;
-    Ok(stdin)
+    // Its input ends there: nothing in it can wait for an answer.
+    stdin.write_all(b"\n")
 }
 
 /// What is worth telling of its many lines.
 struct Steps<'a> {
     progress: &'a (dyn Fn(Progress) + Sync),
     meter: Option<Meter<'a>>,
-    /// Packages announced and not yet set up.
-    packages: u64,
+    step: String,
+    /// Packages that apt announced for the step to come.
+    packages: Option<u64>,
 }
 
 impl Steps<'_> {
     fn line(&mut self, line: &str) {
-        if let Some(step) = line.strip_prefix("I: ") {
-            let step = step.trim_end_matches('.');
-            let shows = ["running", "downloading", "extracting", "installing", "cleaning", "Retrieving", "Configuring"];
-            let step = step.split(" using").next().unwrap_or(step);
-            if shows.iter().any(|word| step.starts_with(word)) && !step.contains(" ...") && step.len() < 60 {
-                let total = step.contains("installing").then_some(self.packages).filter(|n| *n > 0);
-                self.meter = Some(Meter::begin(self.progress, step, total));
+        if let Some(said) = line.strip_prefix("I: ") {
+            // mmdebstrap names a step once, debootstrap in every package's line.
+            let step = match said.split(' ').next() {
+                Some("Retrieving") => "downloading packages",
+                Some("Extracting") => "extracting archives",
+                Some("Unpacking") => "unpacking packages",
+                Some("Configuring") => "installing packages",
+                Some("running" | "downloading" | "extracting" | "installing" | "cleaning") => {
+                    said.trim_end_matches('.')
+                }
+                _ => return,
+            };
+            if step != self.step {
+                self.begin(step);
             }
+            self.add(said.starts_with(|c: char| c.is_ascii_uppercase()));
         } else if let Some(count) = newly_installed(line) {
-            // apt says it once for the essential packages and once for the others, each before their step is over.
-            self.packages = count;
-        } else if line.starts_with("Setting up ")
-            && let Some(meter) = &self.meter
-        {
+            self.packages = Some(count);
+            // apt counts the essential packages before their step, the others within theirs.
+            if self.step.starts_with("installing") {
+                self.begin(&self.step.clone());
+            }
+        } else {
+            self.add(line.starts_with("Setting up "));
+        }
+    }
+
+    fn begin(&mut self, step: &str) {
+        let total = if step.starts_with("installing") { self.packages.take() } else { None };
+        self.step = step.to_owned();
+        self.meter = Some(Meter::begin(self.progress, step, total));
+    }
+
+    fn add(&self, counts: bool) {
+        if counts && let Some(meter) = &self.meter {
             meter.add(1);
         }
     }
@@ -220,17 +259,25 @@ fn is_passing(said: &VecDeque<String>) -> bool {
         "Hash Sum mismatch",
         "Undetermined Error",
         "Couldn't download",
-        " 50", // 500 to 504 of HTTP
+        " 500 ",
+        " 502 ",
+        " 503 ",
+        " 504 ",
     ];
     said.iter().any(|line| {
-        (line.starts_with("E:") || line.starts_with("Err:") || line.starts_with("W:") || line.starts_with("  "))
+        (line.starts_with("E:")
+            || line.starts_with("Err:")
+            || line.starts_with("W:")
+            || line.starts_with("  "))
             && signs.iter().any(|sign| line.contains(sign))
     })
 }
 
 /// Its complaints, or else how it ended.
 fn last_words(said: &VecDeque<String>) -> String {
-    let complaint = |line: &&String| line.starts_with("E: ") && !line.contains("failed to run") && !line.contains("Status-Fd");
+    let complaint = |line: &&String| {
+        line.starts_with("E: ") && !line.contains("failed to run") && !line.contains("Status-Fd")
+    };
     let mut words: Vec<&str> = said.iter().filter(complaint).map(|line| &line[3..]).collect();
     if words.is_empty() {
         words = said.iter().rev().take(3).rev().map(String::as_str).collect();
@@ -261,4 +308,84 @@ fn tidy(dest: &Path) -> Result<(Counts, LeftOut), ImageError> {
         }
     }
     Ok((counts, left_out))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    fn said(lines: &[&str]) -> VecDeque<String> {
+        lines.iter().map(|line| (*line).to_owned()).collect()
+    }
+
+    #[test]
+    fn complaints_are_told() {
+        let lines = said(&[
+            "Err:2 http://deb.debian.org/debian bullseyeX Release",
+            "E: The repository 'x' does not have a Release file.",
+            "E: apt-get update --error-on=any -oAPT::Status-Fd=<$fd> -oDpkg::Use-Pty=false failed",
+            "I: main() received signal PIPE: waiting for setup...",
+            "E: mmdebstrap failed to run",
+        ]);
+        assert_eq!(last_words(&lines), "The repository 'x' does not have a Release file.");
+        assert!(!is_passing(&lines));
+        assert!(is_passing(&said(&["E: Failed to fetch http://x  Could not resolve 'x'"])));
+        assert_eq!(last_words(&said(&["a", "b", "c", "d"])), "b; c; d");
+    }
+
+    #[test]
+    fn steps_have_totals() {
+        let told = Mutex::new(Vec::new());
+        let tell = |progress| told.lock().unwrap().push(progress);
+        let mut steps = Steps { progress: &tell, meter: None, step: String::new(), packages: None };
+        for line in [
+            "I: automatically chosen format: directory",
+            "I: downloading packages with apt...",
+            "0 upgraded, 69 newly installed, 0 to remove and 0 not upgraded.",
+            "I: extracting archives...",
+            "I: installing essential packages...",
+            "Setting up tar (1.34) ...",
+            "I: installing remaining packages inside the chroot...",
+            "0 upgraded, 31 newly installed, 0 to remove and 0 not upgraded.",
+        ] {
+            steps.line(line);
+        }
+        let steps: Vec<_> = told
+            .into_inner()
+            .unwrap()
+            .into_iter()
+            .filter_map(
+                |told| if let Progress::Step { step, total } = told { Some((step, total)) } else { None },
+            )
+            .collect();
+        let expected = [
+            ("downloading packages with apt", None),
+            ("extracting archives", None),
+            ("installing essential packages", Some(69)),
+            ("installing remaining packages inside the chroot", None),
+            ("installing remaining packages inside the chroot", Some(31)),
+        ];
+        assert_eq!(steps, expected.map(|(step, total)| (step.to_owned(), total)));
+    }
+
+    #[test]
+    fn what_it_starts_is_confined_and_ends() {
+        if find("setpriv").is_none() || find("unshare").is_none() {
+            eprintln!("SKIPPED what_it_starts_is_confined_and_ends: no setpriv or unshare");
+            return;
+        }
+        let tell = |_| ();
+        let sh = |script: &str| ["sh", "-c", script].map(str::to_owned);
+        run("mmdebstrap", &sh("true"), &tell).unwrap();
+        let failed =
+            run("mmdebstrap", &sh("id -u; echo E: $$; date -s 2001-01-01; exit 3"), &tell).unwrap_err();
+        assert_eq!(failed[0], "0");
+        // Process 1 of a pid namespace, and no right to the clock.
+        assert_eq!(failed[1], "E: 1");
+        assert!(failed[2].contains("cannot set date"), "{failed:?}");
+        // A process left behind ends with the namespace.
+        run("mmdebstrap", &sh("sleep 1000 & exit 0"), &tell).unwrap();
+    }
 }

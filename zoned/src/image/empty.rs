@@ -175,7 +175,8 @@ mod tests {
         let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         fs::write(other.path().join("keep"), "").unwrap();
         fs::create_dir(dir.path().join("m")).unwrap();
-        let script = r#"mount --bind "$1" "$2/m" && exec "$3" --exact image::empty::tests::child --nocapture"#;
+        let script =
+            r#"mount --bind "$1" "$2/m" && exec "$3" --exact image::empty::tests::child --nocapture"#;
         let status = std::process::Command::new("unshare")
             .args(["--mount", "sh", "-c", script, "sh"])
             .args([other.path(), dir.path(), &std::env::current_exe().unwrap()])

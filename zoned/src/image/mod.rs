@@ -75,9 +75,6 @@ pub fn install(
     // Reports what could not be written back too, since Linux 5.8.
     let synced = File::open(dest).and_then(|root| Ok(rustix::fs::syncfs(root)?));
     synced.map_err(|e| full(ImageError::file("write", b"the root", e), dest, 0))?;
-    for note in &notes {
-        progress(Progress::Note { text: note.clone() });
-    }
     Ok(Installed { arch, files: counts.files, bytes: counts.bytes, notes })
 }
 

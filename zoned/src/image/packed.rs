@@ -100,7 +100,8 @@ pub(super) fn unpacked(mut from: impl Read + 'static) -> io::Result<(Packing, Bo
         Packing::Plain | Packing::Other(_) => Box::new(whole),
         Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
         Packing::Xz => {
-            let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)?;
+            let stream =
+                liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)?;
             Box::new(liblzma::bufread::XzDecoder::new_stream(whole, stream))
         }
         Packing::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(whole)?),

@@ -155,7 +155,9 @@ fn arch_in(root: BorrowedFd<'_>, program: &[u8]) -> Result<Machine, ProgramError
             let what = match head[..] {
                 [] => "empty",
                 // OMAGIC, NMAGIC, ZMAGIC and QMAGIC of i386 (a.out.h).
-                [0x07 | 0x08 | 0x0b | 0xcc, 0x01 | 0x00, 0x64, ..] => "an a.out program, which no kernel runs since 6.1",
+                [0x07 | 0x08 | 0x0b | 0xcc, 0x01 | 0x00, 0x64, ..] => {
+                    "an a.out program, which no kernel runs since 6.1"
+                }
                 _ => "neither an ELF program nor a script that names its interpreter",
             };
             return Err(ProgramError::UnknownFormat { program, what });
@@ -163,11 +165,17 @@ fn arch_in(root: BorrowedFd<'_>, program: &[u8]) -> Result<Machine, ProgramError
         let line = rest.split(|b| *b == b'\n').next().unwrap_or_default().trim_ascii();
         path = line.split(|b| matches!(b, b' ' | b'\t')).next().unwrap_or_default().to_vec();
         if path.is_empty() {
-            return Err(ProgramError::UnknownFormat { program, what: "a script whose first line names no program" });
+            return Err(ProgramError::UnknownFormat {
+                program,
+                what: "a script whose first line names no program",
+            });
         }
         script = Some(program);
     }
-    Err(ProgramError::UnknownFormat { program: shown(program), what: "a script run by a script, and so on without end" })
+    Err(ProgramError::UnknownFormat {
+        program: shown(program),
+        what: "a script run by a script, and so on without end",
+    })
 }
 
 /// The first bytes of the file `path`, as much as execve(2) looks at.
@@ -180,7 +188,9 @@ fn head(root: BorrowedFd<'_>, path: &[u8], executable: bool) -> Result<Vec<u8>, 
     let found = open_in(root, path, OFlags::PATH).map_err(failed)?;
     let stat = rustix::fs::fstat(&found).map_err(failed)?;
     let what = match kind(&stat) {
-        FileType::RegularFile if !executable || stat.st_mode & 0o111 != 0 => return read_head(&found).map_err(failed),
+        FileType::RegularFile if !executable || stat.st_mode & 0o111 != 0 => {
+            return read_head(&found).map_err(failed);
+        }
         FileType::RegularFile => "not executable: it has no x bit",
         FileType::Directory => "a folder",
         _ => "not a file",
@@ -201,8 +211,7 @@ fn read_head(found: &OwnedFd) -> Result<Vec<u8>, Errno> {
 
 /// Programs that a root is known by, in order of weight.
 const TELLING: [&str; 6] = ["bin/sh", "sbin/init", "bin/busybox", "bin/bash", "usr/bin/env", "init"];
-const FOLDERS: [&str; 8] =
-    ["bin", "sbin", "usr/bin", "usr/sbin", "lib", "lib64", "usr/local/bin", "."];
+const FOLDERS: [&str; 8] = ["bin", "sbin", "usr/bin", "usr/sbin", "lib", "lib64", "usr/local/bin", "."];
 /// A file more or less decides nothing, and a hostile root may have millions.
 const MOST: usize = 20_000;
 
@@ -220,10 +229,15 @@ pub(super) fn root_arch(dest: &Path, want: Option<&str>) -> Result<&'static str,
         }
     }
     for folder in FOLDERS {
-        let Ok(dir) = open_in(root.as_fd(), folder.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY) else { continue };
+        let Ok(dir) = open_in(root.as_fd(), folder.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY) else {
+            continue;
+        };
         for name in names(dir.as_fd()).unwrap_or_default().into_iter().take(MOST) {
             let path = [folder.as_bytes(), name.to_bytes()].join(&b'/');
-            if let Some(arch) = head(root.as_fd(), &path, false).ok().and_then(|head| Machine::of(&head)).and_then(|machine| seen.add(machine))
+            if let Some(arch) = head(root.as_fd(), &path, false)
+                .ok()
+                .and_then(|head| Machine::of(&head))
+                .and_then(|machine| seen.add(machine))
             {
                 return Ok(arch);
             }
@@ -285,7 +299,8 @@ fn anywhere(root: &OwnedFd, seen: &mut Seen<'_>) {
                 // The descriptors that wait are few, however broad and deep the tree.
                 FileType::Directory if left.len() < 64 => left.extend(open_folder(dir.as_fd(), &name, true)),
                 FileType::RegularFile if stat.st_mode & 0o111 != 0 => {
-                    let head = open_in(dir.as_fd(), name.to_bytes(), OFlags::PATH).and_then(|file| read_head(&file));
+                    let head =
+                        open_in(dir.as_fd(), name.to_bytes(), OFlags::PATH).and_then(|file| read_head(&file));
                     if let Some(machine) = head.ok().and_then(|head| Machine::of(&head)) {
                         seen.add(machine);
                     }

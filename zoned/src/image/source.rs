@@ -57,8 +57,8 @@ impl Source {
             return given.parse();
         }
         let path = Path::new(given);
-        let found = std::fs::metadata(path)
-            .map_err(|source| ImageError::Open { path: path.to_owned(), source })?;
+        let found =
+            std::fs::metadata(path).map_err(|source| ImageError::Open { path: path.to_owned(), source })?;
         Ok(if found.is_dir() { Self::Dir(path.to_owned()) } else { Self::Tar(path.to_owned()) })
     }
 }
@@ -120,7 +120,9 @@ fn suite(text: &str) -> Result<Suite, String> {
         match word.split_once('=') {
             Some(("arch", "i386" | "i486" | "i586" | "i686")) => made.arch = Some("i386"),
             Some(("arch", "amd64" | "x86_64")) => made.arch = Some("amd64"),
-            Some(("arch", other)) => return Err(format!("no zone has arch {other:?}: i386 and amd64 are known")),
+            Some(("arch", other)) => {
+                return Err(format!("no zone has arch {other:?}: i386 and amd64 are known"));
+            }
             Some(("mirror", url)) => {
                 let scheme = ["http://", "https://", "file:///"].iter().any(|scheme| url.starts_with(scheme));
                 if !scheme || !url.chars().all(|c| c.is_ascii_graphic()) {

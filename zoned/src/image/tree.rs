@@ -149,11 +149,7 @@ impl Attributes {
 
     /// Sets all on an open file or folder; `xattrs` between, since a new owner takes file
     /// capabilities away, and so would writing.
-    pub(super) fn apply(
-        self,
-        fd: BorrowedFd<'_>,
-        xattrs: impl FnOnce(BorrowedFd<'_>),
-    ) -> Result<(), Errno> {
+    pub(super) fn apply(self, fd: BorrowedFd<'_>, xattrs: impl FnOnce(BorrowedFd<'_>)) -> Result<(), Errno> {
         rustix::fs::fchown(fd, Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)))?;
         rustix::fs::fchmod(fd, Mode::from_raw_mode(self.mode))?;
         xattrs(fd);
@@ -195,7 +191,8 @@ pub(super) struct LeftOut {
 impl LeftOut {
     /// One line for each kind of thing.
     pub(super) fn notes(&self) -> Vec<String> {
-        let count = |n: u64, one: &str, many: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {many}") };
+        let count =
+            |n: u64, one: &str, many: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {many}") };
         let mut notes = Vec::new();
         let mut note = |n: u64, one: &str, many: &str, rest: &str| {
             if n > 0 {
@@ -205,7 +202,12 @@ impl LeftOut {
         note(self.devices, "device node", "device nodes", "left out: the zone's /dev has its own");
         note(self.sockets, "socket", "sockets", "left out: nothing listens there any more");
         note(self.absolute, "name", "names", "began with /: taken as beneath the zone's root");
-        note(self.xattrs, "extended attribute", "extended attributes", "left out: not a zone's to set, or refused by the file system");
+        note(
+            self.xattrs,
+            "extended attribute",
+            "extended attributes",
+            "left out: not a zone's to set, or refused by the file system",
+        );
         note(self.acls, "access control list", "access control lists", "left out: the modes were kept");
         note(self.unknown, "entry", "entries", "of unknown type left out");
         if !self.mounts.is_empty() {

@@ -56,8 +56,7 @@ pub(super) fn unpack(
         return Err(ImageError::NotTar { archive: name.to_owned(), why: what.to_owned() });
     }
     let mut archive = Archive::new(stream);
-    let tree =
-        Tree::open(dest).map_err(|source| ImageError::Open { path: dest.to_owned(), source })?;
+    let tree = Tree::open(dest).map_err(|source| ImageError::Open { path: dest.to_owned(), source })?;
     let mut unpack = Unpack {
         tree,
         meter,
@@ -136,12 +135,8 @@ impl Unpack<'_> {
                 return Err(ImageError::IdOutside { entry: shown(&entry.name), id }.into());
             }
         }
-        let attributes = Attributes {
-            uid: entry.uid as u32,
-            gid: entry.gid as u32,
-            mode: entry.mode,
-            mtime: entry.mtime,
-        };
+        let attributes =
+            Attributes { uid: entry.uid as u32, gid: entry.gid as u32, mode: entry.mode, mtime: entry.mtime };
         self.left_out.acls += u64::from(entry.has_acl);
         if name.is_empty() {
             if entry.kind != Kind::Folder {
@@ -198,7 +193,11 @@ impl Unpack<'_> {
         Ok(name)
     }
 
-    fn note_root(&mut self, attributes: Attributes, xattrs: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), ImageError> {
+    fn note_root(
+        &mut self,
+        attributes: Attributes,
+        xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    ) -> Result<(), ImageError> {
         let root = rustix::fs::fstat(self.tree.root()).map_err(|e| ImageError::file("find", b"/", e))?;
         self.note_folder(b"", id(&root), attributes, xattrs);
         Ok(())
@@ -345,13 +344,15 @@ impl Unpack<'_> {
         if target == name {
             return Ok(());
         }
-        let missing = || ImageError::entry(name, format!("it links to {}, which is not there", shown(&target)));
+        let missing =
+            || ImageError::entry(name, format!("it links to {}, which is not there", shown(&target)));
         let (at, last_target) = match target.iter().rposition(|b| *b == b'/') {
             Some(at) => (&target[..at], &target[at + 1..]),
             None => (&target[..0], &target[..]),
         };
         let from = open_in(self.tree.root(), at, OFlags::PATH | OFlags::DIRECTORY).map_err(|_| missing())?;
-        let there = rustix::fs::statat(&from, last_target, AtFlags::SYMLINK_NOFOLLOW).map_err(|_| missing())?;
+        let there =
+            rustix::fs::statat(&from, last_target, AtFlags::SYMLINK_NOFOLLOW).map_err(|_| missing())?;
         if super::tree::kind(&there) == FileType::Directory {
             return Err(ImageError::entry(name, "it is a hard link to a folder"));
         }
