@@ -19,6 +19,7 @@ use zone_api::{ApiError, Boot, Brand, BrandRow, ErrorKind, Finding, Progress, Ve
 use crate::config::Config;
 use crate::config::daemon::{IDS_PER_ZONE, Settings};
 use crate::confine::boot::{self, Site};
+use crate::confine::login::{Program, User};
 use crate::confine::root::{Bind, RootSpec};
 use crate::confine::{Ids, privileges, wait_readable};
 use crate::lifecycle::host::{
@@ -113,7 +114,10 @@ fn program_arch(spec: &MonitorSpec) -> Option<String> {
         Wanted::Host => Path::new("/"),
         Wanted::Dir(path) => path,
     };
-    image::command_arch(root, login.command.first()?).map(|machine| machine.to_owned())
+    let command = login.command.first()?;
+    let candidates = Program::new(User::root(), std::slice::from_ref(command), None).candidates;
+    let machine = candidates.iter().find_map(|path| image::program_arch(root, Path::new(path)).ok())?;
+    Some(machine.name())
 }
 
 fn prepare_folders(spec: &MonitorSpec) -> io::Result<()> {
@@ -204,7 +208,8 @@ impl Host for ThisHost {
         source: &str,
         dir: &Path,
         archive: Option<Box<dyn Read + Send>>,
-        progress: &dyn Fn(Progress),
+        arch: Option<&str>,
+        progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Installed, ApiError> {
         let what = || format!("install from {source}");
         let fail = |error: image::ImageError| {
@@ -212,11 +217,11 @@ impl Host for ThisHost {
             ApiError { kind: error.kind(), hint: error.hint().map(str::to_owned), ..plain }
         };
         let source: image::Source = source.parse().map_err(fail)?;
-        let installed = image::install(&source, dir, archive, None, progress).map_err(fail)?;
+        let installed = image::install(&source, dir, archive, arch, progress).map_err(fail)?;
         for note in installed.notes {
             progress(Progress::Note { text: note });
         }
-        Ok(Installed { arch: installed.arch })
+        Ok(Installed { arch: installed.arch.to_owned() })
     }
 
     fn empty(&self, dir: &Path) -> Result<(), ApiError> {

@@ -2,6 +2,9 @@
 
 pub mod config;
 pub mod confine;
+pub mod doctor;
+pub mod host;
+pub mod image;
 pub mod lifecycle;
 pub mod monitor;
 pub mod server;

@@ -1,25 +1,18 @@
 //! What a configuration has to know of the brands.
 
-/// What a brand is to a configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BrandFacts {
-    /// Name.
-    pub name: &'static str,
-    /// Lowest and highest level, where it has levels.
-    pub levels: Option<([u16; 3], [u16; 3])>,
-}
-
-const BRANDS: [BrandFacts; 2] = [
-    BrandFacts { name: "linux", levels: Some(([1, 0, 0], [7, u16::MAX, u16::MAX])) },
-    BrandFacts { name: "native", levels: None },
-];
+use brands::level::Level;
+use brands::table;
 
 /// Names of the brands.
 pub fn known_brands() -> Vec<&'static str> {
-    BRANDS.iter().map(|brand| brand.name).collect()
+    table::all().iter().map(|brand| brand.name).collect()
 }
 
-/// One brand's facts.
-pub fn brand_facts(name: &str) -> Option<BrandFacts> {
-    BRANDS.iter().copied().find(|brand| brand.name == name)
+/// Whether `brand` has the level that `kernel` names; the answer is why not.
+pub fn check_kernel(brand: &str, kernel: &str) -> Result<(), String> {
+    let has_levels = table::brand(brand).is_some_and(|brand| brand.levels.is_some());
+    if !has_levels {
+        return Err(format!("brand {brand} has no levels; its kernel is the host's"));
+    }
+    Level::parse_release(kernel).map(drop).map_err(|error| error.to_string())
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use toml_edit::{Document, Item, TableLike, Value};
 
-use super::facts::brand_facts;
+use super::facts::check_kernel;
 use super::schema::{Key, Kind, ZONE, find, unknown};
 use super::{Config, ConfigError, IpType, rules};
 
@@ -143,21 +143,9 @@ impl<'a> Source<'a> {
     /// The keys agree with each other.
     fn agreement(&self, document: &Document<&str>, config: &Config) -> Result<(), ConfigError> {
         let at = |key: &str| document.get(key).and_then(|item| entry_span(item, 0));
-        if let (Some(kernel), Some(facts)) = (&config.kernel, brand_facts(&config.brand)) {
-            let Some((lowest, highest)) = facts.levels else {
-                let why = format!("brand {} has no levels", config.brand);
-                return Err(self.wrong(at("kernel"), Some("kernel"), why));
-            };
-            let level = rules::level(kernel).map_err(|why| self.wrong(at("kernel"), Some("kernel"), why))?;
-            if level < lowest || level > highest {
-                let why = format!(
-                    "brand {} has no level {kernel}; its levels are {} to {}",
-                    config.brand,
-                    show_level(lowest),
-                    show_level(highest)
-                );
-                return Err(self.wrong(at("kernel"), Some("kernel"), why));
-            }
+        if let Some(kernel) = &config.kernel {
+            check_kernel(&config.brand, kernel)
+                .map_err(|why| self.wrong(at("kernel"), Some("kernel"), why))?;
         }
         if !config.net.is_empty() && config.ip_type != IpType::Exclusive {
             return Err(self.wrong(at("net"), Some("net"), "interfaces need ip-type = \"exclusive\""));
@@ -200,10 +188,4 @@ fn entry_span(item: &Item, index: usize) -> Option<Range<usize>> {
         Item::Value(Value::Array(array)) => array.get(index)?.span(),
         _ => item.span(),
     }
-}
-
-fn show_level(level: [u16; 3]) -> String {
-    let shown: Vec<String> =
-        level.iter().map(|n| if *n == u16::MAX { "x".into() } else { n.to_string() }).collect();
-    shown.join(".")
 }

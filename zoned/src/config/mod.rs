@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use edit::{apply, changes, get};
 pub use error::ConfigError;
-pub use facts::{BrandFacts, brand_facts, known_brands};
+pub use facts::{check_kernel, known_brands};
 pub(crate) use rules::CAPABILITIES;
 pub use rules::{bytes as size_in_bytes, check_init, name_rule as check_name};
 

@@ -37,27 +37,6 @@ pub(crate) fn brand(name: &str) -> Verdict {
     one_of("brand", name, &known_brands())
 }
 
-/// A release: two or three numbers with points between them.
-pub(crate) fn level(text: &str) -> Result<[u16; 3], String> {
-    let wrong = || format!("{text:?} is no kernel release; write it as 2.6.18 or 3.10");
-    let parts: Vec<&str> = text.split('.').collect();
-    if !(2..=3).contains(&parts.len()) {
-        return Err(wrong());
-    }
-    let mut level = [0; 3];
-    for (slot, part) in level.iter_mut().zip(parts) {
-        if part.is_empty() || !part.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(wrong());
-        }
-        *slot = part.parse().map_err(|_| wrong())?;
-    }
-    Ok(level)
-}
-
-pub(crate) fn kernel(text: &str) -> Verdict {
-    level(text).map(drop)
-}
-
 pub(crate) fn arch(text: &str) -> Verdict {
     one_of("arch", text, &["i386", "i486", "i586", "i686", "x86_64"])
 }

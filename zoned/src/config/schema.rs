@@ -67,7 +67,7 @@ const fn live(name: &'static str, kind: Kind) -> Key {
 pub(crate) const ZONE: &[Key] = &[
     needed("name", Kind::Text(rules::name_rule)),
     key("brand", Kind::Text(rules::brand)),
-    key("kernel", Kind::Text(rules::kernel)),
+    key("kernel", Kind::Text(rules::word_without_nul)),
     key("arch", Kind::Text(rules::arch)),
     key("strict", Kind::Flag),
     live("autoboot", Kind::Flag),

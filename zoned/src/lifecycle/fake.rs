@@ -225,7 +225,8 @@ impl Host for Fake {
         source: &str,
         dir: &Path,
         archive: Option<Box<dyn Read + Send>>,
-        progress: &dyn Fn(Progress),
+        _: Option<&str>,
+        progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Installed, ApiError> {
         progress(Progress::Step { step: "unpacking".into(), total: Some(2) });
         std::fs::write(dir.join("passwd"), "root").unwrap();

@@ -29,7 +29,8 @@ pub trait Host: Send + Sync + 'static {
     /// Something could not be removed; everything else was.
     fn teardown(&self, name: &str) -> Result<(), ApiError>;
 
-    /// Fills `dir`, an empty folder, from `source`; `archive` is the content of a source that ends in `-`.
+    /// Fills `dir`, an empty folder, from `source`; `archive` is the content of a source that ends in `-`,
+    /// `arch` what its programs must be for.
     ///
     /// # Errors
     /// `dir` may hold anything then.
@@ -38,7 +39,8 @@ pub trait Host: Send + Sync + 'static {
         source: &str,
         dir: &Path,
         archive: Option<Box<dyn Read + Send>>,
-        progress: &dyn Fn(Progress),
+        arch: Option<&str>,
+        progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Installed, ApiError>;
 
     /// Removes everything in `dir`; follows no link and crosses into no other mount.

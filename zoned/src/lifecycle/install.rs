@@ -40,18 +40,19 @@ impl InstallJob {
     pub fn run(
         self,
         archive: Option<Box<dyn Read + Send>>,
-        progress: &dyn Fn(Progress),
+        progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<(), ApiError> {
         let Self { claim, source } = self;
         let (zones, name) = (&claim.zones, claim.name.as_str());
         let folder = zones.store.folder(name);
+        let arch = zones.config(name)?.arch;
         let begun = Some("install did not finish".to_owned());
         zones.save(name, |record| record.to(Durable::Incomplete, Some(Verb::Install), begun))?;
         let root = folder.join("root");
         let filled = zones
             .discard(&folder, &ROOT_PARTS)
             .and_then(|()| new_root(&root))
-            .and_then(|()| zones.host.install(&source, &root, archive, progress))
+            .and_then(|()| zones.host.install(&source, &root, archive, arch.as_deref(), progress))
             .and_then(|found| settle(&root).map(|()| found));
         match filled {
             Ok(host::Installed { arch }) => {

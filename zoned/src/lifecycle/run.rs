@@ -119,7 +119,7 @@ impl RunJob {
                     .mode(0o755)
                     .create(&root)
                     .map_err(|error| because(format!("make {}", root.display()), &error))?;
-                let found = zones.host.install(&source, &root, None, &|_| {})?;
+                let found = zones.host.install(&source, &root, None, self.config.arch.as_deref(), &|_| {})?;
                 self.config.arch.get_or_insert(found.arch);
                 RootSpec::Installed
             }

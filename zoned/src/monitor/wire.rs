@@ -33,8 +33,6 @@ pub struct Spec {
     pub ready_only: bool,
     /// Zone id.
     pub id: u32,
-    /// Stays with the zone for its life.
-    pub uuid: String,
     /// Host id of its root.
     pub id_base: u32,
     /// The zone's folder.

@@ -1,0 +1,111 @@
+//! The bytes of an archive: counted as they come in, unpacked by what their first bytes say.
+
+use std::cell::Cell;
+use std::io::{self, BufReader, Chain, Cursor, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use zone_api::Progress;
+
+/// Says how far a step is, about ten times a second.
+pub(super) struct Meter<'a> {
+    tell: &'a (dyn Fn(Progress) + Sync),
+    done: Arc<AtomicU64>,
+    told: Cell<Instant>,
+}
+
+impl<'a> Meter<'a> {
+    /// A step of `total` units begins.
+    pub(super) fn begin(tell: &'a (dyn Fn(Progress) + Sync), step: &str, total: Option<u64>) -> Self {
+        tell(Progress::Step { step: step.to_owned(), total });
+        Self { tell, done: Arc::default(), told: Cell::new(Instant::now()) }
+    }
+
+    pub(super) fn add(&self, units: u64) {
+        self.done.fetch_add(units, Ordering::Relaxed);
+        self.tick();
+    }
+
+    pub(super) fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn tick(&self) {
+        let now = Instant::now();
+        if now.duration_since(self.told.get()) >= Duration::from_millis(100) {
+            self.told.set(now);
+            (self.tell)(Progress::At { done: self.done() });
+        }
+    }
+
+    /// Counts what is read through the result as units done.
+    pub(super) fn count<R: Read>(&self, from: R) -> impl Read + use<R> {
+        Counted { from, done: self.done.clone() }
+    }
+}
+
+struct Counted<R> {
+    from: R,
+    done: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.from.read(buf)?;
+        self.done.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
+}
+
+/// How a stream is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Packing {
+    Plain,
+    Gzip,
+    Xz,
+    Zstd,
+    /// Known, and not unpacked here.
+    Other(&'static str),
+}
+
+impl Packing {
+    fn of(magic: &[u8]) -> Self {
+        match magic {
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
+            [b'B', b'Z', b'h', ..] => Self::Other("it is packed by bzip2: unpack that first"),
+            [0x1f, 0x9d, ..] => Self::Other("it is packed by compress: unpack that first"),
+            [0x5d, 0, 0, ..] => Self::Other("it is packed by lzma: unpack that first"),
+            [b'P', b'K', 3 | 5, ..] => Self::Other("it is a zip archive"),
+            [b'0', b'7', b'0', b'7', ..] | [0xc7, 0x71, ..] => Self::Other("it is a cpio archive"),
+            [b'h', b's', b'q', b's', ..] => Self::Other("it is a squashfs"),
+            _ => Self::Plain,
+        }
+    }
+}
+
+/// xz may ask for 4 GiB of memory; `xz -9` asks for 65 MiB.
+const XZ_MEMORY: u64 = 512 << 20;
+
+/// The unpacked bytes of `from`, and how they were packed.
+pub(super) fn unpacked(mut from: impl Read + 'static) -> io::Result<(Packing, Box<dyn Read>)> {
+    let mut magic = Vec::new();
+    from.by_ref().take(6).read_to_end(&mut magic)?;
+    let packing = Packing::of(&magic);
+    let whole: BufReader<Chain<Cursor<Vec<u8>>, _>> =
+        BufReader::with_capacity(128 << 10, Cursor::new(magic).chain(from));
+    let stream: Box<dyn Read> = match packing {
+        Packing::Plain | Packing::Other(_) => Box::new(whole),
+        Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
+        Packing::Xz => {
+            let stream =
+                liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)?;
+            Box::new(liblzma::bufread::XzDecoder::new_stream(whole, stream))
+        }
+        Packing::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(whole)?),
+    };
+    // Headers are read in blocks of 512 bytes; the decoders like larger bites.
+    Ok((packing, Box::new(BufReader::with_capacity(64 << 10, stream))))
+}

@@ -1,0 +1,192 @@
+//! Where a root comes from, as the command line spells it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use super::error::ImageError;
+
+/// Where a root comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// `dir:PATH`: a folder of the host.
+    Dir(PathBuf),
+    /// `tar:PATH`: an archive.
+    Tar(PathBuf),
+    /// `tar:-`: an archive that the caller sends along.
+    Stream,
+    /// `debootstrap:SUITE[,arch=…][,mirror=…]`: made from a Debian mirror.
+    Debootstrap(Suite),
+}
+
+/// What to make from a Debian mirror.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suite {
+    /// `bullseye`, `sid`…
+    pub suite: String,
+    /// Debian's name of the architecture: `i386` or `amd64`; the host's when left out.
+    pub arch: Option<&'static str>,
+    /// Mirror; the one that has the suite when left out.
+    pub mirror: Option<String>,
+}
+
+/// Suites that left the mirrors for the archive.
+const ARCHIVED: [&str; 10] =
+    ["potato", "woody", "sarge", "etch", "lenny", "squeeze", "wheezy", "jessie", "stretch", "buster"];
+
+impl Suite {
+    /// Whether Debian has moved the suite to its archive, where no Release file is valid any more.
+    pub fn is_archived(&self) -> bool {
+        ARCHIVED.contains(&self.suite.as_str())
+    }
+
+    /// The mirror to take it from.
+    pub fn mirror(&self) -> &str {
+        match &self.mirror {
+            Some(mirror) => mirror,
+            None if self.is_archived() => "http://archive.debian.org/debian",
+            None => "http://deb.debian.org/debian",
+        }
+    }
+}
+
+impl Source {
+    /// As `FromStr`, and a bare path too: a folder is `dir:`, a file `tar:`. `run --root` takes it.
+    pub fn parse_or_path(given: &str) -> Result<Self, ImageError> {
+        if !given.starts_with(['/', '.']) {
+            return given.parse();
+        }
+        let path = Path::new(given);
+        let found =
+            std::fs::metadata(path).map_err(|source| ImageError::Open { path: path.to_owned(), source })?;
+        Ok(if found.is_dir() { Self::Dir(path.to_owned()) } else { Self::Tar(path.to_owned()) })
+    }
+}
+
+impl FromStr for Source {
+    type Err = ImageError;
+
+    fn from_str(given: &str) -> Result<Self, ImageError> {
+        let bad = |why: &str| ImageError::BadSource { given: given.to_owned(), why: why.to_owned() };
+        let Some((kind, rest)) = given.split_once(':') else {
+            return Err(bad("it does not say of what kind it is"));
+        };
+        if rest.contains('\0') {
+            return Err(bad("a zero byte in it"));
+        }
+        match kind {
+            "dir" | "tar" | "debootstrap" if rest.is_empty() => Err(bad("nothing after the colon")),
+            "dir" => Ok(Self::Dir(rest.into())),
+            "tar" if rest == "-" => Ok(Self::Stream),
+            "tar" => Ok(Self::Tar(rest.into())),
+            "debootstrap" => suite(rest).map(Self::Debootstrap).map_err(|why| bad(&why)),
+            "oci" | "docker-archive" | "image" => Err(bad("this kind is not supported yet")),
+            _ => Err(bad("no such kind of source")),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dir(path) => write!(f, "dir:{}", path.display()),
+            Self::Tar(path) => write!(f, "tar:{}", path.display()),
+            Self::Stream => f.write_str("tar:-"),
+            Self::Debootstrap(suite) => {
+                write!(f, "debootstrap:{}", suite.suite)?;
+                if let Some(arch) = suite.arch {
+                    write!(f, ",arch={arch}")?;
+                }
+                if let Some(mirror) = &suite.mirror {
+                    write!(f, ",mirror={mirror}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// All of it becomes words of a command line, and the mirror a line of apt's sources: nothing in
+/// it may be an option, a file name or a second line.
+fn suite(text: &str) -> Result<Suite, String> {
+    let mut words = text.split(',');
+    let name = words.next().unwrap_or_default();
+    let plain = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '.' | '_' | '-');
+    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(plain) || name.len() > 64 {
+        return Err(format!("{name:?} is not the name of a suite"));
+    }
+    let mut made = Suite { suite: name.to_owned(), arch: None, mirror: None };
+    for word in words {
+        match word.split_once('=') {
+            Some(("arch", "i386" | "i486" | "i586" | "i686")) => made.arch = Some("i386"),
+            Some(("arch", "amd64" | "x86_64")) => made.arch = Some("amd64"),
+            Some(("arch", other)) => {
+                return Err(format!("no zone has arch {other:?}: i386 and amd64 are known"));
+            }
+            Some(("mirror", url)) => {
+                let scheme = ["http://", "https://", "file:///"].iter().any(|scheme| url.starts_with(scheme));
+                if !scheme || !url.chars().all(|c| c.is_ascii_graphic()) {
+                    return Err(format!("{url:?} is not the address of a mirror"));
+                }
+                made.mirror = Some(url.to_owned());
+            }
+            _ => return Err(format!("{word:?} is neither arch= nor mirror=")),
+        }
+    }
+    Ok(made)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_come_back_as_they_were_spelt() {
+        for text in [
+            "dir:/srv/root",
+            "tar:/x/a:b.tar.gz",
+            "tar:-",
+            "debootstrap:bullseye",
+            "debootstrap:bullseye,arch=i386,mirror=http://deb.debian.org/debian",
+        ] {
+            assert_eq!(text.parse::<Source>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn bad_sources_say_why() {
+        for (text, why) in [
+            ("", "kind"),
+            ("/srv/root", "kind"),
+            ("dir:", "nothing after"),
+            ("oci:/x", "not supported yet"),
+            ("zip:/x", "no such kind"),
+            ("debootstrap:../../x", "name of a suite"),
+            ("debootstrap:-help", "name of a suite"),
+            ("debootstrap:sid,arch=arm64", "no zone has arch"),
+            ("debootstrap:sid,mirror=--option", "address of a mirror"),
+            ("debootstrap:sid,mirror=http://a\n[trusted=yes]", "address of a mirror"),
+            ("debootstrap:sid,colour=red", "neither"),
+        ] {
+            let error = text.parse::<Source>().unwrap_err();
+            assert!(error.to_string().contains(why), "{text:?}: {error}");
+            assert_eq!(error.kind(), zone_api::ErrorKind::Invalid);
+            assert!(error.hint().is_some());
+        }
+    }
+
+    #[test]
+    fn bare_paths_are_looked_at() {
+        assert_eq!(Source::parse_or_path("/usr").unwrap(), Source::Dir("/usr".into()));
+        assert_eq!(Source::parse_or_path("/proc/version").unwrap(), Source::Tar("/proc/version".into()));
+        assert!(matches!(Source::parse_or_path("/no/such"), Err(ImageError::Open { .. })));
+    }
+
+    #[test]
+    fn old_suites_come_from_the_archive() {
+        let Source::Debootstrap(old) = "debootstrap:squeeze".parse().unwrap() else { panic!() };
+        assert!(old.is_archived() && old.mirror().contains("archive"));
+        let Source::Debootstrap(new) = "debootstrap:bookworm".parse().unwrap() else { panic!() };
+        assert!(!new.is_archived() && new.mirror() == "http://deb.debian.org/debian");
+    }
+}
