@@ -106,10 +106,10 @@ async fn halt_of_a_zone_being_installed_is_refused() {
 async fn a_failed_install_leaves_nothing() {
     let place = Place::new();
     place.zones.create(&create("a")).unwrap();
-    let seen = std::cell::RefCell::new(Vec::new());
-    let progress = |at: Progress| seen.borrow_mut().push(at);
+    let seen = std::sync::Mutex::new(Vec::new());
+    let progress = |at: Progress| seen.lock().unwrap().push(at);
     place.zones.begin_install("a", "fail").unwrap().run(None, &progress).unwrap_err();
-    assert_eq!(seen.borrow().len(), 1);
+    assert_eq!(seen.lock().unwrap().len(), 1);
     assert_eq!(place.state("a"), State::Configured);
     let folder = place.dir.path().join("root/zones/a");
     assert!(!folder.join("root").exists());
