@@ -36,7 +36,10 @@ impl Monitor {
         let asker = (FIRST, number);
         let client = client.and_then(|fd| Client::new(fd, std::mem::take(&mut self.spec.run_input)).ok());
         match self.boot(client) {
-            Ok(()) => self.reply(asker, Reply::Done),
+            Ok(()) => {
+                self.announced = true;
+                self.reply(asker, Reply::Done);
+            }
             Err((failure, client)) => {
                 let what = format!("boot {}", self.spec.config.name);
                 if let Some(client) = &client {

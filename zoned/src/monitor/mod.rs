@@ -79,6 +79,8 @@ pub struct Monitor {
     sessions: Vec<(u64, Session)>,
     /// The client of a zone that exists while its program runs.
     runner: Option<Session>,
+    /// Whether the first boot was answered; until then its states are nobody's news.
+    announced: bool,
     /// Boots by the guest itself in quick succession.
     quick_reboots: u32,
     next: u64,
@@ -142,6 +144,7 @@ pub fn run(control: OwnedFd) -> Result<(), Failure> {
         viewers: Vec::new(),
         sessions: Vec::new(),
         runner: None,
+        announced: false,
         quick_reboots: 0,
         next: 1,
     };
@@ -280,6 +283,9 @@ impl Monitor {
             return;
         }
         self.state = state;
+        if !self.announced {
+            return;
+        }
         let init_pid = self.init_pid();
         self.tell(&Event::State { state, init_pid });
         for viewer in &self.viewers {

@@ -5,19 +5,17 @@ use std::fs;
 use crate::config::CAPABILITIES;
 
 /// capabilities(7) that making a zone takes.
-const NEEDED: [&str; 12] = [
+const NEEDED: [&str; 10] = [
     "chown",
     "dac_override",
     "fowner",
     "kill",
     "setgid",
     "setuid",
-    "net_admin",
+    "sys_chroot",
     "sys_ptrace",
     "sys_admin",
-    "sys_resource",
     "mknod",
-    "setfcap",
 ];
 
 /// Says in a sentence what is missing.
