@@ -86,7 +86,6 @@ fn options(arguments: &Arguments) -> Result<Options, String> {
             run: absolute(&arguments.run)?,
             configs: absolute(&arguments.zones)?,
         },
-        config_asked: config.is_some(),
         config: config.unwrap_or_else(|| "/etc/zoned/zoned.toml".into()),
     })
 }

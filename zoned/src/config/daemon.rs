@@ -38,14 +38,14 @@ const KEYS: &[Key] = &[
 ];
 
 impl Settings {
-    /// The settings in `path`; without the file, the defaults, unless it was asked for by name.
+    /// The settings in `path`; without the file, the defaults.
     ///
     /// # Errors
     /// When the file cannot be read or is not valid.
-    pub fn load(path: &Path, must_exist: bool) -> Result<Self, ConfigError> {
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
         match std::fs::read_to_string(path) {
             Ok(text) => Self::parse(&text, &path.display().to_string()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => Ok(Self::default()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(source) => Err(ConfigError::Read { path: path.to_owned(), source }),
         }
     }
@@ -94,7 +94,6 @@ mod tests {
             let error = Settings::parse(bad, "z").unwrap_err().to_string();
             assert!(error.starts_with(says), "{error}");
         }
-        assert!(Settings::load(Path::new("/nonexistent/zoned.toml"), false).is_ok());
-        assert!(Settings::load(Path::new("/nonexistent/zoned.toml"), true).is_err());
+        assert!(Settings::load(Path::new("/nonexistent/zoned.toml")).is_ok());
     }
 }

@@ -18,10 +18,8 @@ const WORKERS: usize = 2;
 pub struct Options {
     /// Where things are.
     pub paths: Paths,
-    /// zoned.toml.
+    /// zoned.toml, which need not be there.
     pub config: PathBuf,
-    /// Whether that was asked for, and so must be there.
-    pub config_asked: bool,
 }
 
 /// Why zoned is not running.
@@ -53,7 +51,7 @@ pub fn run(
     host: impl FnOnce(&Paths, &Settings) -> Result<Arc<dyn Host>, ApiError>,
 ) -> Result<(), Stopped> {
     preflight::check().map_err(Stopped::Refused)?;
-    let settings = Settings::load(&options.config, options.config_asked).map_err(|error| refused(&error))?;
+    let settings = Settings::load(&options.config).map_err(|error| refused(&error))?;
     let paths = &options.paths;
     // Files get the modes that they are made with.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
