@@ -9,7 +9,7 @@ int main(void)
 	struct stat st;
 	unsigned null = makedev(1, 3);
 	umask(0);
-	expect("chdir", 0, chdir(scratch()));
+	expect("chdir", 0, chdir("/dev"));
 	for (int i = 0; i < 3; i++) {
 		long r = sc(SYS_mknod, "node", S_IFCHR | 0600, null);
 		if (r) return fail("mknod, expected 0, got %ld", r), verdict();

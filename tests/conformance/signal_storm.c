@@ -1,7 +1,10 @@
 // kernel: 2.6.18
 // abi: i386 amd64
 // native: passes
-/* A law: signals during an emulated call neither fail it with EINTR nor get lost; uname(2) knows no EINTR. */
+/*
+ * A law: signals whose handlers restart calls neither fail an emulated call nor get lost. (Without SA_RESTART
+ * a signal that comes before the monitor has received the call ends it with EINTR: seccomp_unotify(2).)
+ */
 #include "t.h"
 #include <sys/time.h>
 #include <sys/utsname.h>
@@ -12,7 +15,7 @@ static void on_alarm(int s) { (void)s; alarms++; }
 int main(void)
 {
 	struct utsname first, u;
-	struct sigaction sa = { .sa_handler = on_alarm };
+	struct sigaction sa = { .sa_handler = on_alarm, .sa_flags = SA_RESTART };
 	struct itimerval often = { { 0, 200 }, { 0, 200 } }, never = { { 0, 0 }, { 0, 0 } };
 	expect("uname", 0, uname(&first));
 	sigaction(SIGALRM, &sa, 0);
