@@ -134,6 +134,30 @@ fn signals_go_to_the_program() {
 }
 
 #[test]
+fn a_signal_that_was_ignored_stays_so() {
+    let fake = Fake::with_session(|mut monitor| {
+        let (_stdin, mut stdout, _stderr) = monitor.pipes();
+        stdout.write_all(b"up\n").unwrap();
+        assert_eq!(monitor.input(), Some(SessionInput::Signal { signal: 15 }));
+        monitor.event(&SessionEvent::Exited { status: 0 });
+    });
+    let zonectl = fake.command(&["login", "z", "sleep"]);
+    let mut command = std::process::Command::new("sh");
+    // As nohup(1) starts its command.
+    command
+        .args(["-c", "trap '' HUP; exec \"$@\"", "sh"])
+        .arg(zonectl.get_program())
+        .args(zonectl.get_args());
+    command.envs(zonectl.get_envs().filter_map(|(k, v)| Some((k, v?))));
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdout.take().unwrap().read_exact(&mut [0; 3]).unwrap();
+    let pid = Pid::from_raw(child.id() as i32);
+    kill(pid, Signal::SIGHUP).unwrap();
+    kill(pid, Signal::SIGTERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn a_reader_that_leaves_ends_the_program_by_sigpipe() {
     let fake = Fake::with_session(|mut monitor| {
         let (_stdin, mut stdout, _stderr) = monitor.pipes();

@@ -112,9 +112,9 @@ fn size(rows: u16, columns: u16) -> Winsize {
     Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
 }
 
-/// A zone whose program has a pty, reads a line in raw mode, tells its window, and exits with 5.
-fn with_pty() -> Fake {
-    Fake::with_session(|mut monitor| {
+/// A zone whose program has a pty, reads a line, waits for the window to be right, and exits with 5.
+fn with_pty(rows: u16, columns: u16) -> Fake {
+    Fake::with_session(move |mut monitor| {
         let pty = openpty(None, None).unwrap();
         monitor.started(true, &[pty.master.as_fd()]);
         drop(pty.master);
@@ -122,9 +122,13 @@ fn with_pty() -> Fake {
         slave.write_all(b"ready\n").unwrap();
         let mut line = [0; 64];
         let n = slave.read(&mut line).unwrap();
-        let window = tcgetwinsize(&slave).unwrap();
+        let end = Instant::now() + PATIENCE;
+        while tcgetwinsize(&slave).unwrap() != size(rows, columns) {
+            assert!(Instant::now() < end, "the window stays {:?}", tcgetwinsize(&slave));
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let said = String::from_utf8_lossy(&line[..n]).trim().to_owned();
-        write!(slave, "<{said} {}x{}>", window.ws_row, window.ws_col).unwrap();
+        write!(slave, "<{said}>").unwrap();
         monitor.event(&SessionEvent::Exited { status: 5 });
         drop(slave);
         let _ = monitor.input();
@@ -133,14 +137,14 @@ fn with_pty() -> Fake {
 
 #[test]
 fn a_shell_on_a_terminal() {
-    let fake = with_pty();
+    let fake = with_pty(30, 100);
     let mut terminal = OnTerminal::start(fake.command(&["login", "z"]));
     terminal.expect("ready");
     assert!(!terminal.is_cooked());
     terminal.send("hello\r");
     let (code, seen) = terminal.finish();
     assert_eq!(code, Some(5));
-    assert!(seen.ends_with("<hello 30x100>"), "{seen:?}");
+    assert!(seen.ends_with("<hello>"), "{seen:?}");
     assert_eq!(
         fake.asked()[0].json(),
         json!({"user": null, "command": [], "tty": [30, 100], "term": "vt100"})
@@ -149,22 +153,21 @@ fn a_shell_on_a_terminal() {
 
 #[test]
 fn a_new_size_and_control_characters_reach_the_program() {
-    let fake = with_pty();
+    let fake = with_pty(50, 132);
     let mut terminal = OnTerminal::start(fake.command(&["login", "z"]));
     terminal.expect("ready");
     terminal.resize(50, 132);
     // ^Z and ^\ are typed, not acted upon here; ^V keeps the program's own terminal from acting.
-    std::thread::sleep(Duration::from_millis(200));
     terminal.send("\x16\x1a\x16\x1c\r");
     let (code, seen) = terminal.finish();
     assert_eq!(code, Some(5));
-    assert!(seen.ends_with("<\x1a\x1c 50x132>"), "{seen:?}");
+    assert!(seen.ends_with("<\x1a\x1c>"), "{seen:?}");
 }
 
 #[test]
 fn signals_restore_the_terminal() {
     for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
-        let fake = with_pty();
+        let fake = with_pty(30, 100);
         let mut terminal = OnTerminal::start(fake.command(&["login", "z"]));
         terminal.expect("ready");
         terminal.signal(signal);
@@ -187,7 +190,7 @@ fn a_zone_that_goes_away_restores_the_terminal() {
 
 #[test]
 fn a_stop_gives_the_terminal_back_for_a_while() {
-    let fake = with_pty();
+    let fake = with_pty(30, 100);
     let mut terminal = OnTerminal::start(fake.command(&["login", "z"]));
     terminal.expect("ready");
     terminal.signal(Signal::SIGTSTP);
@@ -203,7 +206,7 @@ fn a_stop_gives_the_terminal_back_for_a_while() {
     terminal.send("on\r");
     let (code, seen) = terminal.finish();
     assert_eq!(code, Some(5));
-    assert!(seen.contains("<on "), "{seen:?}");
+    assert!(seen.contains("<on>"), "{seen:?}");
 }
 
 #[test]
@@ -241,6 +244,23 @@ fn what_cannot_be_undone_is_asked_on_a_terminal() {
     assert_eq!(terminal.finish().0, Some(0));
     assert_eq!(OnTerminal::start(fake.command(&["uninstall", "z", "-F"])).finish().0, Some(0));
     assert_eq!(fake.lines(), ["DELETE /v1/zones/z", "POST /v1/zones/z/uninstall?force=true"]);
+}
+
+#[test]
+fn a_bar_leaves_room_for_notes_and_goes_away() {
+    let fake = Fake::new(|_| {
+        Answer::Lines(vec![
+            json!({"event": "step", "step": "unpacking", "total": 1 << 20}),
+            json!({"event": "at", "done": 1 << 19}),
+            json!({"event": "note", "text": "left out 2 device nodes"}),
+            json!({"event": "done"}),
+        ])
+    });
+    let (code, seen) = OnTerminal::start(fake.command(&["install", "z", "dir:/x"])).finish();
+    assert_eq!(code, Some(0));
+    assert!(seen.contains("z: left out 2 device nodes\r\n"), "{seen:?}");
+    // EL and no line after it: the bar is cleared (console_codes(4)).
+    assert!(seen.ends_with("\x1b[2K"), "{seen:?}");
 }
 
 #[test]
