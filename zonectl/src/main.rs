@@ -31,8 +31,9 @@ use crate::output::Output;
   zonectl login payroll
   zonectl run --kernel 2.6.18 -- uname -r
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such zone, 4 wrong state for this, 5 zoned not reachable,
-6 not permitted. login and run give the program's own status, 128+N for signal N."
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such zone, 4 wrong state for this,
+5 zoned not reachable, 6 not permitted. login and run give the program's own status,
+128+N for signal N."
 )]
 struct Cli {
     #[command(flatten)]
@@ -43,6 +44,7 @@ struct Cli {
 
 /// Options that every verb takes, before or after it.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Options of every verb")]
 struct Global {
     /// Socket of zoned [default: ZONED_SOCKET, else /run/zoned/zoned.sock]
     #[arg(long, global = true, value_name = "PATH")]

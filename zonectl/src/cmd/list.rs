@@ -19,7 +19,7 @@ pub(crate) struct Args {
     #[arg(short, long)]
     installed: bool,
     /// One line a zone for scripts, zoneid:zonename:state:zonepath:uuid:brand:ip-type, with - where there is no
-    /// id, \\: for a colon in a value and \\\\ for a backslash
+    /// id, \: for a colon in a value and \\ for a backslash
     #[arg(short, long)]
     parseable: bool,
     /// Only these, in whatever state

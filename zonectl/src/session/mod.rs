@@ -123,15 +123,14 @@ impl Running {
             return Ok(Self { outputs, master: None, raw: None });
         }
         let master = next()?;
-        let raw = RawMode::enter()?;
-        let typed = master.try_clone()?;
-        outputs.add(master.try_clone()?, stdout, None)?;
+        let (typed, shown) = (master.try_clone()?, master.try_clone()?);
+        let mut running = Self { outputs, master: Some(master), raw: RawMode::enter()? };
+        // The window may have changed since its size was sent.
+        running.resize();
+        running.outputs.add(shown, stdout, None)?;
         std::thread::Builder::new()
             .name("stdin".to_owned())
             .spawn(move || pump::input(stdin, typed, AtEnd::TypeEof))?;
-        let running = Self { outputs, master: Some(master), raw };
-        // The window may have changed since its size was sent.
-        running.resize();
         Ok(running)
     }
 

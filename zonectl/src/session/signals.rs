@@ -26,13 +26,14 @@ pub(super) struct Signals {
 impl Signals {
     /// Catches from here on; SIGTSTP only with a pty, since without one its default is right.
     pub(super) fn catch(pty: bool) -> io::Result<Self> {
-        let mut set = SigSet::empty();
-        for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGWINCH] {
-            set.add(signal);
-        }
-        if pty {
-            set.add(Signal::SIGTSTP);
-        }
+        let wanted = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGWINCH];
+        // nohup(1) and a shell's background jobs ignore some; blocked, they would come all the same.
+        let ignored = ignored(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
+        let set: SigSet = wanted
+            .into_iter()
+            .chain(pty.then_some(Signal::SIGTSTP))
+            .filter(|signal| ignored & (1 << (*signal as u64 - 1)) == 0)
+            .collect();
         set.thread_block()?;
         let descriptor = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         Ok(Self { descriptor })
@@ -50,8 +51,25 @@ impl Signals {
     }
 }
 
+/// The mask of ignored signals in /proc/PID/status (proc_pid_status(5)); nothing where it is not told.
+fn ignored(status: &str) -> u64 {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mask_of_ignored_signals() {
+        assert_eq!(ignored("SigBlk:\t0\nSigIgn:\t0000000000001001\nSigCgt:\tff\n"), 0x1001);
+        assert_eq!(ignored(""), 0);
     }
 }

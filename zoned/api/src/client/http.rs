@@ -100,15 +100,17 @@ pub(super) fn gone(path: &str, why: &str) -> ApiError {
 
 /// Connects, and says what to do where that does not work.
 pub(super) fn connect(socket: &Path) -> Result<UnixStream> {
-    UnixStream::connect(socket).map_err(|e| {
-        let what = format!("connect to {}", socket.display());
-        match e.kind() {
-            io::ErrorKind::PermissionDenied => ApiError::new(ErrorKind::NotPermitted, what, reason(&e))
-                .hint("root and members of the group zones may"),
-            _ => ApiError::new(ErrorKind::Unreachable, what, reason(&e))
-                .hint("start zoned, or name its socket with --socket or ZONED_SOCKET"),
-        }
-    })
+    UnixStream::connect(socket).map_err(|e| unconnected(socket, &e))
+}
+
+fn unconnected(socket: &Path, error: &io::Error) -> ApiError {
+    let what = format!("connect to {}", socket.display());
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => ApiError::new(ErrorKind::NotPermitted, what, reason(error))
+            .hint("root and members of the group zones may"),
+        _ => ApiError::new(ErrorKind::Unreachable, what, reason(error))
+            .hint("start zoned, or name its socket with --socket or ZONED_SOCKET"),
+    }
 }
 
 /// The sentence of an error in our style: without "(os error 2)" and lower case.
@@ -253,6 +255,19 @@ mod tests {
         assert_eq!(refusal("/v1/x", 400, b"no such field.\nmore").why, "no such field");
         assert_eq!(refusal("/v1/x", 404, b"").kind, ErrorKind::Failed);
         assert_eq!(refusal("/v1/x", 500, b"").why, "zoned answered with status 500");
+    }
+
+    #[test]
+    fn a_socket_that_is_not_for_us_is_not_permitted() {
+        let error = unconnected(Path::new("/s"), &io::Error::from_raw_os_error(13));
+        assert_eq!(
+            (error.kind, error.to_string().as_str()),
+            (ErrorKind::NotPermitted, "connect to /s: permission denied")
+        );
+        assert_eq!(
+            unconnected(Path::new("/s"), &io::Error::from_raw_os_error(111)).kind,
+            ErrorKind::Unreachable
+        );
     }
 
     #[test]
