@@ -25,7 +25,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 const REMOVED_KEYS: &str = "/usr/share/keyrings/debian-archive-removed-keys.gpg";
 
 /// Where `program` is, as the child will find it.
-pub(crate) fn find(program: &str) -> Option<PathBuf> {
+pub(super) fn find(program: &str) -> Option<PathBuf> {
     PATH.split(':').map(|dir| Path::new(dir).join(program)).find(|path| path.is_file())
 }
 
@@ -37,13 +37,9 @@ pub(super) fn make(
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<(Counts, LeftOut), ImageError> {
     let arch = suite.arch.unwrap_or(if want_arch == Some("i686") { "i386" } else { "amd64" });
-    let (program, words) = if find("mmdebstrap").is_some() {
-        ("mmdebstrap", mmdebstrap(suite, arch, dest))
-    } else if find("debootstrap").is_some() {
-        ("debootstrap", debootstrap(suite, arch, dest))
-    } else {
-        return Err(ImageError::NoBootstrap);
-    };
+    let program = super::bootstrap_program().ok_or(ImageError::NoBootstrap)?;
+    let words =
+        if program == "mmdebstrap" { mmdebstrap(suite, arch, dest) } else { debootstrap(suite, arch, dest) };
     let failed = |said: String| ImageError::Bootstrap { program, suite: suite.suite.clone(), said };
     let mut result = run(program, &words, progress);
     if let Err(said) = &result

@@ -46,6 +46,11 @@ pub struct Installed {
     pub notes: Vec<String>,
 }
 
+/// The host's program that makes roots from a Debian mirror, if it has one.
+pub fn bootstrap_program() -> Option<&'static str> {
+    ["mmdebstrap", "debootstrap"].into_iter().find(|program| debootstrap::find(program).is_some())
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Counts {
     files: u64,

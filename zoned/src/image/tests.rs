@@ -754,3 +754,31 @@ proptest! {
         prop_assert!(place.install([magic, &bytes].concat()).is_err());
     }
 }
+
+/// Takes half a minute and a mirror, which ZONES_TEST_MIRROR names.
+#[test]
+fn a_debian_root_is_made_and_the_host_is_left_as_it_was() {
+    let mirror = std::env::var("ZONES_TEST_MIRROR").unwrap_or_default();
+    if mirror.is_empty() || bootstrap_program().is_none() {
+        eprintln!("SKIPPED a_debian_root_is_made: no ZONES_TEST_MIRROR or no mmdebstrap");
+        return;
+    }
+    let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap().lines().count();
+    let before = mounts();
+    let place = Place::new();
+    let told = Mutex::new(Vec::new());
+    let tell = |progress| told.lock().unwrap().push(progress);
+    let source = format!("debootstrap:bullseye,arch=i386,mirror={mirror}").parse().unwrap();
+    let installed = install(&source, &place.root(), None, None, &tell).unwrap();
+    place.check();
+    assert_eq!((installed.arch, mounts()), ("i686", before));
+    assert!(installed.files > 5000 && installed.bytes > 100 << 20, "{installed:?}");
+    assert!(!place.root().join("etc/resolv.conf").exists() && !place.root().join("etc/hostname").exists());
+    assert_eq!(fs::metadata(place.root().join("etc/shadow")).unwrap().gid(), 42);
+    let ended =
+        |total: u64| Progress::Step { step: "installing essential packages".to_owned(), total: Some(total) };
+    assert!(told.into_inner().unwrap().iter().any(|told| (20..200).any(|n| *told == ended(n))));
+    let source = format!("debootstrap:nosuch,mirror={mirror}").parse().unwrap();
+    let error = install(&source, &Place::new().root(), None, None, &|_| ()).unwrap_err();
+    assert!(matches!(&error, ImageError::Bootstrap { said, .. } if said.contains("Release")), "{error}");
+}
