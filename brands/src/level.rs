@@ -75,8 +75,9 @@ impl Level {
     }
 
     /// The newest level.
-    pub fn newest() -> Self {
-        LAST_SINCE_3.last().map_or(OLDEST, |&(major, minor)| Self::new(major, minor, 0))
+    pub const fn newest() -> Self {
+        let (major, minor) = LAST_SINCE_3[LAST_SINCE_3.len() - 1];
+        Self::new(major, minor, 0)
     }
 
     /// Reads a level with what a distribution adds to it: `2.6.32-754.el6.x86_64` is level 2.6.32,

@@ -4,7 +4,7 @@ use crate::platform::{self, Boot, Platform, Request};
 use crate::table::Brand;
 
 /// No rows, so no filter and no listener.
-pub static NATIVE: Brand = Brand {
+pub(crate) static NATIVE: Brand = Brand {
     name: "native",
     summary: "the host's own kernel",
     about: "Every call goes to the host kernel. There is no filter and no listener, and nothing of \

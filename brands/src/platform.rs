@@ -8,7 +8,7 @@ use crate::task::World;
 pub struct Request {
     /// The level and the release text as typed ([`Level::parse_release`]).
     pub level: Option<(Level, String)>,
-    /// The machine that uname(2) shows: i386 to i686, or x86_64; `None` means x86_64.
+    /// The machine that uname(2) shows, one of [`ARCHES`]; `None` means x86_64.
     pub arch: Option<String>,
     /// uname(2) `release` of the host.
     pub host_release: String,
@@ -49,9 +49,12 @@ pub const fn is_linux32(personality: u32) -> bool {
     personality & 0xff == PER_LINUX32
 }
 
+/// What [`Request::arch`] can be.
+pub const ARCHES: [&str; 5] = ["x86_64", "i386", "i486", "i586", "i686"];
+
 /// Whether `arch` names a 32-bit machine: i386 to i686.
 pub fn is_32bit(arch: &str) -> bool {
-    matches!(arch, "i386" | "i486" | "i586" | "i686")
+    ARCHES[1..].contains(&arch)
 }
 
 /// The host's kernel as it is.

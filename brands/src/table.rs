@@ -201,7 +201,7 @@ pub struct Brand {
     /// A page's worth of words for its reference.
     pub about: &'static str,
     /// Oldest and newest level, for a brand that has levels.
-    pub levels: Option<fn() -> (Level, Level)>,
+    pub levels: Option<(Level, Level)>,
     /// The table.
     pub rows: &'static [Row],
     pub(crate) platform: fn(&Request) -> Platform,

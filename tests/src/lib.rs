@@ -1,1 +1,18 @@
-//! Whole-system tests.
+#![forbid(unsafe_code)]
+//! Whole-system tests: a private zoned, its command line, a terminal, guests, and a census of the host.
+
+mod census;
+mod client;
+mod fixtures;
+mod guests;
+mod host;
+mod terminal;
+mod zoned;
+
+pub use census::Census;
+pub use client::{Client, Outcome};
+pub use fixtures::{busybox_root, compile, elf_for_another_machine, pack};
+pub use guests::{GUESTS, Guest, debian};
+pub use host::{Dice, binary, eventually, target};
+pub use terminal::Terminal;
+pub use zoned::{How, Zoned};

@@ -1,6 +1,12 @@
-//! Keeps isolated, branded zones.
+//! Keeps isolated, branded zones on a Linux host.
+
 pub mod config;
 pub mod confine;
 pub mod doctor;
+pub mod host;
 pub mod image;
+pub mod lifecycle;
+pub mod monitor;
+pub mod server;
+pub mod state;
 pub mod sys;

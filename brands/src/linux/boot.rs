@@ -73,3 +73,71 @@ fn files(world: &World, bootargs: &[String]) -> Vec<(String, Vec<u8>)> {
 fn line(path: &str, text: &str) -> (String, Vec<u8>) {
     (path.to_owned(), format!("{text}\n").into_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(level: Option<&str>, arch: Option<&str>) -> Platform {
+        platform(&Request {
+            level: level.map(|text| Level::parse_release(text).unwrap()),
+            arch: arch.map(str::to_owned),
+            host_release: "6.18.2-host".to_owned(),
+            host_version: "#7 SMP".to_owned(),
+            bootargs: vec!["root=/dev/zone".to_owned(), "ro".to_owned()],
+        })
+    }
+
+    #[test]
+    fn personalities() {
+        for (level, arch, personality) in [
+            (None, None, 0),
+            (None, Some("i686"), 0x4_0008),
+            (Some("2.0.36"), Some("i386"), 0x824_0008),
+            (Some("2.4.37"), Some("i686"), 0x824_0008),
+            (Some("2.6.0"), Some("i686"), 0x4_0008),
+            (Some("6.1"), Some("i686"), 0x4_0008),
+            (Some("2.6.24"), None, 0x4_0000),
+            (Some("2.6.25"), Some("x86_64"), 0),
+        ] {
+            let platform = at(level, arch);
+            assert_eq!(platform.boot.personality, personality, "{level:?} {arch:?}");
+            assert_eq!(platform.world.personality, personality);
+        }
+    }
+
+    #[test]
+    fn nofile_is_for_levels_before_3_0() {
+        assert_eq!(at(Some("2.6.39"), None).boot.nofile, Some((1024, 4096)));
+        assert_eq!(at(Some("3.0"), None).boot.nofile, None);
+        assert_eq!(at(None, None).boot.nofile, None);
+    }
+
+    #[test]
+    fn files_tell_what_uname_tells() {
+        let platform = at(Some("2.6.18-398.el5"), None);
+        let file = |path: &str| {
+            let found = platform.boot.files.iter().find(|(at, _)| at == path);
+            String::from_utf8(found.unwrap().1.clone()).unwrap()
+        };
+        let version = "#1 SMP Wed Sep 20 00:00:00 UTC 2006";
+        assert_eq!(platform.world.version, version);
+        assert_eq!(file("sys/kernel/osrelease"), "2.6.18-398.el5\n");
+        assert_eq!(file("sys/kernel/version"), format!("{version}\n"));
+        assert_eq!(file("sys/kernel/ostype"), "Linux\n");
+        assert_eq!(
+            file("version"),
+            format!("Linux version 2.6.18-398.el5 (root@localhost) (gcc version 4.1.2) {version}\n")
+        );
+        assert_eq!(file("cmdline"), "root=/dev/zone ro\n");
+    }
+
+    #[test]
+    fn without_a_level_only_the_command_line_differs_from_the_host() {
+        let platform = at(None, None);
+        assert_eq!(platform.world.release, "6.18.2-host");
+        assert_eq!(platform.world.version, "#7 SMP");
+        let paths: Vec<_> = platform.boot.files.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(paths, ["cmdline"]);
+    }
+}

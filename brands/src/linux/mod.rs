@@ -1,37 +1,138 @@
 //! The linux brand: Linux of another age, told by a level.
 
 mod boot;
+mod brk;
+mod clock;
 mod era;
+mod mknod;
+mod mount;
+mod sysctl;
+mod sysinfo;
+mod syslog;
 mod uname;
 
-use crate::abi::Abi;
+use nix::errno::Errno;
+
+use crate::abi::Abi::{I386, X86_64};
 use crate::cond::{Cond, int};
 use crate::level::{Level, OLDEST};
-use crate::table::{Brand, Row, Scope, Why, emulate, succeed};
+use crate::table::{Brand, Row, Scope, Why, emulate, refuse, succeed};
 
 /// Linux at a level, or the host's own release.
-pub static LINUX: Brand = Brand {
+pub(crate) static LINUX: Brand = Brand {
     name: "linux",
     summary: "Linux as it was at a level, from 2.0 on",
     about: "Programs run on the host kernel. What changed between the level and the host and breaks \
             them is answered by the rows below; a call that the host kernel does not know is ENOSYS.",
-    levels: Some(|| (OLDEST, Level::newest())),
+    levels: Some((OLDEST, Level::newest())),
     rows: ROWS,
     platform: boot::platform,
 };
 
 /// personality(0xffffffff) asks and changes nothing.
-const SETS_PERSONALITY: Cond = int(0).is_not(0xffff_ffff);
+const SETS: Cond = int(0).is_not(0xffff_ffff);
+
+/// The same, but for PER_LINUX32, which setarch(8) wants in 64-bit zones.
+const SETS_OTHER: Cond = Cond::All(&[SETS, int(0).bits_not(0xff, 8)]);
+
+/// CLOCK_REALTIME of clock_settime(2), the only clock that is the host's and can be set.
+const REALTIME: Cond = int(0).is(0);
+
+/// reboot(2) with its magic numbers, to switch Ctrl-Alt-Del on or off. To stop the zone is the
+/// kernel's: in a pid namespace it ends init (since Linux 3.4).
+const CAD: Cond = Cond::All(&[
+    int(0).is(0xfee1_dead),
+    Cond::Any(&[
+        int(1).is(672_274_793),
+        int(1).is(85_072_278),
+        int(1).is(369_367_448),
+        int(1).is(537_993_216),
+    ]),
+    Cond::Any(&[int(2).is(0x89ab_cdef), int(2).is(0)]),
+]);
+
+const NO_EPERM: &str = "callers without CAP_SYS_TIME are not told EPERM";
+const UNCHECKED: &str = "callers without CAP_SYS_TIME are not told EPERM, nor of bad pointers and values";
 
 static ROWS: &[Row] = &[
+    // One story about the kernel.
     emulate("uname", uname::uname).within(Scope::Renamed).about("tells the zone's release and machine"),
     emulate("olduname", uname::olduname)
-        .on(Abi::I386)
+        .on(I386)
         .within(Scope::Renamed)
-        .about("the same, in the structure of Linux 1.0"),
+        .about("the same without domainname"),
     emulate("oldolduname", uname::oldolduname)
-        .on(Abi::I386)
+        .on(I386)
         .within(Scope::Renamed)
-        .about("the same, in eight letters a field"),
-    succeed("personality", Why::Pinned).on(Abi::I386).when(SETS_PERSONALITY),
+        .about("the same in eight letters a field"),
+    emulate("_sysctl", sysctl::sysctl)
+        .before(Level::new(5, 5, 0))
+        .about("the names ostype, osrelease, version, nodename and domainname of CTL_KERN")
+        .gap("all other names are ENOTDIR; nothing can be set"),
+    emulate("sysinfo", sysinfo::sysinfo)
+        .about("the zone's figures; before 2.3.23 in bytes below 2 GiB for i386"),
+    emulate("syslog", syslog::syslog)
+        .about("the zone's own kernel log")
+        .gap("console levels are accepted and forgotten"),
+    // The address space.
+    emulate("brk", brk::brk)
+        .on(I386)
+        .about("the break can stand between the program's end and the next page, as up to 2.4")
+        .gap("a program whose break is randomised, as after setuid, has the host's brk; a refused request above that page is answered with the host's break, not the one in the page"),
+    succeed("personality", Why::Pinned)
+        .on(I386)
+        .when(SETS)
+        .about("libc5's ld.so would undo what the layout needs")
+        .gap("32-bit programs cannot change their personality in any zone"),
+    succeed("personality", Why::Pinned).on(X86_64).within(Scope::Bits32).when(SETS).about("likewise"),
+    succeed("personality", Why::Pinned)
+        .on(X86_64)
+        .within(Scope::Pinned)
+        .when(SETS_OTHER)
+        .about("likewise, but for PER_LINUX32")
+        .gap("PER_LINUX32 is taken as it is, and brings randomisation back unless its flag is added"),
+    // The host's clock.
+    succeed("stime", Why::HostState).on(I386).about("the clock stays").gap(UNCHECKED),
+    succeed("settimeofday", Why::HostState).about("the clock stays").gap(UNCHECKED),
+    succeed("clock_settime", Why::HostState).when(REALTIME).about("the clock stays").gap(UNCHECKED),
+    succeed("clock_settime64", Why::HostState)
+        .on(I386)
+        .when(REALTIME)
+        .about("the clock stays")
+        .gap(UNCHECKED),
+    emulate("adjtimex", clock::adjtimex).about("reports the clock and sets nothing").gap(NO_EPERM),
+    emulate("clock_adjtime", clock::clock_adjtime).when(REALTIME).about("likewise").gap(NO_EPERM),
+    emulate("clock_adjtime64", clock::clock_adjtime64)
+        .on(I386)
+        .when(REALTIME)
+        .about("likewise")
+        .gap(NO_EPERM),
+    // Nodes and mounts.
+    emulate("mknod", mknod::mknod)
+        .when(mknod::MKNOD_DEVICE)
+        .about("null, zero, full, random, urandom, tty, console and ptmx for CAP_MKNOD")
+        .gap("other devices are EPERM"),
+    emulate("mknodat", mknod::mknodat)
+        .when(mknod::MKNODAT_DEVICE)
+        .about("likewise")
+        .gap("other devices are EPERM"),
+    emulate("mount", mount::mount)
+        .when(mount::MAKES_OR_REMOUNTS)
+        .about("proc, sysfs, devtmpfs and devpts are there already; their remounts, and a root's that is the host's, do nothing")
+        .gap("a new proc or sysfs is the zone's own, whatever options are given"),
+    // The machine.
+    succeed("reboot", Why::HostState)
+        .when(CAD)
+        .about("Ctrl-Alt-Del can be switched on and off; restart, halt and power-off are the kernel's, for the zone")
+        .gap("callers without CAP_SYS_BOOT are not told EPERM"),
+    refuse("create_module", Errno::ENOSYS, Why::NotBuilt).about("no modules"),
+    refuse("init_module", Errno::ENOSYS, Why::NotBuilt).about("no modules"),
+    refuse("finit_module", Errno::ENOSYS, Why::NotBuilt).about("no modules"),
+    refuse("delete_module", Errno::ENOSYS, Why::NotBuilt).about("no modules"),
+    refuse("get_kernel_syms", Errno::ENOSYS, Why::NotBuilt).about("no modules"),
+    refuse("query_module", Errno::ENOSYS, Why::NotBuilt).about("no modules"),
+    succeed("bdflush", Why::NoEffectThen)
+        .on(I386)
+        .before(Level::new(2, 4, 0))
+        .about("update(8) goes on calling it; the host writes back by itself"),
 ];

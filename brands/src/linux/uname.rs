@@ -6,7 +6,7 @@ use crate::call::{Answered, Call, Reply};
 use crate::platform::is_linux32;
 use crate::task::Task;
 
-/// Fills `struct new_utsname`: six fields of 65 bytes. Since Linux 1.2 with `domainname`.
+/// Fills `struct new_utsname`: six fields of 65 bytes. See uname(2) for its history.
 pub(super) fn uname(task: &mut dyn Task, call: &Call) -> Answered {
     let fields = Fields::of(task)?;
     let mut out = vec![0; 6 * 65];
@@ -33,7 +33,6 @@ fn old(task: &mut dyn Task, call: &Call, width: usize) -> Answered {
     for (slot, text) in out.chunks_exact_mut(width).zip(fields.texts()) {
         put(slot, text);
     }
-    // Both calls have said EFAULT for NULL since they began, as a write there does.
     task.write(call.ptr(0), &out)?;
     Ok(Reply::Value(0))
 }
@@ -76,5 +75,83 @@ impl Fields {
             self.machine.as_bytes(),
             &self.domainname,
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::abi::Abi;
+    use crate::fake::{Fake, call};
+    use crate::platform::PER_LINUX32;
+
+    const AT: u64 = 0x5000;
+
+    fn fake(level: &str, arch: Option<&str>) -> Fake {
+        let mut fake = Fake::linux(Some(level), arch);
+        fake.map(AT, 4096);
+        fake.put(AT, &[0xee; 600]);
+        fake
+    }
+
+    /// The fields of a structure, and the byte behind it.
+    fn fields(fake: &Fake, count: usize, width: usize) -> (Vec<String>, u8) {
+        let raw = fake.get(AT, count * width + 1);
+        let text = |field: &[u8]| {
+            let end = field.iter().position(|&b| b == 0).expect("a field without NUL");
+            assert!(field[end..].iter().all(|&b| b == 0));
+            String::from_utf8(field[..end].to_vec()).unwrap()
+        };
+        (raw[..count * width].chunks(width).map(text).collect(), raw[count * width])
+    }
+
+    #[test]
+    fn the_story_of_a_level() {
+        let mut fake = fake("2.6.32-754.el6.x86_64", None);
+        uname(&mut fake, &call(Abi::X86_64, "uname", &[AT])).unwrap();
+        let (fields, behind) = fields(&fake, 6, 65);
+        let version = "#1 SMP Thu Dec  3 00:00:00 UTC 2009";
+        assert_eq!(fields, ["Linux", "guest", "2.6.32-754.el6.x86_64", version, "x86_64", "(none)"]);
+        assert_eq!(behind, 0xee);
+    }
+
+    #[test]
+    fn machine_is_by_personality() {
+        let machine = |arch, personality| {
+            let mut fake = fake("2.6.18", arch);
+            fake.personality = personality;
+            uname(&mut fake, &call(Abi::I386, "uname", &[AT])).unwrap();
+            fields(&fake, 6, 65).0[4].clone()
+        };
+        assert_eq!(machine(None, 0), "x86_64");
+        assert_eq!(machine(None, PER_LINUX32 | 0x4_0000), "i686");
+        assert_eq!(machine(Some("i586"), PER_LINUX32), "i586");
+        assert_eq!(machine(Some("i586"), 0), "i586");
+    }
+
+    #[test]
+    fn the_elders() {
+        let mut fake = fake("2.0.36", Some("i486"));
+        olduname(&mut fake, &call(Abi::I386, "olduname", &[AT])).unwrap();
+        let (five, behind) = fields(&fake, 5, 65);
+        assert_eq!(five[2..5], ["2.0.36", "#1 Sun Nov 15 00:00:00 UTC 1998", "i486"]);
+        assert_eq!(behind, 0xee);
+        fake.put(AT, &[0xee; 600]);
+        oldolduname(&mut fake, &call(Abi::I386, "oldolduname", &[AT])).unwrap();
+        let (five, behind) = fields(&fake, 5, 9);
+        assert_eq!(five, ["Linux", "guest", "2.0.36", "#1 Sun N", "i486"]);
+        assert_eq!(behind, 0xee);
+    }
+
+    #[test]
+    fn bad_pointers_and_long_names() {
+        let mut fake = fake("2.6.18", None);
+        for at in [0, AT + 4096 - 100] {
+            let reply = uname(&mut fake, &call(Abi::X86_64, "uname", &[at]));
+            assert_eq!(reply, Err(Errno::EFAULT));
+        }
+        fake.names.0 = vec![b'n'; 200];
+        uname(&mut fake, &call(Abi::X86_64, "uname", &[AT])).unwrap();
+        assert_eq!(fields(&fake, 6, 65).0[1], "n".repeat(64));
     }
 }

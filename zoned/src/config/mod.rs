@@ -1,6 +1,23 @@
 //! zone.toml → validated [`Config`].
+//!
+//! [`schema`] holds every key as data; parsing, editing and the list of what takes effect at once
+//! are made from it.
+
+pub mod daemon;
+pub mod edit;
+mod error;
+mod facts;
+mod load;
+mod rules;
+mod schema;
 
 use serde::{Deserialize, Serialize};
+
+pub use edit::{apply, changes, get};
+pub use error::ConfigError;
+pub use facts::{check_kernel, known_brands};
+pub(crate) use rules::CAPABILITIES;
+pub use rules::{bytes as size_in_bytes, check_init, name_rule as check_name};
 
 /// What a zone's file says, validated. Keys are those of `docs/reference/configuration.md`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -216,3 +233,6 @@ pub struct Admin {
     /// `login`, `manage`.
     pub auths: Vec<String>,
 }
+
+#[cfg(test)]
+mod tests;

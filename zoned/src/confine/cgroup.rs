@@ -124,6 +124,22 @@ impl Cgroup {
         }
     }
 
+    /// Sets the limits of groups that exist; a limit that is left out stays as it was.
+    pub fn update(hierarchies: &Hierarchies, key: &str, limits: &Limits) -> Result<(), Failure> {
+        let (v2, v1) = hierarchies.groups(key);
+        let mut limited = Limited::default();
+        if let Some(group) = &v2 {
+            if let Some(point) = &hierarchies.v2 {
+                enable_controllers(point, limits);
+            }
+            limited.apply_v2(group, limits)?;
+        }
+        for (group, controllers) in &v1 {
+            limited.apply_v1(group, controllers, limits)?;
+        }
+        limited.complain(limits)
+    }
+
     /// The v2 group for CLONE_INTO_CGROUP.
     pub fn v2_directory(&self) -> Result<Option<OwnedFd>, Failure> {
         let Some(path) = &self.v2 else { return Ok(None) };

@@ -29,6 +29,18 @@ const LINKS: [(&str, &str); 6] = [
 /// with a screen makes of it.
 pub const CONSOLES: [&str; 3] = ["console", "tty0", "tty1"];
 
+/// Consoles of other names that a guest's /etc/inittab (inittab(5)) starts programs on, where it
+/// starts none on a screen: such a guest was made for a machine with a serial line.
+pub fn serial_consoles(inittab: &str) -> Vec<String> {
+    let active = || inittab.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
+    let words = || active().flat_map(|l| l.split([':', ' ', '\t']));
+    if words().any(|w| w == "tty1" || w == "/dev/tty1") {
+        return Vec::new();
+    }
+    let known = ["ttyS0", "ttyS1", "hvc0", "ttyAMA0", "xvc0"];
+    known.iter().filter(|k| words().any(|w| w == **k)).take(1).map(|k| (*k).to_owned()).collect()
+}
+
 /// Owner and permissions of a new node.
 #[derive(Debug, Clone, Copy)]
 pub struct Owner {
@@ -114,4 +126,17 @@ fn finish(dir: impl AsFd, name: &str, mode: Mode, owner: Owner) -> nix::Result<(
     let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
     fchownat(&dir, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)?;
     nix::sys::stat::fchmodat(&dir, name, mode, nix::sys::stat::FchmodatFlags::FollowSymlink)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn serial_consoles_are_found_where_there_is_no_screen() {
+        assert_eq!(serial_consoles("ttyS0::respawn:/sbin/getty -L  ttyS0 115200 vt100 # GENERIC\n"), ["ttyS0"]);
+        assert_eq!(serial_consoles("T0:23:respawn:/sbin/getty -L ttyS0 9600 vt100\n"), ["ttyS0"]);
+        assert!(serial_consoles("tty1::respawn:x\nttyS0::respawn:/sbin/getty\n").is_empty());
+        assert!(serial_consoles("#ttyS0::respawn:x\n::sysinit:/etc/rc\n").is_empty());
+    }
 }

@@ -204,7 +204,7 @@ pub fn enter(target: &Target<'_>, program: &Program, streams: &Streams) -> Resul
 const MOST: u64 = 1 << 20;
 
 /// A regular file of the guest, resolved as the guest's root would, or nothing.
-fn guest_file(root: BorrowedFd<'_>, path: &str) -> Option<String> {
+pub fn guest_file(root: BorrowedFd<'_>, path: &str) -> Option<String> {
     let how = OpenHow::new()
         .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);

@@ -41,6 +41,8 @@ pub struct Zone {
     pub init: OwnedFd,
     /// Host number of process 1, good while `init` is not reaped.
     pub init_pid: i32,
+    /// Inode of its UTS namespace.
+    pub uts: u64,
     /// Its /dev.
     pub dev: OwnedFd,
     /// Bytes of memory that it may use.

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use brands::call::{FileId, GuestPtr};
 use brands::task::{At, Ids, Layout, Log, Pseudo, SystemInfo, Task, Timex, World, ZoneRequest};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::Pid;
 
@@ -79,18 +79,39 @@ impl<'a> GuestTask<'a> {
     }
 
     fn read_below(&mut self, name: &str) -> Result<String, Errno> {
-        let mut bytes = Vec::new();
-        self.open_below(name, OFlag::O_RDONLY)?.read_to_end(&mut bytes).map_err(|e| gone(&e))?;
+        // These files have no size to ask for, and most fit the first read.
+        let file = self.open_below(name, OFlag::O_RDONLY)?;
+        let mut bytes = vec![0; 4096];
+        let mut got = 0;
+        loop {
+            match nix::unistd::read(&file, &mut bytes[got..]).map_err(|e| gone(&e.into()))? {
+                0 => break,
+                n => got += n,
+            }
+            if got == bytes.len() {
+                bytes.resize(2 * got, 0);
+            }
+        }
+        bytes.truncate(got);
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// The guest's memory, pinned: a descriptor of this address space and no other.
-    fn memory(&mut self) -> Result<&File, Errno> {
-        if self.memory.is_none() {
-            let opened = self.open_below("mem", OFlag::O_RDWR)?;
-            self.still_there()?;
-            self.memory = Some(opened);
+    /// The guest's memory, pinned: a descriptor of this address space and no other, of which
+    /// `len` bytes from `at` may be written. Writing there ignores page protections, which are
+    /// therefore looked up.
+    fn writable(&mut self, at: GuestPtr, len: u64) -> Result<&File, Errno> {
+        let maps = self.open_below("maps", OFlag::O_RDONLY)?;
+        let writable = match memory::is_writable(maps.as_fd(), at.0, len) {
+            Some(writable) => writable,
+            None => is_writable(&self.mappings()?, at.0, len),
+        };
+        if !writable {
+            return Err(Errno::EFAULT);
         }
+        if self.memory.is_none() {
+            self.memory = Some(self.open_below("mem", OFlag::O_RDWR)?);
+        }
+        self.still_there()?;
         self.memory.as_ref().ok_or(Errno::ESRCH)
     }
 
@@ -175,15 +196,8 @@ impl Task for GuestTask<'_> {
         if bytes.is_empty() {
             return Ok(());
         }
-        // A write must not go astray, so it goes to the pinned address space; that ignores page
-        // protections, which are therefore looked up.
-        if !is_writable(&self.mappings()?, at.0, bytes.len() as u64) {
-            return Err(Errno::EFAULT);
-        }
-        self.memory()?;
-        self.still_there()?;
-        let memory = self.memory.as_ref().ok_or(Errno::ESRCH)?;
-        memory.write_all_at(bytes, at.0).map_err(|_| Errno::EFAULT)
+        // A write must not go astray, so it goes to the pinned address space.
+        self.writable(at, bytes.len() as u64)?.write_all_at(bytes, at.0).map_err(|_| Errno::EFAULT)
     }
 
     fn ids(&mut self) -> Result<Ids, Errno> {
@@ -216,8 +230,7 @@ impl Task for GuestTask<'_> {
         };
         // This thread is in the zone's UTS namespace; a guest may have made one of its own.
         let theirs = fstatat(self.directory()?, "ns/uts", AtFlags::empty()).map_err(|_| Errno::ESRCH)?;
-        let ours = fstatat(AT_FDCWD, "/proc/thread-self/ns/uts", AtFlags::empty())?;
-        if theirs.st_ino == ours.st_ino {
+        if theirs.st_ino == self.zone.uts {
             return own(());
         }
         let back = File::open("/proc/thread-self/ns/uts").map_err(|e| gone(&e))?;
@@ -300,12 +313,7 @@ impl Task for GuestTask<'_> {
     }
 
     fn zero(&mut self, at: GuestPtr, len: u64) -> Result<(), Errno> {
-        if !is_writable(&self.mappings()?, at.0, len) {
-            return Err(Errno::EFAULT);
-        }
-        self.memory()?;
-        self.still_there()?;
-        let mut memory = self.memory.as_ref().ok_or(Errno::ESRCH)?;
+        let mut memory = self.writable(at, len)?;
         memory.seek(SeekFrom::Start(at.0)).map_err(|_| Errno::EFAULT)?;
         let mut left = len;
         let zeroes = [0; 16384];

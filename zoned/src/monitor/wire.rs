@@ -33,8 +33,6 @@ pub struct Spec {
     pub ready_only: bool,
     /// Zone id.
     pub id: u32,
-    /// Stays with the zone for its life.
-    pub uuid: String,
     /// Host id of its root.
     pub id_base: u32,
     /// The zone's folder.
@@ -53,6 +51,8 @@ pub struct Spec {
     pub arch: Option<String>,
     /// The program of a zone that exists while it runs.
     pub run: Option<Login>,
+    /// What was already read from the connection of that program's client.
+    pub run_input: Vec<u8>,
 }
 
 /// What zoned asks of a monitor.
@@ -111,11 +111,25 @@ pub enum Event {
     Rebooted,
     /// The zone is no more and the monitor goes.
     Ended {
+        /// In which way.
+        how: How,
         /// Why: "powered off by the guest".
         reason: String,
         /// What could not be taken down, if anything.
         left: Option<String>,
     },
+}
+
+/// How a zone ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum How {
+    /// The guest powered off.
+    PoweredOff,
+    /// It was told to, or its program ended.
+    Halted,
+    /// It could not go on.
+    Failed,
 }
 
 /// What a monitor answers.

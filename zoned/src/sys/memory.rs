@@ -1,6 +1,7 @@
 //! A guest's memory, from the outside.
 
 use std::io::IoSliceMut;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
@@ -17,4 +18,52 @@ pub fn read(pid: Pid, at: u64, buf: &mut [u8]) -> Result<(), Errno> {
     let base = usize::try_from(at).map_err(|_| Errno::EFAULT)?;
     let done = process_vm_readv(pid, &mut [IoSliceMut::new(buf)], &[RemoteIoVec { base, len }])?;
     if done == len { Ok(()) } else { Err(Errno::EFAULT) }
+}
+
+/// `struct procmap_query` of linux/fs.h.
+#[repr(C)]
+#[derive(Default)]
+struct ProcmapQuery {
+    size: u64,
+    query_flags: u64,
+    query_addr: u64,
+    vma_start: u64,
+    vma_end: u64,
+    vma_flags: u64,
+    vma_page_size: u64,
+    vma_offset: u64,
+    inode: u64,
+    dev: [u32; 2],
+    name_size: u32,
+    build_id_size: u32,
+    name_addr: u64,
+    build_id_addr: u64,
+}
+
+mod ioctl {
+    #![allow(missing_docs, reason = "the macro makes a bare function of PROCMAP_QUERY, proc_pid_maps(5)")]
+    nix::ioctl_readwrite!(procmap_query, b'f', 17, super::ProcmapQuery);
+}
+
+/// Whether `len` bytes from `at` lie in writable mappings, asked of /proc/PID/maps; `None` where
+/// the kernel cannot be asked (before Linux 6.11).
+pub fn is_writable(maps: BorrowedFd<'_>, at: u64, len: u64) -> Option<bool> {
+    const WRITABLE: u64 = 2;
+    let Some(end) = at.checked_add(len) else { return Some(false) };
+    let mut next = at;
+    while next < end {
+        let mut query = ProcmapQuery {
+            size: size_of::<ProcmapQuery>() as u64,
+            query_flags: WRITABLE,
+            query_addr: next,
+            ..ProcmapQuery::default()
+        };
+        // SAFETY: `query` is a live procmap_query that states its own size.
+        match unsafe { ioctl::procmap_query(maps.as_raw_fd(), &raw mut query) } {
+            Ok(_) => next = query.vma_end,
+            Err(Errno::ENOENT) => return Some(false),
+            Err(_) => return None,
+        }
+    }
+    Some(true)
 }

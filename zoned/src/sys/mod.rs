@@ -1,6 +1,7 @@
 //! What only raw system calls can do. The only module with `unsafe`; each function is a thin, safe
 //! face of one call or of one short sequence.
 
+pub mod activation;
 pub mod child;
 pub mod memory;
 pub mod mount;

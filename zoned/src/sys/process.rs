@@ -50,6 +50,10 @@ pub fn reap(pidfd: BorrowedFd<'_>, block: bool) -> Result<Option<Ended>, Errno> 
     if !block {
         flags |= WaitPidFlag::WNOHANG;
     }
+    wait(pidfd, flags)
+}
+
+fn wait(pidfd: BorrowedFd<'_>, flags: WaitPidFlag) -> Result<Option<Ended>, Errno> {
     loop {
         return match waitid(Id::PIDFd(pidfd), flags) {
             Err(Errno::EINTR) => continue,
@@ -77,4 +81,24 @@ pub fn set_namespace(fd: BorrowedFd<'_>, flags: i32) -> Result<(), Errno> {
     // SAFETY: plain integers only; it changes the calling thread's namespaces alone.
     check(unsafe { libc::syscall(libc::SYS_setns, fd.as_raw_fd(), flags) })?;
     Ok(())
+}
+
+/// Takes over a descriptor that a call has just made.
+pub fn own(fd: std::os::fd::RawFd) -> OwnedFd {
+    // SAFETY: callers pass what accept4(2) has just returned, which nothing else owns.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// How a child ended, without reaping it; `None`: it still runs.
+pub fn peek(pidfd: BorrowedFd<'_>) -> Result<Option<Ended>, Errno> {
+    wait(pidfd, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT)
+}
+
+/// Reaps every child that has ended.
+pub fn reap_all() {
+    while let Ok(status) = waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
+        if status == WaitStatus::StillAlive {
+            return;
+        }
+    }
 }

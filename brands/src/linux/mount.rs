@@ -1,0 +1,159 @@
+//! mount(2) of what every zone has already, and remounts by rc scripts.
+
+use crate::call::{Answered, Call, Reply};
+use crate::cond::{Cond, int};
+use crate::task::{Pseudo, Task};
+
+use super::mknod::PATH_MAX;
+
+/// CAP_SYS_ADMIN of capabilities(7).
+const CAP_SYS_ADMIN: u32 = 21;
+
+/// Flags of mount(2).
+const MS_REMOUNT: u32 = 1 << 5;
+const MS_BIND: u32 = 1 << 12;
+const MS_MOVE: u32 = 1 << 13;
+const MS_UNBINDABLE: u32 = 1 << 17;
+const MS_PRIVATE: u32 = 1 << 18;
+const MS_SLAVE: u32 = 1 << 19;
+const MS_SHARED: u32 = 1 << 20;
+
+/// Programs from before Linux 2.4 put this into the upper half of the flags, which then holds
+/// nothing else; the kernel still takes it off.
+const MS_MGC_VAL: u32 = 0xc0ed_0000;
+const MS_MGC_MSK: u32 = 0xffff_0000;
+
+const LOW: u64 = (MS_BIND | MS_MOVE) as u64;
+const ALL: u64 = LOW | (MS_UNBINDABLE | MS_PRIVATE | MS_SLAVE | MS_SHARED) as u64;
+
+/// Mounts that may concern us: neither binds nor moves nor changes of propagation. The magic of
+/// old programs has MS_PRIVATE's and MS_SLAVE's bits, and needs a look of its own.
+pub(super) const MAKES_OR_REMOUNTS: Cond =
+    Cond::Any(&[int(3).bits(ALL, 0), int(3).bits(MS_MGC_MSK as u64 | LOW, MS_MGC_VAL as u64)]);
+
+/// Answers a mount that is there already and a remount that would reach the host; everything else,
+/// and every mistake, is the kernel's to answer.
+pub(super) fn mount(task: &mut dyn Task, call: &Call) -> Answered {
+    if task.ids()?.effective >> CAP_SYS_ADMIN & 1 == 0 {
+        return Ok(Reply::Continue);
+    }
+    let Ok(target) = task.read_cstr(call.ptr(1), PATH_MAX) else { return Ok(Reply::Continue) };
+    if call.int(3) as u32 & MS_REMOUNT != 0 {
+        return Ok(if remount_has_no_effect(task, &target) { Reply::Value(0) } else { Reply::Continue });
+    }
+    let Ok(kind) = task.read_cstr(call.ptr(2), PATH_MAX) else { return Ok(Reply::Continue) };
+    let what = match kind.as_slice() {
+        b"proc" => Pseudo::Proc,
+        b"sysfs" => Pseudo::Sysfs,
+        b"devtmpfs" => Pseudo::Dev,
+        b"devpts" => Pseudo::Devpts,
+        _ => return Ok(Reply::Continue),
+    };
+    match task.mounted_at(&target) {
+        Ok(Some(there)) if there == what => Ok(Reply::Value(0)),
+        // A new instance of devpts is the zone's own wherever it is.
+        Ok(_) if what != Pseudo::Devpts => {
+            task.show(what, &target)?;
+            Ok(Reply::Value(0))
+        }
+        _ => Ok(Reply::Continue),
+    }
+}
+
+/// The zone's own proc, sysfs, /dev and devpts stay as the boot made them. So does a root that is
+/// a part of a host's file system: its superblock is the host's.
+fn remount_has_no_effect(task: &mut dyn Task, target: &[u8]) -> bool {
+    if task.is_root(target).unwrap_or(false) {
+        return !task.root_is_own();
+    }
+    matches!(task.mounted_at(target), Ok(Some(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::abi::Abi;
+    use crate::fake::{Fake, call};
+
+    fn fake() -> Fake {
+        let mut fake = Fake::linux(Some("2.6.18"), None);
+        for (path, what) in [
+            ("/proc", Pseudo::Proc),
+            ("/sys", Pseudo::Sysfs),
+            ("/dev", Pseudo::Dev),
+            ("/dev/pts", Pseudo::Devpts),
+        ] {
+            fake.mounts.insert(path.into(), what);
+        }
+        fake
+    }
+
+    fn ask(fake: &mut Fake, target: &str, kind: &str, flags: u32) -> Answered {
+        let target = fake.put(0x5000, format!("{target}\0").as_bytes());
+        let kind = fake.put(0x6000, format!("{kind}\0").as_bytes());
+        mount(fake, &call(Abi::I386, "mount", &[kind, target, kind, flags.into(), 0]))
+    }
+
+    #[test]
+    fn what_is_there_is_not_mounted_again() {
+        let mut fake = fake();
+        for (target, kind) in
+            [("/proc", "proc"), ("/sys", "sysfs"), ("/dev", "devtmpfs"), ("/dev/pts", "devpts")]
+        {
+            for flags in [0, MS_MGC_VAL] {
+                assert_eq!(ask(&mut fake, target, kind, flags), Ok(Reply::Value(0)), "{kind}");
+            }
+        }
+        assert!(fake.shown.is_empty());
+    }
+
+    #[test]
+    fn elsewhere_the_zones_own_is_shown() {
+        let mut fake = fake();
+        assert_eq!(ask(&mut fake, "/mnt/proc", "proc", 0), Ok(Reply::Value(0)));
+        assert_eq!(ask(&mut fake, "/mnt/dev", "devtmpfs", 0), Ok(Reply::Value(0)));
+        assert_eq!(ask(&mut fake, "/proc", "sysfs", 0), Ok(Reply::Value(0)));
+        let shown: Vec<_> = fake.shown.iter().map(|(what, path)| (*what, path.as_slice())).collect();
+        assert_eq!(
+            shown,
+            [(Pseudo::Proc, &b"/mnt/proc"[..]), (Pseudo::Dev, b"/mnt/dev"), (Pseudo::Sysfs, b"/proc")]
+        );
+        assert_eq!(ask(&mut fake, "/mnt/pts", "devpts", 0), Ok(Reply::Continue));
+        assert_eq!(ask(&mut fake, "/tmp", "tmpfs", 0), Ok(Reply::Continue));
+    }
+
+    #[test]
+    fn remounts() {
+        let mut fake = fake();
+        for flags in [MS_REMOUNT | 1, MS_REMOUNT | MS_MGC_VAL] {
+            for target in ["/proc", "/sys", "/dev", "/dev/pts"] {
+                assert_eq!(ask(&mut fake, target, "none", flags), Ok(Reply::Value(0)), "{target}");
+            }
+            fake.root_is_own = true;
+            assert_eq!(ask(&mut fake, "/", "none", flags), Ok(Reply::Continue));
+            fake.root_is_own = false;
+            assert_eq!(ask(&mut fake, "/", "none", flags), Ok(Reply::Value(0)));
+            assert_eq!(ask(&mut fake, "/home", "none", flags), Ok(Reply::Continue));
+        }
+    }
+
+    #[test]
+    fn mistakes_and_other_users_are_the_kernels() {
+        let mut root = fake();
+        let nowhere = call(Abi::I386, "mount", &[0, 0x99_0000, 0, 0, 0]);
+        assert_eq!(mount(&mut root, &nowhere), Ok(Reply::Continue));
+        let mut user = fake().unprivileged();
+        assert_eq!(ask(&mut user, "/proc", "proc", 0), Ok(Reply::Continue));
+    }
+
+    #[test]
+    fn binds_moves_and_propagation_are_not_notified() {
+        let notified = |flags: u32| MAKES_OR_REMOUNTS.holds(Abi::I386, &[0, 0, 0, flags.into(), 0, 0]);
+        for flags in [0, 1, MS_REMOUNT, MS_MGC_VAL, MS_MGC_VAL | MS_REMOUNT | 1] {
+            assert!(notified(flags), "{flags:#x}");
+        }
+        for flags in [MS_BIND, MS_MOVE, MS_PRIVATE | 1 << 14, MS_SLAVE, MS_SHARED, MS_MGC_VAL | MS_BIND] {
+            assert!(!notified(flags), "{flags:#x}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The reference page of a brand, made from its table.
+
+use std::fmt::Write as _;
+
+use crate::cond::Cond;
+use crate::table::{Answer, Brand, Row};
+
+/// The page in Markdown: what the brand is, then a line for every row.
+pub fn page(brand: &Brand) -> String {
+    let mut out = format!("## {}\n\n{}.\n\n{}\n", brand.name, capital(brand.summary), brand.about);
+    // Writing to a string does not fail.
+    if let Some((oldest, newest)) = brand.levels {
+        let _ = writeln!(out, "\nLevels: {oldest} to {newest}, or none for the host's own.");
+    }
+    if brand.rows.is_empty() {
+        return out;
+    }
+    out.push_str("\n| call | for | when | answer | what it does | gaps |\n|---|---|---|---|---|---|\n");
+    for row in brand.rows {
+        let _ = writeln!(
+            out,
+            "| `{}` | {} | {} | {} | {} | {} |",
+            row.name,
+            whom(row),
+            when(row),
+            answer(row),
+            row.about,
+            row.gap.unwrap_or(""),
+        );
+    }
+    out
+}
+
+/// Pages of all brands under one heading.
+pub fn book() -> String {
+    let pages: Vec<_> = crate::table::all().iter().map(|brand| page(brand)).collect();
+    format!("# Brands\n\nMade from the brands' tables; change those.\n\n{}", pages.join("\n"))
+}
+
+fn whom(row: &Row) -> String {
+    let levels = match (row.since, row.before) {
+        (None, None) => String::new(),
+        (Some(since), None) => format!("from {since}"),
+        (None, Some(before)) => format!("before {before}"),
+        (Some(since), Some(before)) => format!("from {since}, before {before}"),
+    };
+    let abi = row.abi.map(|abi| abi.to_string()).unwrap_or_default();
+    let parts = [abi, levels, row.scope.text().to_owned()];
+    let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    if parts.is_empty() { "all".to_owned() } else { parts.join("; ") }
+}
+
+fn when(row: &Row) -> String {
+    match row.cond {
+        Cond::Always => String::new(),
+        // A bar would end the table's cell.
+        cond => format!("`{}`", cond.to_string().replace('|', "\\|")),
+    }
+}
+
+fn answer(row: &Row) -> String {
+    let answer = match row.answer {
+        Answer::Emulate(_) => "monitor".to_owned(),
+        Answer::Refuse(errno) => format!("{errno:?}"),
+        Answer::Succeed => "0".to_owned(),
+    };
+    row.why.map_or(answer.clone(), |why| format!("{answer}: {}", why.text()))
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table;
+
+    #[test]
+    fn every_row_stands_on_the_page() {
+        for brand in table::all() {
+            let page = page(brand);
+            let rows = page.lines().filter(|line| line.starts_with("| `")).count();
+            assert_eq!(rows, brand.rows.len());
+            assert!(
+                page.lines()
+                    .filter(|l| l.starts_with('|'))
+                    .all(|l| l.matches(" |").count() == 6 || l.starts_with("|---"))
+            );
+        }
+        assert!(page(table::brand("linux").unwrap()).contains("| `stime` | i386 |"));
+    }
+
+    #[test]
+    fn every_row_says_what_it_does() {
+        for row in table::all().iter().flat_map(|brand| brand.rows) {
+            assert!(!row.about.is_empty(), "{}", row.name);
+        }
+    }
+}

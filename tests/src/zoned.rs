@@ -1,0 +1,322 @@
+//! A zoned of the test's own, with its own folders, that leaves nothing behind.
+
+use std::fs::{self, File};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::fcntl::{Flock, FlockArg};
+use nix::mount::{MntFlags, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::client::{Client, Outcome};
+use crate::host::{binary, eventually, lock, processes, target};
+
+/// How a test wants its zoned.
+#[derive(Debug, Default, Clone)]
+pub struct How {
+    /// No other zoned of these tests runs meanwhile: for tests that count what the host has.
+    pub alone: bool,
+    /// Size in MiB of a small ext4 that `--root` is to be on.
+    pub small_disk: Option<u32>,
+    /// Further environment.
+    pub env: Vec<(String, String)>,
+}
+
+/// A private zoned. Dropping it takes its zones down, stops it and fails the test if anything is left.
+#[derive(Debug)]
+pub struct Zoned {
+    folder: TempDir,
+    run: TempDir,
+    how: How,
+    child: Option<Child>,
+    _turn: Flock<File>,
+}
+
+impl Zoned {
+    /// A zoned that others may run beside.
+    pub fn start() -> Self {
+        Self::start_as(How::default())
+    }
+
+    /// The only zoned of the tests, its orphans' new parent being this process.
+    pub fn start_alone() -> Self {
+        Self::start_as(How { alone: true, ..How::default() })
+    }
+
+    /// A zoned as told.
+    pub fn start_as(how: How) -> Self {
+        Self::try_start(how).unwrap_or_else(|e| panic!("start zoned: {e:#}"))
+    }
+
+    /// The same with its error.
+    pub fn try_start(how: How) -> Result<Self> {
+        ensure!(Uid::effective().is_root(), "whole-system tests need root");
+        let turn = if how.alone { FlockArg::LockExclusive } else { FlockArg::LockShared };
+        let turn = lock("zones-turn.lock", turn)?;
+        if how.alone {
+            nix::sys::prctl::set_child_subreaper(true).context("become the reaper of zoned's orphans")?;
+        }
+        // On a disk filesystem: idmapped mounts and overlays of tmpfs are younger (Linux 6.3).
+        let tmp = target().join("tmp");
+        fs::create_dir_all(&tmp).with_context(|| format!("create {}", tmp.display()))?;
+        let folder = tempfile::Builder::new().prefix("zones-").tempdir_in(tmp).context("create a folder")?;
+        for part in ["root", "zones"] {
+            fs::create_dir(folder.path().join(part)).with_context(|| format!("create {part}"))?;
+        }
+        if let Some(mib) = how.small_disk {
+            let disk = File::create(folder.path().join("disk")).context("create a disk")?;
+            disk.set_len(u64::from(mib) << 20).context("size a disk")?;
+            let made = Command::new("mkfs.ext4").arg("-q").arg(folder.path().join("disk")).status();
+            ensure!(made.context("run mkfs.ext4")?.success(), "mkfs.ext4 failed");
+        }
+        // A unix socket's path has 108 bytes at most (unix(7)): not below a deep checkout.
+        let run = tempfile::Builder::new().prefix("zones-run-").tempdir().context("create a run folder")?;
+        let mut zoned = Self { folder, run, how, child: None, _turn: turn };
+        zoned.launch()?;
+        Ok(zoned)
+    }
+
+    /// `--root`
+    pub fn root(&self) -> PathBuf {
+        self.folder.path().join("root")
+    }
+
+    /// `--zones`
+    pub fn zones(&self) -> PathBuf {
+        self.folder.path().join("zones")
+    }
+
+    /// `--run`
+    pub fn run_dir(&self) -> &Path {
+        self.run.path()
+    }
+
+    /// A folder for the test's own files, gone with the zoned.
+    pub fn scratch(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Pid of the daemon.
+    pub fn pid(&self) -> i32 {
+        self.child.as_ref().expect("zoned runs between launch and kill").id() as i32
+    }
+
+    fn launch(&mut self) -> Result<()> {
+        let log = File::options().create(true).append(true).open(self.folder.path().join("zoned.log"));
+        let log = log.context("open zoned.log")?;
+        let mut command = self.daemon(&binary("zoned")?);
+        command.arg("--root").arg(self.root()).arg("--run").arg(self.run_dir());
+        command.arg("--zones").arg(self.zones()).arg("--config").arg(self.folder.path().join("zoned.toml"));
+        command.args(["--log", "debug"]).envs(self.how.env.iter().cloned());
+        command.stdin(Stdio::null()).stdout(log.try_clone().context("duplicate zoned.log")?).stderr(log);
+        let mut child = command.spawn().context("spawn zoned")?;
+        let end = Instant::now() + Duration::from_secs(20);
+        while UnixStream::connect(self.run_dir().join("zoned.sock")).is_err() {
+            if let Some(status) = child.try_wait().context("wait for zoned")? {
+                bail!("zoned ended with {status} before it was ready\n{}", self.log());
+            }
+            if Instant::now() > end {
+                let _ = child.kill();
+                let _ = child.wait();
+                bail!("zoned was not ready within 20 s\n{}", self.log());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// zoned itself, or zoned in a mount namespace in which `--root` is on the small disk.
+    fn daemon(&self, zoned: &Path) -> Command {
+        if self.how.small_disk.is_none() {
+            return Command::new(zoned);
+        }
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c"]);
+        command.arg("mount -o loop \"$0\" \"$1\" && shift && exec \"$@\"");
+        command.arg(self.folder.path().join("disk")).arg(self.root()).arg(zoned);
+        command
+    }
+
+    /// What zoned logged, its end.
+    pub fn log(&self) -> String {
+        let log = fs::read_to_string(self.folder.path().join("zoned.log")).unwrap_or_default();
+        let skip = log.lines().count().saturating_sub(60);
+        log.lines().skip(skip).fold(String::from("zoned's log:\n"), |all, line| all + line + "\n")
+    }
+
+    /// A zonectl that talks to this zoned.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(binary("zonectl").unwrap_or_else(|e| panic!("{e:#}")));
+        command.arg("--socket").arg(self.run_dir().join("zoned.sock")).args(words);
+        command.env_remove("ZONED_SOCKET");
+        command
+    }
+
+    /// Starts zonectl.
+    pub fn spawn(&self, words: &[&str]) -> Client {
+        Client::start(self.command(words))
+    }
+
+    /// Runs zonectl to its end.
+    pub fn zonectl(&self, words: &[&str]) -> Outcome {
+        self.spawn(words).finish()
+    }
+
+    /// A zone as `list -c --json` tells it.
+    pub fn zone(&self, name: &str) -> Option<Value> {
+        let outcome = self.zonectl(&["--json", "list", "-c"]);
+        let text = outcome.clone().ok();
+        let all: Value =
+            serde_json::from_str(&text).unwrap_or_else(|e| panic!("list --json: {e}\n{outcome}"));
+        let all = all.get("zones").cloned().unwrap_or(all);
+        let zones = all.as_array().unwrap_or_else(|| panic!("list --json is no array: {all}"));
+        zones.iter().find(|z| z["name"] == name).cloned()
+    }
+
+    /// State of a zone; `None` where there is no such zone.
+    pub fn state(&self, name: &str) -> Option<String> {
+        Some(self.zone(name)?["state"].as_str().expect("state is a word").to_owned())
+    }
+
+    /// Waits until a zone is in a state.
+    #[track_caller]
+    pub fn wait_for(&self, name: &str, state: &str) {
+        eventually(&format!("zone {name} is {state}"), 30, || self.state(name).as_deref() == Some(state));
+    }
+
+    /// Host pid of a zone's process 1.
+    pub fn init_of(&self, name: &str) -> i32 {
+        let zone = self.zone(name).unwrap_or_else(|| panic!("no zone {name}"));
+        zone["init_pid"].as_i64().unwrap_or_else(|| panic!("no init_pid in {zone}")) as i32
+    }
+
+    /// Host pid of a zone's monitor: the parent of its process 1.
+    pub fn monitor_of(&self, name: &str) -> i32 {
+        let init = self.init_of(name);
+        processes().get(&init).unwrap_or_else(|| panic!("no process {init}")).parent
+    }
+
+    /// kill -9 of the daemon.
+    pub fn kill9(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// A new daemon over the same folders.
+    pub fn start_again(&mut self) {
+        self.start_again_with(self.how.env.clone());
+    }
+
+    /// The same with another environment.
+    pub fn start_again_with(&mut self, env: Vec<(String, String)>) {
+        self.kill9();
+        self.how.env = env;
+        self.launch().unwrap_or_else(|e| panic!("start zoned again: {e:#}"));
+    }
+
+    /// A zone installed from a folder; `settings` are KEY=VALUE.
+    pub fn install(&self, name: &str, source: &str, settings: &[&str]) {
+        self.zonectl(&[&["create", name], settings].concat()).ok();
+        self.zonectl(&["install", name, source]).ok();
+    }
+
+    /// Takes a zone down to nothing, from whatever state.
+    pub fn forget(&self, name: &str) {
+        for words in [&["halt", name][..], &["uninstall", name, "-F"], &["delete", name, "-F"]] {
+            self.zonectl(words);
+        }
+    }
+
+    fn take_down(&mut self) -> Vec<String> {
+        let mut left = Vec::new();
+        if self.child.is_none() && self.launch().is_err() {
+            left.push("zoned does not start again".into());
+        }
+        if self.child.is_some() {
+            let listed = self.zonectl(&["--json", "list", "-c"]);
+            let all: Value = serde_json::from_str(&listed.stdout).unwrap_or_default();
+            let names = all.get("zones").cloned().unwrap_or(all);
+            for zone in names.as_array().into_iter().flatten() {
+                let name = zone["name"].as_str().unwrap_or_default();
+                self.forget(name);
+                if self.zonectl(&["list", "-c", name]).status == Some(0) {
+                    left.push(format!("zone {name}"));
+                }
+            }
+        }
+        if let Some(mut child) = self.child.take() {
+            let _ = kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM);
+            let end = Instant::now() + Duration::from_secs(10);
+            while let Ok(None) = child.try_wait() {
+                if Instant::now() > end {
+                    left.push("zoned does not end on SIGTERM".into());
+                    let _ = child.kill();
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+        left
+    }
+
+    /// Processes that were told this zoned's folders.
+    fn followers(&self) -> Vec<(i32, String)> {
+        let (root, run) = (self.folder.path().to_string_lossy(), self.run.path().to_string_lossy());
+        let ours = |words: &str| words.contains(&*root) || words.contains(&*run);
+        let me = std::process::id() as i32;
+        let all = processes();
+        all.values().filter(|p| p.pid != me && ours(&p.words)).map(|p| (p.pid, p.words.clone())).collect()
+    }
+
+    /// Mounts of the host below this zoned's folders.
+    pub(crate) fn mounts(&self) -> Vec<String> {
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let points = table.lines().filter_map(|l| l.split(' ').nth(4));
+        let ours =
+            |p: &&str| Path::new(p).starts_with(self.folder.path()) || Path::new(p).starts_with(&self.run);
+        points.filter(ours).map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Zoned {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("{}", self.log());
+        }
+        let mut left = self.take_down();
+        let end = Instant::now() + Duration::from_secs(5);
+        while !self.followers().is_empty() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(20));
+        }
+        for (pid, words) in self.followers() {
+            left.push(format!("process {pid} {words}"));
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        for mount in self.mounts().into_iter().rev() {
+            // Before the folders are removed: what is bound there is not ours to remove.
+            let _ = umount2(mount.as_str(), MntFlags::MNT_DETACH);
+            left.push(format!("mount {mount}"));
+        }
+        if !self.mounts().is_empty() {
+            self.folder.disable_cleanup(true);
+            self.run.disable_cleanup(true);
+        }
+        if !left.is_empty() {
+            let text = format!("left behind by zoned:\n  {}\n{}", left.join("\n  "), self.log());
+            if thread::panicking() {
+                eprintln!("{text}");
+            } else {
+                panic!("{text}");
+            }
+        }
+    }
+}

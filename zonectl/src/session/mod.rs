@@ -1,0 +1,236 @@
+//! A program in a zone, seen from the terminal or the pipes that zonectl was started with.
+
+mod console;
+mod escape;
+mod pump;
+mod signals;
+mod terminal;
+
+use std::io::{self, IsTerminal, PipeReader, PipeWriter, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use zone_api::client::Session;
+use zone_api::{ApiError, ErrorKind, Login, SessionEvent, SessionInput};
+
+pub(crate) use console::console;
+
+use crate::failure::Failure;
+use pump::{AtEnd, ready};
+use signals::{Caught, Signals};
+use terminal::RawMode;
+
+/// What `-t` and `-T` ask for; without them the terminal decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pty {
+    Always,
+    Never,
+    Fitting,
+}
+
+/// A request for a program, with a pty where one fits.
+pub(crate) fn request(user: Option<String>, command: Vec<String>, pty: Pty) -> Login {
+    let wanted = match pty {
+        Pty::Always => true,
+        Pty::Never => false,
+        Pty::Fitting => fits(io::stdin().is_terminal(), io::stdout().is_terminal(), command.is_empty()),
+    };
+    let term = wanted.then(|| std::env::var("TERM").ok()).flatten();
+    Login { user, command, tty: wanted.then(terminal::size), term }
+}
+
+/// A shell goes on a pty when there is someone to type. A program's output that goes to a file must not pass
+/// through one, which would rewrite its line ends and mix stdout with stderr.
+fn fits(stdin: bool, stdout: bool, shell: bool) -> bool {
+    stdin && (stdout || shell)
+}
+
+/// Carries a program's input and output until it ended and all that it wrote is out; gives its status.
+pub(crate) fn program(what: &str, mut session: Session, pty: bool) -> Result<u8, Failure> {
+    let failed = |e: io::Error| Failure::local(what, &e);
+    let signals = Signals::catch(pty).map_err(failed)?;
+    let mut running: Option<Running> = None;
+    let ended = 'session: loop {
+        while let Some((event, descriptors)) = session.received()? {
+            match event {
+                SessionEvent::Started { tty, .. } => {
+                    running = Some(Running::start(tty, descriptors).map_err(failed)?);
+                }
+                SessionEvent::Refused { error, status } => return Err(Failure::Error(error, status)),
+                SessionEvent::Exited { status } => break 'session Ok(status),
+                SessionEvent::Killed { signal } => break 'session Ok(128_u8.saturating_add(signal)),
+                SessionEvent::State { .. } => {}
+            }
+        }
+        let [talks, caught] = ready([session.as_fd(), signals.as_fd()]).map_err(failed)?;
+        if caught {
+            while let Some(caught) = signals.next().map_err(failed)? {
+                match (caught, &running) {
+                    (Caught::Resized, Some(running)) => running.resize(),
+                    (Caught::Suspended, Some(running)) => running.suspend().map_err(failed)?,
+                    (Caught::Resized | Caught::Suspended, None) => {}
+                    (Caught::Ending(signal), Some(running)) if running.master.is_none() => {
+                        // The program's end decides about ours; a monitor that is gone shows below.
+                        let _ = session.send(&SessionInput::Signal { signal });
+                    }
+                    (Caught::Ending(signal), _) => return Ok(128 + signal),
+                }
+            }
+        }
+        if talks && !session.fill().map_err(failed)? {
+            let why = "its zone went away";
+            break Err(Failure::from(ApiError::new(ErrorKind::Failed, what, why)));
+        }
+    };
+    let Some(running) = running else { return ended };
+    match (running.outputs.finish(&signals).map_err(failed)?, ended) {
+        (Finished::Signal(signal), _) => Ok(128 + signal),
+        (Finished::All(Ok(())), ended) | (Finished::All(Err(_)), ended @ Err(_)) => ended,
+        (Finished::All(Err(e)), Ok(status)) => match Failure::stdout(&e) {
+            // The program was told by SIGPIPE, and its status tells of it.
+            Failure::ReaderGone => Ok(status),
+            Failure::Error(error, _) => Err(Failure::Error(error, Some(status.max(1)))),
+        },
+    }
+}
+
+/// A program that was started.
+struct Running {
+    outputs: Outputs,
+    /// The pty's master, for its size.
+    master: Option<OwnedFd>,
+    /// Last, so that the terminal is itself again only when all output is out.
+    raw: Option<RawMode>,
+}
+
+impl Running {
+    fn start(tty: bool, descriptors: Vec<OwnedFd>) -> io::Result<Self> {
+        let missing = || io::Error::other("the session came without its descriptors");
+        let mut descriptors = descriptors.into_iter();
+        let mut next = || descriptors.next().ok_or_else(missing);
+        let mut outputs = Outputs::new()?;
+        let stdin = io::stdin().as_fd().try_clone_to_owned()?;
+        let stdout = io::stdout().as_fd().try_clone_to_owned()?;
+        if !tty {
+            let (into, out, err) = (next()?, next()?, next()?);
+            let stderr = io::stderr().as_fd().try_clone_to_owned()?;
+            outputs.add(out, stdout, None)?;
+            outputs.add(err, stderr, None)?;
+            std::thread::Builder::new()
+                .name("stdin".to_owned())
+                .spawn(move || pump::input(stdin, into, AtEnd::Close))?;
+            return Ok(Self { outputs, master: None, raw: None });
+        }
+        let master = next()?;
+        let raw = RawMode::enter()?;
+        let typed = master.try_clone()?;
+        outputs.add(master.try_clone()?, stdout, None)?;
+        std::thread::Builder::new()
+            .name("stdin".to_owned())
+            .spawn(move || pump::input(stdin, typed, AtEnd::TypeEof))?;
+        let running = Self { outputs, master: Some(master), raw };
+        // The window may have changed since its size was sent.
+        running.resize();
+        Ok(running)
+    }
+
+    /// Gives the pty the size of our terminal; the kernel tells its programs.
+    fn resize(&self) {
+        if let (Some(master), Some(size)) = (&self.master, terminal::window()) {
+            // A master that is at its end has nobody to be told.
+            let _ = rustix::termios::tcsetwinsize(master, size);
+        }
+    }
+
+    fn suspend(&self) -> io::Result<()> {
+        if let Some(raw) = &self.raw {
+            raw.suspend()?;
+        }
+        self.resize();
+        Ok(())
+    }
+}
+
+/// The threads that carry output.
+struct Outputs {
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    /// Closing it asks the threads to end once nothing is left to read.
+    stop: PipeWriter,
+    stopped: Arc<PipeReader>,
+    /// At its end when every thread is.
+    done: PipeReader,
+    alive: PipeWriter,
+}
+
+/// How the wait for the last output ended.
+enum Finished {
+    All(io::Result<()>),
+    Signal(u8),
+}
+
+impl Outputs {
+    fn new() -> io::Result<Self> {
+        let (stopped, stop) = io::pipe()?;
+        let (done, alive) = io::pipe()?;
+        Ok(Self { threads: Vec::new(), stop, stopped: Arc::new(stopped), done, alive })
+    }
+
+    /// Carries what comes `from` in a thread of its own, which puts a byte on `gone` when `to` takes no more.
+    fn add(&mut self, from: OwnedFd, to: OwnedFd, gone: Option<PipeWriter>) -> io::Result<()> {
+        let (stopped, alive) = (Arc::clone(&self.stopped), self.alive.try_clone()?);
+        let thread = std::thread::Builder::new().name("output".to_owned()).spawn(move || {
+            // Closed when the thread is at its end.
+            let _alive = alive;
+            let result = pump::output(from, to, &*stopped);
+            if let (Err(_), Some(mut gone)) = (&result, gone) {
+                // Its other end lives as long as the session.
+                let _ = gone.write_all(b"!");
+            }
+            result
+        })?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    /// Waits until what the program wrote is out. Others that still hold its pipes are not waited for: a
+    /// daemon that it started would keep its caller for ever.
+    fn finish(self, signals: &Signals) -> io::Result<Finished> {
+        let Self { threads, stop, stopped: _stopped, done, alive } = self;
+        drop((stop, alive));
+        loop {
+            let [all, caught] = ready([done.as_fd(), signals.as_fd()])?;
+            if all {
+                break;
+            }
+            if caught && let Some(Caught::Ending(signal)) = signals.next()? {
+                return Ok(Finished::Signal(signal));
+            }
+        }
+        let panicked = |_| Err(io::Error::other("a thread that carries output panicked"));
+        let results = threads.into_iter().map(|t| t.join().unwrap_or_else(panicked));
+        // All are joined; the first error is the one to tell.
+        Ok(Finished::All(results.fold(Ok(()), io::Result::and)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pty_only_where_someone_types_and_nothing_is_rewritten() {
+        assert!(fits(true, true, false), "a program on a terminal");
+        assert!(fits(true, true, true), "a shell on a terminal");
+        assert!(!fits(true, false, false), "tar c > file");
+        assert!(!fits(false, true, false), "a program fed by a pipe");
+        assert!(!fits(false, false, true), "a shell fed with a script");
+    }
+
+    #[test]
+    fn requests() {
+        let login = request(None, vec!["id".into()], Pty::Never);
+        assert_eq!((login.tty, login.term), (None, None));
+        assert!(request(None, Vec::new(), Pty::Always).tty.is_some());
+    }
+}

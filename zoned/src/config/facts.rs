@@ -1,0 +1,18 @@
+//! What a configuration has to know of the brands.
+
+use brands::level::Level;
+use brands::table;
+
+/// Names of the brands.
+pub fn known_brands() -> Vec<&'static str> {
+    table::all().iter().map(|brand| brand.name).collect()
+}
+
+/// Whether `brand` has the level that `kernel` names; the answer is why not.
+pub fn check_kernel(brand: &str, kernel: &str) -> Result<(), String> {
+    let has_levels = table::brand(brand).is_some_and(|brand| brand.levels.is_some());
+    if !has_levels {
+        return Err(format!("brand {brand} has no levels; its kernel is the host's"));
+    }
+    Level::parse_release(kernel).map(drop).map_err(|error| error.to_string())
+}

@@ -1,0 +1,365 @@
+//! The host that zones are on: monitors are started and found, roots filled, leftovers taken down.
+
+use std::collections::hash_map::DefaultHasher;
+use std::ffi::OsStr;
+use std::fs;
+use std::hash::{Hash, Hasher};
+use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use brands::cond::Cond;
+use brands::table::{self, Answer, Row};
+use nix::unistd::Pid;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use zone_api::{ApiError, Boot, Brand, BrandRow, ErrorKind, Finding, Progress, Verified};
+
+use crate::config::Config;
+use crate::config::daemon::{IDS_PER_ZONE, Settings};
+use crate::confine::boot::{self, Site};
+use crate::confine::login::{Program, User};
+use crate::confine::root::{Bind, RootSpec};
+use crate::confine::{Ids, privileges, wait_readable};
+use crate::lifecycle::host::{
+    Control, Ended, Host, Installed, MonitorEvent, MonitorHandle, MonitorSpec, MonitorStatus, RootSpec as Wanted,
+    Session, SessionRequest, Summary,
+};
+use crate::lifecycle::{Paths, because};
+use crate::monitor::brand::Branded;
+use crate::monitor::link::{Gone, Link, News};
+use crate::monitor::wire::{self, Event, How, Reply, Request, Spec};
+use crate::sys::process;
+use crate::{doctor, image};
+
+/// This host.
+#[derive(Debug)]
+pub struct ThisHost {
+    paths: Paths,
+    settings: Settings,
+    /// The program that monitors are started from.
+    program: PathBuf,
+}
+
+impl ThisHost {
+    /// The host with zoned's folders at `paths`.
+    ///
+    /// # Errors
+    /// When the running program cannot be found.
+    pub fn new(paths: Paths, settings: Settings) -> io::Result<Self> {
+        // The link keeps pointing at the very file that runs, also after it was replaced.
+        let program = PathBuf::from("/proc/self/exe");
+        fs::metadata(&program)?;
+        Ok(Self { paths, settings, program })
+    }
+
+    fn base(&self, slot: u32) -> u32 {
+        self.settings.id_base + slot * IDS_PER_ZONE
+    }
+
+    /// Two daemons may each have a zone of one name; their control groups must not meet.
+    fn cgroup_key(&self, name: &str) -> String {
+        let mut hasher = DefaultHasher::new();
+        self.paths.run.hash(&mut hasher);
+        format!("{name}@{:08x}", hasher.finish() as u32)
+    }
+
+    fn site(&self, name: &str) -> Site {
+        Site {
+            ids: Ids { base: self.settings.id_base },
+            zone_dir: self.paths.root.join("zones").join(name),
+            hide: self.paths.root.clone(),
+            cgroup_key: self.cgroup_key(name),
+        }
+    }
+
+    fn spec(&self, wanted: &MonitorSpec) -> Spec {
+        let root = match &wanted.root {
+            Wanted::Installed => RootSpec::Installed,
+            Wanted::Host => RootSpec::Host,
+            Wanted::Dir(path) => RootSpec::Directory(path.clone()),
+        };
+        let config_path = (!wanted.ephemeral).then(|| self.paths.configs.join(format!("{}.toml", wanted.config.name)));
+        let binds = wanted.binds.iter().map(|(source, target)| Bind {
+            source: source.clone(),
+            target: target.to_string_lossy().into_owned(),
+            options: Vec::new(),
+        });
+        Spec {
+            arch: wanted.config.arch.clone().or_else(|| program_arch(wanted)),
+            config: wanted.config.clone(),
+            config_path,
+            boot: wanted.boot.clone(),
+            ready_only: wanted.ready_only,
+            id: wanted.id,
+            id_base: self.base(wanted.id_slot),
+            zone_dir: wanted.zone_dir.clone(),
+            run_dir: wanted.run_dir.clone(),
+            hide: self.paths.root.clone(),
+            cgroup_key: self.cgroup_key(&wanted.config.name),
+            root,
+            binds: binds.collect(),
+            run: wanted.session.as_ref().map(|(_, login)| login.clone()),
+            run_input: wanted.session.as_ref().map_or_else(Vec::new, |(session, _)| session.leftover.clone()),
+        }
+    }
+}
+
+/// `uname -m` for a zone over files that nobody installed: what its program is made for.
+fn program_arch(spec: &MonitorSpec) -> Option<String> {
+    let (_, login) = spec.session.as_ref()?;
+    let root = match &spec.root {
+        Wanted::Installed => return None,
+        Wanted::Host => Path::new("/"),
+        Wanted::Dir(path) => path,
+    };
+    let command = login.command.first()?;
+    let candidates = Program::new(User::root(), std::slice::from_ref(command), None).candidates;
+    let machine = candidates.iter().find_map(|path| image::program_arch(root, Path::new(path)).ok())?;
+    Some(machine.name())
+}
+
+fn prepare_folders(spec: &MonitorSpec) -> io::Result<()> {
+    for (path, mode) in [
+        (spec.zone_dir.join("upper"), 0o755),
+        (spec.zone_dir.join("work"), 0o700),
+        (spec.run_dir.clone(), 0o755),
+    ] {
+        fs::DirBuilder::new().recursive(true).mode(mode).create(path)?;
+    }
+    Ok(())
+}
+
+fn forward(events: UnboundedSender<MonitorEvent>) -> impl Fn(News) + Send + 'static {
+    move |news| {
+        let event = match news {
+            News::Event(Event::State { state, .. }) => MonitorEvent::State(state),
+            News::Event(Event::Rebooted) => MonitorEvent::Rebooted,
+            News::Event(Event::Ended { how, reason, left }) => MonitorEvent::Ended {
+                how: match how {
+                    How::PoweredOff => Ended::PoweredOff,
+                    How::Halted => Ended::Halted,
+                    How::Failed => Ended::Failed,
+                },
+                reason: Some(match left {
+                    None => reason,
+                    Some(left) => format!("{reason}; not taken down: {left}"),
+                }),
+            },
+            News::Lost => MonitorEvent::Lost { signal: None },
+        };
+        // Nobody listens any more: zoned is going.
+        let _ = events.send(event);
+    }
+}
+
+impl Host for ThisHost {
+    fn start_monitor(&self, wanted: MonitorSpec) -> Result<MonitorHandle, ApiError> {
+        let name = wanted.config.name.clone();
+        let what = format!("boot {name}");
+        let fail = |e: &dyn std::error::Error| because(what.clone(), e);
+        prepare_folders(&wanted).map_err(|e| fail(&e))?;
+        let spec = self.spec(&wanted);
+        let (sender, events) = unbounded_channel();
+        let log = wanted.zone_dir.join("monitor.log");
+        // The folders are for people who look at ps; what counts is in the specification.
+        let (root, run) = (self.paths.root.as_os_str(), self.paths.run.as_os_str());
+        let arguments =
+            ["--root".as_ref(), root, "--run".as_ref(), run, "monitor".as_ref(), OsStr::new(&name)];
+        let link = Link::start(&self.program, &arguments, &log, forward(sender)).map_err(|e| fail(&e))?;
+        let client = wanted.session.map(|(session, _)| session.conn);
+        match link.ask(Request::Start(Box::new(spec)), client.as_ref()) {
+            Ok(Reply::Failed(error)) => Err(error),
+            Ok(_) => Ok(MonitorHandle { control: Arc::new(Remote { link, name, id_base: self.settings.id_base }), events }),
+            Err(gone) => Err(fail(&gone)),
+        }
+    }
+
+    fn adopt(&self, name: &str) -> Option<MonitorHandle> {
+        let (sender, events) = unbounded_channel();
+        let link = Link::find(&self.paths.run.join(name), forward(sender)).ok()?;
+        let control = Remote { link, name: name.to_owned(), id_base: self.settings.id_base };
+        Some(MonitorHandle { control: Arc::new(control), events })
+    }
+
+    fn teardown(&self, name: &str) -> Result<(), ApiError> {
+        let what = format!("tear down {name}");
+        let run_dir = self.paths.run.join(name);
+        // A monitor that still listens but is of no use any more.
+        if let Ok(link) = Link::find(&run_dir, |_| {})
+            && let Some(pid) = link.pid()
+            && let Ok(pidfd) = process::open(Pid::from_raw(pid))
+        {
+            drop(link);
+            use std::os::fd::AsFd;
+            let _ = process::signal(pidfd.as_fd(), libc::SIGKILL);
+            wait_readable(pidfd.as_fd(), Duration::from_secs(5));
+        }
+        let down = boot::take_down(&self.site(name)).map_err(|failure| because(what.clone(), &failure));
+        match fs::remove_dir_all(&run_dir) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => down.and(Err(because(what, &e))),
+            _ => down,
+        }
+    }
+
+    fn install(
+        &self,
+        source: &str,
+        dir: &Path,
+        archive: Option<Box<dyn Read + Send>>,
+        arch: Option<&str>,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Installed, ApiError> {
+        let what = || format!("install from {source}");
+        let fail = |error: image::ImageError| {
+            let plain = because(what(), &error);
+            ApiError { kind: error.kind(), hint: error.hint().map(str::to_owned), ..plain }
+        };
+        let source: image::Source = source.parse().map_err(fail)?;
+        let installed = image::install(&source, dir, archive, arch, progress).map_err(fail)?;
+        for note in installed.notes {
+            progress(Progress::Note { text: note });
+        }
+        Ok(Installed { arch: installed.arch.to_owned() })
+    }
+
+    fn empty(&self, dir: &Path) -> Result<(), ApiError> {
+        image::empty(dir).map_err(|e| because(format!("empty {}", dir.display()), &e))
+    }
+
+    fn doctor(&self) -> Vec<Finding> {
+        doctor::examine(&self.paths.root)
+    }
+
+    fn verify(&self, config: &Config) -> Verified {
+        let mut findings: Vec<String> = Vec::new();
+        if let Err(error) = Branded::of(config, None, &[]) {
+            findings.push(because("", &error).why);
+        }
+        if let Err(why) = privileges::resolve(&config.limit_privileges) {
+            findings.push(why);
+        }
+        for fs in config.fs.iter().filter(|fs| !Path::new(&fs.special).exists()) {
+            findings.push(format!("fs {}: {} is not there", fs.dir, fs.special));
+        }
+        for device in config.device.iter().filter(|d| !Path::new(&d.path).exists()) {
+            findings.push(format!("device {}: it is not there", device.path));
+        }
+        for net in &config.net {
+            findings.push(format!("net {}: this version makes no interfaces; the zone has loopback alone", net.physical));
+        }
+        let fatal = doctor::examine(&self.paths.root).into_iter().filter(|f| f.verdict == zone_api::Verdict::Fatal);
+        findings.extend(fatal.map(|f| format!("{}: {}; {}", f.what, f.found, f.why)));
+        // Interfaces are told of, but do not keep a zone from booting.
+        let ok = findings.iter().all(|f| f.starts_with("net "));
+        Verified { ok, findings }
+    }
+
+    fn brands(&self) -> Vec<Brand> {
+        table::all().iter().map(|brand| describe(brand)).collect()
+    }
+}
+
+fn describe(brand: &table::Brand) -> Brand {
+    Brand {
+        name: brand.name.to_owned(),
+        summary: brand.summary.to_owned(),
+        levels: brand.levels.map(|(oldest, newest)| (oldest.to_string(), newest.to_string())),
+        rows: brand.rows.iter().map(describe_row).collect(),
+    }
+}
+
+fn describe_row(row: &Row) -> BrandRow {
+    let abis = brands::abi::Abi::ALL.into_iter().filter(|abi| row.number(*abi).is_some());
+    let levels = match (row.since, row.before) {
+        (None, None) => None,
+        (Some(since), None) => Some(format!("since {since}")),
+        (None, Some(before)) => Some(format!("before {before}")),
+        (Some(since), Some(before)) => Some(format!("{since} up to, not with, {before}")),
+    };
+    BrandRow {
+        call: row.name.to_owned(),
+        abis: abis.map(|abi| abi.to_string()).collect(),
+        answer: match row.answer {
+            Answer::Emulate(_) => "emulate".to_owned(),
+            Answer::Refuse(errno) => format!("refuse {errno:?}"),
+            Answer::Succeed => "succeed".to_owned(),
+        },
+        when: (row.cond != Cond::Always).then(|| row.cond.to_string()),
+        levels,
+        why: match row.why {
+            Some(why) => format!("{}: {}", row.about, why.text()),
+            None => row.about.to_owned(),
+        },
+        gaps: row.gap.map(str::to_owned),
+    }
+}
+
+/// A monitor at the other end of its connection.
+#[derive(Debug)]
+struct Remote {
+    link: Link,
+    name: String,
+    id_base: u32,
+}
+
+impl Remote {
+    fn ask(&self, what: &str, request: Request, fd: Option<&std::os::fd::OwnedFd>) -> Result<Reply, ApiError> {
+        match self.link.ask(request, fd) {
+            Ok(Reply::Failed(error)) => Err(error),
+            Ok(reply) => Ok(reply),
+            Err(gone) => Err(self.gone(what, &gone)),
+        }
+    }
+
+    fn gone(&self, what: &str, gone: &Gone) -> ApiError {
+        ApiError::new(ErrorKind::Failed, format!("{what} {}", self.name), gone.to_string())
+    }
+}
+
+impl Control for Remote {
+    fn status(&self) -> Result<MonitorStatus, ApiError> {
+        let Reply::Status(wire::Status { state, init_pid, spec }) = self.ask("ask", Request::Status, None)? else {
+            return Err(self.gone("ask", &Gone));
+        };
+        Ok(MonitorStatus {
+            state,
+            id: spec.id,
+            id_slot: spec.id_base.saturating_sub(self.id_base) / IDS_PER_ZONE,
+            init_pid,
+            ephemeral: spec.run.is_some(),
+            summary: Summary::from(&spec.config),
+        })
+    }
+
+    fn halt(&self) -> Result<(), ApiError> {
+        self.ask("halt", Request::Halt, None).map(drop)
+    }
+
+    fn shutdown(&self, timeout: Duration, reboot: bool) -> Result<(), ApiError> {
+        let timeout = timeout.as_secs().try_into().unwrap_or(u32::MAX);
+        self.ask("shut down", Request::Shutdown { timeout, reboot }, None).map(drop)
+    }
+
+    fn reboot(&self) -> Result<(), ApiError> {
+        self.ask("reboot", Request::Reboot, None).map(drop)
+    }
+
+    fn boot(&self, boot: Boot) -> Result<(), ApiError> {
+        self.ask("boot", Request::Boot(boot), None).map(drop)
+    }
+
+    fn session(&self, session: Session, request: SessionRequest) -> Result<(), ApiError> {
+        let Session { conn, leftover } = session;
+        let (what, request) = match request {
+            SessionRequest::Login(login) => ("log in to", Request::Login(login, leftover)),
+            SessionRequest::Console => ("show the console of", Request::Console(leftover)),
+        };
+        self.ask(what, request, Some(&conn)).map(drop)
+    }
+
+    fn update(&self, config: &Config, _live: &[String]) -> Result<(), ApiError> {
+        self.ask("limit", Request::Limit(Box::new(config.clone())), None).map(drop)
+    }
+}

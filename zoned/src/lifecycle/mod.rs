@@ -1,0 +1,79 @@
+//! The verbs on zones, one file each, over a registry of where every zone stands.
+//!
+//! A verb first *claims* its zone: from then on no second one can begin on it. The durable part of
+//! a zone's state is in its record; the live part is what its monitor says.
+
+mod console;
+mod create;
+mod delete;
+mod edit;
+mod events;
+mod halt;
+pub mod host;
+mod install;
+mod log;
+mod login;
+mod reboot;
+mod recover;
+mod registry;
+mod run;
+mod shutdown;
+mod start;
+mod trash;
+mod uninstall;
+mod verify;
+
+#[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
+mod tests;
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use zone_api::{ApiError, ErrorKind};
+
+pub use host::Host;
+pub use install::InstallJob;
+pub use registry::Zones;
+pub use run::RunJob;
+
+/// Where things are.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    /// `--root`: zones/ and ephemeral/ are here.
+    pub root: PathBuf,
+    /// `--run`.
+    pub run: PathBuf,
+    /// `--zones`: NAME.toml.
+    pub configs: PathBuf,
+}
+
+/// An error with the whole chain of its causes.
+pub(crate) fn because(what: impl Into<String>, error: &dyn Error) -> ApiError {
+    ApiError::new(ErrorKind::Failed, what, chain(error))
+}
+
+/// An error and its causes as one clause of ours: the system's texts begin with a capital and end with a
+/// number that nobody asked for.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    let mut letters = text.chars();
+    let mut text: String = match (letters.next(), letters.as_str()) {
+        // A word of capitals stays one.
+        (Some(first), rest) if rest.starts_with(|c: char| c.is_lowercase()) => {
+            first.to_lowercase().chain(rest.chars()).collect()
+        }
+        _ => text.to_owned(),
+    };
+    if let Some(cause) = error.source() {
+        text.push_str(": ");
+        text.push_str(&chain(cause));
+    }
+    text
+}
+
+fn no_such_zone(what: impl Into<String>, name: &str) -> ApiError {
+    ApiError::new(ErrorKind::NoSuchZone, what, format!("there is no zone {name}"))
+}

@@ -1,0 +1,175 @@
+//! What a new zoned finds: zones that run, zones that ended meanwhile, operations that were cut off.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use zone_api::{ApiError, Boot, State};
+
+use super::host::MonitorHandle;
+use super::registry::{Entry, Live};
+use super::{Paths, Zones, because};
+use crate::config::{self, Config};
+use crate::state::{Durable, Record};
+
+impl Zones {
+    /// Makes the folders that zones are kept in.
+    ///
+    /// # Errors
+    /// When one cannot be made.
+    pub fn make_folders(paths: &Paths) -> Result<(), ApiError> {
+        for (folder, mode) in [
+            (&paths.root, 0o711),
+            // Set-user-id files of guests must be out of reach for users of the host.
+            (&paths.root.join("zones"), 0o700),
+            (&paths.root.join("ephemeral"), 0o700),
+            (&paths.configs, 0o755),
+        ] {
+            make_folder(folder, mode)?;
+        }
+        Ok(())
+    }
+
+    /// Finds all zones, live ones first by their monitors; tears down the others' leftovers.
+    ///
+    /// # Errors
+    /// When the folders cannot be made or read; a single zone in disorder is told in the log.
+    pub fn recover(self: &Arc<Self>) -> Result<(), ApiError> {
+        Self::make_folders(&self.paths)?;
+        let mut names = self.store.names().map_err(|error| because("find zones", &error))?;
+        for name in &names {
+            if !self.config_path(name).is_file() {
+                tracing::warn!(zone = name, "it has a folder and no configuration");
+            }
+        }
+        names.extend(self.config_names());
+        for name in &names {
+            self.take_up(name);
+            self.resume(name);
+        }
+        self.adopt_all();
+        self.sweep_ephemeral();
+        self.empty_trash();
+        Ok(())
+    }
+
+    /// An operation on a record that a crash cut off is told as that.
+    fn resume(&self, name: &str) {
+        let cut = self.lock().zones.get(name).and_then(|entry| entry.record.verb);
+        let Some(verb) = cut else { return };
+        let why = format!("{verb} was interrupted");
+        let saved = self.save(name, |record| record.to(Durable::Incomplete, None, Some(why.clone())));
+        if let Err(error) = saved {
+            tracing::error!(zone = name, %error, "its state cannot be kept");
+        }
+        self.note(name, &format!("incomplete: {why}"));
+    }
+
+    /// Every folder in the run folder is of a zone that lives, or of one that did.
+    fn adopt_all(self: &Arc<Self>) {
+        let Ok(entries) = std::fs::read_dir(&self.paths.run) else { return };
+        for entry in entries.flatten() {
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let name = entry.file_name();
+            let Some(name) = name.to_str().filter(|name| is_folder && config::check_name(name).is_ok())
+            else {
+                continue;
+            };
+            match self.host.adopt(name) {
+                Some(handle) => self.adopt(name, handle),
+                None => self.bury(name),
+            }
+        }
+    }
+
+    fn adopt(self: &Arc<Self>, name: &str, handle: MonitorHandle) {
+        let status = match handle.control.status() {
+            Ok(status) => status,
+            Err(error) => {
+                tracing::warn!(zone = name, %error, "its monitor does not answer");
+                return self.bury(name);
+            }
+        };
+        {
+            let mut table = self.lock();
+            let record = || Record::new(status.id_slot).to(Durable::Installed, None, None);
+            table.zones.entry(name.to_owned()).or_insert_with(|| Entry::new(record(), status.ephemeral));
+        }
+        tracing::info!(zone = name, id = status.id, state = status.state.word(), "found again");
+        self.go_live(name, handle, |epoch, control| Live {
+            control,
+            epoch,
+            id: status.id,
+            state: status.state,
+            init_pid: status.init_pid,
+            summary: status.summary,
+            reboots: 0,
+            asked: false,
+            ending: false,
+        });
+    }
+
+    /// A zone whose monitor is gone: nothing of it may be left.
+    fn bury(&self, name: &str) {
+        let mut why = "its monitor was killed while zoned was away".to_owned();
+        let left = self.host.teardown(name);
+        if let Err(error) = &left {
+            why = format!("{why}; and something of it is left: {error}");
+        }
+        let known = match self.lock().zones.get_mut(name) {
+            Some(entry) => {
+                entry.dirty = left.is_err();
+                entry.state() == State::Installed
+            }
+            None => false,
+        };
+        if known {
+            self.note(name, &why);
+            if let Err(error) = self.save_reason(name, Some(why)) {
+                tracing::error!(zone = name, %error, "its state cannot be kept");
+            }
+        } else {
+            tracing::warn!(zone = name, "{why}");
+        }
+    }
+
+    /// Folders of `run` zones that no longer live.
+    fn sweep_ephemeral(&self) {
+        let Ok(entries) = std::fs::read_dir(self.paths.root.join("ephemeral")) else { return };
+        for entry in entries.flatten() {
+            let live = entry.file_name().to_str().is_some_and(|name| self.live(name).is_some());
+            if !live && let Err(error) = self.trash_folder(&entry.path()) {
+                tracing::warn!(%error, "what a run left is still there");
+            }
+        }
+    }
+
+    /// Boots the zones that want it; one that does not boot does not keep the others from it.
+    pub fn autoboot(self: &Arc<Self>) {
+        for zone in self.list() {
+            let wanted = zone.state == State::Installed
+                && Config::load(&self.config_path(&zone.name)).is_ok_and(|config| config.autoboot);
+            if !wanted {
+                continue;
+            }
+            if let Err(error) = self.boot(&zone.name, Boot::default()) {
+                let why = format!("it did not boot when zoned started: {error}");
+                tracing::error!(zone = zone.name, %error, "autoboot");
+                if let Err(error) = self.save_reason(&zone.name, Some(why)) {
+                    tracing::error!(zone = zone.name, %error, "its state cannot be kept");
+                }
+            }
+        }
+    }
+}
+
+fn make_folder(folder: &Path, mode: u32) -> Result<(), ApiError> {
+    let wrong = |error: std::io::Error| because(format!("make {}", folder.display()), &error);
+    if let Some(parent) = folder.parent() {
+        std::fs::create_dir_all(parent).map_err(wrong)?;
+    }
+    match std::fs::DirBuilder::new().mode(mode).create(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        other => other.map_err(wrong),
+    }
+}

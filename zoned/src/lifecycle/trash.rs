@@ -1,0 +1,69 @@
+//! Folders on their way out: renamed first, so that a crash leaves no half of one in its place.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+use zone_api::ApiError;
+
+use super::{Zones, because};
+use crate::state::atomic;
+
+/// What of a zone's folder is its root and grew with it.
+pub(super) const ROOT_PARTS: [&str; 5] = ["root", "upper", "work", "snapshots", "console.log"];
+
+impl Zones {
+    fn trash(&self) -> PathBuf {
+        self.store.zones().join(".trash")
+    }
+
+    /// Removes those parts of a folder.
+    pub(super) fn discard(&self, folder: &Path, parts: &[&str]) -> Result<(), ApiError> {
+        let wrong = |path: &Path, error: io::Error| because(format!("remove {}", path.display()), &error);
+        let bin = self.trash().join(Uuid::new_v4().simple().to_string());
+        std::fs::create_dir_all(&bin).map_err(|error| wrong(&bin, error))?;
+        for part in parts {
+            let path = folder.join(part);
+            match std::fs::rename(&path, bin.join(part)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(wrong(&path, error)),
+                _ => {}
+            }
+        }
+        atomic::sync_folder(folder).map_err(|error| wrong(folder, error))?;
+        self.empty_bin(&bin)
+    }
+
+    /// Removes all of a zone's folder.
+    pub(super) fn trash_zone(&self, name: &str) -> Result<(), ApiError> {
+        self.trash_folder(&self.store.folder(name))
+    }
+
+    pub(super) fn trash_folder(&self, folder: &Path) -> Result<(), ApiError> {
+        let wrong = |error: io::Error| because(format!("remove {}", folder.display()), &error);
+        let bin = self.trash().join(Uuid::new_v4().simple().to_string());
+        std::fs::create_dir_all(self.trash()).map_err(wrong)?;
+        match std::fs::rename(folder, &bin) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(wrong)?,
+        }
+        if let Some(parent) = folder.parent() {
+            atomic::sync_folder(parent).map_err(wrong)?;
+        }
+        self.empty_bin(&bin)
+    }
+
+    fn empty_bin(&self, bin: &Path) -> Result<(), ApiError> {
+        self.host.empty(bin)?;
+        std::fs::remove_dir(bin).map_err(|error| because(format!("remove {}", bin.display()), &error))
+    }
+
+    /// Goes on where a crash cut this off.
+    pub(super) fn empty_trash(&self) {
+        let Ok(bins) = std::fs::read_dir(self.trash()) else { return };
+        for bin in bins.flatten() {
+            if let Err(error) = self.empty_bin(&bin.path()) {
+                tracing::warn!(%error, "what an uninstall began to remove is still there");
+            }
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! uninstall: the end of a zone's root.
+
+use std::sync::Arc;
+
+use zone_api::ApiError;
+
+use super::Zones;
+use super::trash::ROOT_PARTS;
+use crate::state::{Durable, Record, Verb};
+
+impl Zones {
+    /// Removes a zone's root and what grew on it. With `force` it is halted first.
+    ///
+    /// # Errors
+    /// The zone is then incomplete, and uninstall can be tried again.
+    pub fn uninstall(self: &Arc<Self>, name: &str, force: bool) -> Result<(), ApiError> {
+        if force && self.live(name).is_some() {
+            self.halt(name)?;
+        }
+        let _claim = self.claim(name, Verb::Uninstall)?;
+        let begun = Some("uninstall did not finish".to_owned());
+        self.save(name, |record| record.to(Durable::Incomplete, Some(Verb::Uninstall), begun))?;
+        if let Err(error) = self.discard(&self.store.folder(name), &ROOT_PARTS) {
+            let why = format!("uninstall failed: {error}");
+            self.note(name, &why);
+            self.save(name, |record| record.to(Durable::Incomplete, None, Some(why)))?;
+            return Err(error);
+        }
+        self.save(name, |record| Record { arch: None, ..record.to(Durable::Configured, None, None) })?;
+        self.note(name, "uninstalled");
+        Ok(())
+    }
+}

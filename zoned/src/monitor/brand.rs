@@ -1,0 +1,78 @@
+//! What a zone's configuration makes of its brand.
+
+use std::sync::Arc;
+
+use brands::engine::Compiled;
+use brands::level::Level;
+use brands::platform;
+use brands::task::World;
+
+use crate::config::Config;
+use crate::confine::boot::Kernel;
+
+/// A brand at a zone's level, ready for its boot.
+#[derive(Debug, Clone)]
+pub struct Branded {
+    /// For the boot.
+    pub kernel: Kernel,
+    /// For handlers.
+    pub world: World,
+    /// For the dispatch.
+    pub compiled: Arc<Compiled>,
+}
+
+/// Why a configuration has no brand to go with it.
+#[derive(Debug, thiserror::Error)]
+pub enum BrandError {
+    /// There is none of that name.
+    #[error("no brand is called {0}; there are {1}")]
+    Unknown(String, String),
+    /// The level cannot be.
+    #[error("kernel level {0}")]
+    Level(String, #[source] brands::level::LevelError),
+    /// Its table does not compile.
+    #[error("compile brand {0}")]
+    Compile(String, #[source] brands::filter::FilterError),
+}
+
+impl Branded {
+    /// The brand of `config`; `arch` is what the zone's own programs are, where the configuration
+    /// does not say.
+    pub fn of(config: &Config, arch: Option<&str>, bootargs: &[String]) -> Result<Self, BrandError> {
+        let brand = brands::table::brand(&config.brand).ok_or_else(|| {
+            let names: Vec<_> = brands::table::all().iter().map(|b| b.name).collect();
+            BrandError::Unknown(config.brand.clone(), names.join(", "))
+        })?;
+        let level = match &config.kernel {
+            None => None,
+            Some(text) => {
+                Some(Level::parse_release(text).map_err(|e| BrandError::Level(text.clone(), e))?)
+            }
+        };
+        let host = nix::sys::utsname::uname().ok();
+        let host = |field: fn(&nix::sys::utsname::UtsName) -> &std::ffi::OsStr| {
+            host.as_ref().map_or_else(String::new, |h| field(h).to_string_lossy().into_owned())
+        };
+        let platform = brand.platform(&platform::Request {
+            level,
+            arch: config.arch.clone().or_else(|| arch.map(str::to_owned)),
+            host_release: host(|h| h.release()),
+            host_version: host(|h| h.version()),
+            bootargs: bootargs.to_vec(),
+        });
+        let compiled = Compiled::new(brand, &platform.world)
+            .map_err(|e| BrandError::Compile(config.brand.clone(), e))?;
+        let filter = compiled.program().unwrap_or_default();
+        let filter = filter.iter().map(|i| libc::sock_filter { code: i.code, jt: i.jt, jf: i.jf, k: i.k }).collect();
+        Ok(Self {
+            kernel: Kernel {
+                personality: platform.boot.personality,
+                nofile: platform.boot.nofile,
+                files: platform.boot.files,
+                filter,
+            },
+            world: platform.world,
+            compiled: Arc::new(compiled),
+        })
+    }
+}

@@ -1,0 +1,534 @@
+//! A zone's life under its monitor: start, programs, end, and start again.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use zone_api::{ApiError, Boot, ErrorKind, Login, SessionEvent, State};
+
+use super::brand::Branded;
+use super::session::{Client, Session, Stage, event_of, refusal};
+use super::wire::{Event, How, Reply};
+use super::{FIRST, Ending, Live, Monitor, dispatch};
+use crate::config::{Config, Init};
+use crate::confine::boot::{self, Request, Start};
+use crate::confine::cgroup::{Cgroup, Hierarchies};
+use crate::confine::limits::Limits;
+use crate::confine::login::{self, Program, Streams, User};
+use crate::confine::root::RootSpec;
+use crate::confine::{Failure, devices, privileges};
+use crate::sys::child::Told;
+use crate::sys::process::{self, Ended};
+
+/// A guest that reboots this often within seconds of its boot is not booted again.
+const MOST_QUICK_REBOOTS: u32 = 10;
+
+/// How long a zone must have run for its reboot not to count as quick.
+const QUICK: Duration = Duration::from_secs(2);
+
+impl Monitor {
+    /// The first boot. What goes wrong is told to whom it concerns, and the monitor ends.
+    pub(super) fn start(&mut self, number: u64, client: Option<OwnedFd>) {
+        let asker = (FIRST, number);
+        let client = client.and_then(|fd| Client::new(fd, std::mem::take(&mut self.spec.run_input)).ok());
+        match self.boot(client) {
+            Ok(()) => {
+                self.announced = true;
+                self.reply(asker, Reply::Done);
+            }
+            Err((failure, client)) => {
+                let what = format!("boot {}", self.spec.config.name);
+                if let Some(client) = &client {
+                    let what = self.spec.run.as_ref().and_then(|r| r.command.first()).unwrap_or(&what);
+                    client.tell(&refusal(&format!("run {what}"), &failure), &[]);
+                }
+                self.ending = Some(Ending { reason: failure.sentence(), again: false, deadline: None, askers: vec![] });
+                let error = ApiError { hint: hint(&failure), ..self.failed("boot", failure.sentence()) };
+                let left = self.tear_down();
+                self.leave();
+                self.reply(asker, Reply::Failed(error));
+                let reason = format!("its boot failed: {}", failure.sentence());
+                self.tell(&Event::Ended { how: How::Failed, reason, left });
+            }
+        }
+    }
+
+    /// Makes the zone and, unless it is only to be ready, starts its process 1. A client that
+    /// could not be served comes back with the failure.
+    fn boot(&mut self, client: Option<Client>) -> Result<(), (Failure, Option<Client>)> {
+        let (start, streams, tty) = match self.plan_start() {
+            Ok(planned) => planned,
+            Err(failure) => return Err((failure, client)),
+        };
+        if let Err(failure) = self.make(&start) {
+            return Err((failure, client));
+        }
+        // The program's own ends are the child's now; held here they would keep pipes open.
+        drop(start);
+        let terminal = self.live.as_mut().and_then(|live| live.made.terminal.take());
+        if self.spec.run.is_some() {
+            let streams = terminal.map_or(streams, |master| vec![master]);
+            // Its stage is that of process 1, which the monitor watches itself.
+            let Some(init) = self.live.as_ref().and_then(|l| l.made.init.pidfd.try_clone().ok()) else {
+                let failure = Failure::new("duplicate", "a pidfd", nix::errno::Errno::EMFILE);
+                return Err((failure, client));
+            };
+            self.runner = Some(Session { client, stage: Stage::Running(init), streams, tty });
+        } else if let Some(master) = terminal {
+            self.console.connect(master);
+        }
+        self.set_state(State::Ready);
+        if self.spec.ready_only {
+            return Ok(());
+        }
+        self.go().map_err(|failure| (failure, self.runner.take().and_then(|r| r.client)))?;
+        if let Some(runner) = &mut self.runner {
+            runner.tell_started(&self.spec.config.name);
+        }
+        Ok(())
+    }
+
+    /// What process 1 is to be, the client's ends of its program's streams, and whether those are
+    /// a terminal.
+    fn plan_start(&self) -> Result<(Start, Vec<OwnedFd>, bool), Failure> {
+        let config = &self.spec.config;
+        let Some(run) = &self.spec.run else {
+            let init = self.spec.boot.init.clone().map_or_else(|| config.init.clone(), Init::from);
+            let args = self.spec.boot.args.clone().unwrap_or_else(|| config.bootargs.clone());
+            return Ok((Start::Init(init, args), Vec::new(), false));
+        };
+        let program = Program::new(self.find_user(run, &self.root_path())?, &run.command, run.term.as_deref());
+        match run.tty {
+            Some(size) => Ok((Start::Program(Box::new(program), Streams::Terminal(size)), Vec::new(), true)),
+            None => {
+                let (theirs, ours) = login::pipes(self.site.ids, &program.user)?;
+                Ok((Start::Program(Box::new(program), Streams::Pipes(theirs)), ours.into(), false))
+            }
+        }
+    }
+
+    /// The base of the zone's root, as the host sees it.
+    fn root_path(&self) -> PathBuf {
+        match &self.spec.root {
+            RootSpec::Installed => self.spec.zone_dir.join("root"),
+            RootSpec::Directory(path) => path.clone(),
+            RootSpec::Host => PathBuf::from("/"),
+        }
+    }
+
+    fn find_user(&self, login: &Login, root: &Path) -> Result<User, Failure> {
+        let wanted = login.user.as_deref().unwrap_or("root");
+        let opened = File::open(root).map_err(|e| Failure::new("open", root.display(), e))?;
+        login::find_user(opened.as_fd(), wanted)
+            .ok_or_else(|| Failure::new("find user", wanted, std::io::Error::other("the zone has no such user")))
+    }
+
+    fn make(&mut self, start: &Start) -> Result<(), Failure> {
+        let config = &self.spec.config;
+        let bootargs = self.spec.boot.args.as_ref().unwrap_or(&config.bootargs);
+        let branded = Branded::of(config, self.spec.arch.as_deref(), bootargs)
+            .map_err(|e| Failure::new("prepare", format!("brand {}", config.brand), std::io::Error::other(chain(&e))))?;
+        let capabilities = privileges::resolve(&config.limit_privileges)
+            .map_err(|why| Failure::new("resolve", "limit-privileges", std::io::Error::other(why)))?;
+        let made = boot::make(&Request {
+            site: &self.site,
+            config,
+            root: &self.spec.root,
+            binds: &self.spec.binds,
+            kernel: &branded.kernel,
+            start,
+            consoles: &self.consoles(),
+            fail_at: std::env::var("ZONED_FAIL_STEP").ok().and_then(|at| at.parse().ok()),
+        })?;
+        self.live = Some(Live { made, branded, capabilities, zone: None, program: None, booted: Instant::now() });
+        Ok(())
+    }
+
+    fn consoles(&self) -> Vec<String> {
+        let folders = [self.spec.zone_dir.join("upper"), self.root_path()];
+        let inittab = folders
+            .iter()
+            .filter_map(|folder| login::guest_file(File::open(folder).ok()?.as_fd(), "etc/inittab"))
+            .next();
+        devices::serial_consoles(&inittab.unwrap_or_default())
+    }
+
+    /// From ready to running.
+    fn go(&mut self) -> Result<(), Failure> {
+        let ids = self.site.ids;
+        let root_is_own = self.spec.root != RootSpec::Host;
+        let memory = Limits::of(&self.spec.config).memory;
+        let bootargs = self.spec.config.bootargs.join(" ");
+        let Some(live) = &mut self.live else { return Ok(()) };
+        let fail = |e: std::io::Error| Failure::new("duplicate", "a descriptor", e);
+        let kmsg = super::kmsg::Kmsg::default();
+        let world = live.branded.world.clone();
+        kmsg.log(&format!("Linux version {} {}", world.release, world.version));
+        kmsg.log(&format!("Kernel command line: {bootargs}"));
+        let zone = Arc::new(dispatch::Zone {
+            compiled: Arc::clone(&live.branded.compiled),
+            world,
+            ids,
+            kmsg,
+            init: live.made.init.pidfd.try_clone().map_err(fail)?,
+            init_pid: live.made.init.pid.as_raw(),
+            uts: std::fs::metadata(format!("/proc/{}/ns/uts", live.made.init.pid)).map_err(fail)?.ino(),
+            dev: live.made.dev.try_clone().map_err(fail)?,
+            memory,
+            root_is_own,
+            ledger: Default::default(),
+        });
+        live.program = live.made.go(|listener| dispatch::serve(listener, &zone))?;
+        live.zone = Some(zone);
+        live.booted = Instant::now();
+        self.set_state(State::Running);
+        Ok(())
+    }
+
+    /// Goes on from ready. Other words for init than those that the platform was made with need a
+    /// new platform.
+    pub(super) fn boot_ready(&mut self, from: (u64, u64), wanted: Boot) {
+        if self.state != State::Ready || self.ending.is_some() {
+            return self.reply(from, self.wrong_state("boot"));
+        }
+        self.spec.ready_only = false;
+        let same = wanted == self.spec.boot || wanted == Boot::default();
+        let result = if same {
+            self.go()
+        } else {
+            self.spec.boot = wanted;
+            self.tear_down();
+            self.boot(None).map_err(|(failure, _)| failure)
+        };
+        match result {
+            Ok(()) => self.reply(from, Reply::Done),
+            Err(failure) => {
+                self.reply(from, Reply::Failed(self.failed("boot", failure.sentence())));
+                self.end(How::Failed, &format!("its boot failed: {}", failure.sentence()), false);
+            }
+        }
+    }
+
+    /// Starts a program for a client.
+    pub(super) fn log_in(&mut self, from: (u64, u64), login: &Login, fd: Option<OwnedFd>, already: Vec<u8>) {
+        let Some(client) = fd.and_then(|fd| Client::new(fd, already).ok()) else {
+            return self.reply(from, Reply::Failed(self.failed("log in to", "no connection came along")));
+        };
+        let what = format!("log in to {}", self.spec.config.name);
+        if self.state != State::Running || self.ending.is_some() {
+            let error = ApiError::new(ErrorKind::WrongState, &what, format!("the zone is {}", self.state.word()));
+            client.tell(&SessionEvent::Refused { error, status: None }, &[]);
+            return self.reply(from, Reply::Done);
+        }
+        let prepared = self.init_root().and_then(|root| self.find_user(login, &root)).and_then(|user| {
+            let program = Program::new(user, &login.command, login.term.as_deref());
+            match login.tty {
+                Some(size) => Ok((program, Streams::Terminal(size), Vec::new())),
+                None => {
+                    let (theirs, ours) = login::pipes(self.site.ids, &program.user)?;
+                    Ok((program, Streams::Pipes(theirs), ours.into()))
+                }
+            }
+        });
+        let started = prepared.and_then(|(program, theirs, ours)| Ok((self.enter(&program, &theirs)?, ours)));
+        match started {
+            Err(failure) => client.tell(&refusal(&what, &failure), &[]),
+            Ok((child, streams)) => {
+                let number = self.number();
+                let session = Session {
+                    client: Some(client),
+                    stage: Stage::Starting(child),
+                    streams,
+                    tty: login.tty.is_some(),
+                };
+                self.sessions.push((number, session));
+            }
+        }
+        self.reply(from, Reply::Done);
+    }
+
+    fn init_root(&self) -> Result<PathBuf, Failure> {
+        let gone = || Failure::new("find", "the zone's root", nix::errno::Errno::ESRCH);
+        Ok(PathBuf::from(format!("/proc/{}/root", self.init_pid().ok_or_else(gone)?)))
+    }
+
+    fn enter(&self, program: &Program, streams: &Streams) -> Result<crate::sys::child::Child, Failure> {
+        let gone = || Failure::new("enter", "the zone", nix::errno::Errno::ESRCH);
+        let live = self.live.as_ref().ok_or_else(gone)?;
+        let target = login::Target {
+            init: live.made.init.pidfd.as_fd(),
+            cgroup: &live.made.cgroup,
+            filter: &live.branded.kernel.filter,
+            personality: live.branded.kernel.personality,
+            nofile: live.branded.kernel.nofile,
+            capabilities: live.capabilities,
+            shares_network: self.spec.config.ip_type == crate::config::IpType::Shared,
+        };
+        login::enter(&target, program, streams)
+    }
+
+    /// A program on its way said something, or a running one ended.
+    pub(super) fn advance(&mut self, number: u64) {
+        let zone = self.live.as_ref().and_then(|l| l.zone.clone());
+        let Some((_, session)) = self.sessions.iter_mut().find(|(n, _)| *n == number) else { return };
+        let Stage::Starting(child) = &mut session.stage else {
+            return self.program_ended(number);
+        };
+        match child.next() {
+            Told::Listener(fd) => {
+                if let Some(zone) = &zone {
+                    dispatch::serve(fd, zone);
+                }
+            }
+            Told::Terminal(master) => session.streams = vec![master],
+            Told::Executing | Told::Ready | Told::Program(_) => {}
+            Told::Through => {
+                let Ok(pidfd) = child.pidfd.try_clone() else { return };
+                session.stage = Stage::Running(pidfd);
+                session.tell_started(&self.spec.config.name);
+            }
+            told => {
+                let failure = boot::failure(told);
+                let _ = process::reap(child.pidfd.as_fd(), true);
+                if let Some(client) = &session.client {
+                    client.tell(&refusal(&format!("log in to {}", self.spec.config.name), &failure), &[]);
+                }
+                self.sessions.retain(|(n, _)| *n != number);
+            }
+        }
+    }
+
+    fn program_ended(&mut self, number: u64) {
+        let Some(at) = self.sessions.iter().position(|(n, _)| *n == number) else { return };
+        let Stage::Running(pidfd) = &self.sessions[at].1.stage else { return };
+        match process::reap(pidfd.as_fd(), false) {
+            Ok(None) => {}
+            Ok(Some(ended)) => self.sessions.swap_remove(at).1.tell_ended(ended),
+            Err(_) => self.sessions.swap_remove(at).1.tell_ended(Ended::Killed(libc::SIGKILL as u8)),
+        }
+    }
+
+    pub(super) fn halt(&mut self, from: (u64, u64), again: bool, reason: &str) {
+        self.ask_for_end(from, again, reason, None);
+        self.end(How::Halted, reason, again);
+    }
+
+    fn ask_for_end(&mut self, from: (u64, u64), again: bool, reason: &str, deadline: Option<Instant>) {
+        let mut askers = self.ending.take().map_or_else(Vec::new, |e| e.askers);
+        askers.push(from);
+        self.ending = Some(Ending { reason: reason.to_owned(), again, deadline, askers });
+        if self.state == State::Running {
+            self.set_state(State::ShuttingDown);
+        }
+    }
+
+    /// Asks the guest to end: our reaper by SIGTERM, an init of its own by the program that its
+    /// administrator would use, or SIGPWR where there is none.
+    pub(super) fn shut_down(&mut self, from: (u64, u64), timeout: u32, again: bool) {
+        if self.state == State::Ready {
+            return self.halt(from, again, "shut down");
+        }
+        let deadline = Instant::now() + Duration::from_secs(timeout.into());
+        self.ask_for_end(from, again, "shut down", Some(deadline));
+        let Some(live) = &self.live else { return };
+        let init = live.made.init.pidfd.as_fd();
+        if is_reaper(live.made.init.pid.as_raw()) {
+            let _ = process::signal(init, libc::SIGTERM);
+            return;
+        }
+        let verb = if again { "reboot" } else { "poweroff" };
+        let program = Program::new(User::root(), &[verb.to_owned()], None);
+        let entered = login::pipes(self.site.ids, &program.user)
+            .and_then(|(theirs, ours)| Ok((self.enter(&program, &Streams::Pipes(theirs))?, ours)));
+        match entered {
+            Ok((child, ours)) => {
+                let number = self.number();
+                let session =
+                    Session { client: None, stage: Stage::Starting(child), streams: ours.into(), tty: false };
+                self.sessions.push((number, session));
+            }
+            Err(failure) => {
+                tracing::warn!(why = failure.sentence(), "cannot run {verb} in the zone");
+                let _ = process::signal(init, libc::SIGPWR);
+            }
+        }
+    }
+
+    pub(super) fn check_deadline(&mut self) {
+        let passed = |e: &Ending| e.deadline.is_some_and(|at| at <= Instant::now());
+        if let Some(ending) = self.ending.as_ref().filter(|e| passed(e)) {
+            let again = ending.again;
+            self.end(How::Halted, "it did not shut down in time", again);
+        }
+    }
+
+    /// Process 1 is no more, by whatever way.
+    pub(super) fn init_ended(&mut self) {
+        let Some(live) = &self.live else { return };
+        // Looked at, not taken: tear_down reaps.
+        let ended = match process::peek(live.made.init.pidfd.as_fd()) {
+            Ok(Some(ended)) => ended,
+            Ok(None) => return,
+            Err(_) => Ended::Exited(0),
+        };
+        let asked = self.ending.as_ref().map(|e| (e.reason.clone(), e.again));
+        let is_run = self.spec.run.is_some();
+        // reboot(2) in a pid namespace ends process 1 by these (Linux 3.4).
+        let (how, reason) = match (ended, asked) {
+            (_, Some((reason, again))) => return self.end(How::Halted, &reason, again),
+            (Ended::Killed(1), None) if !is_run => return self.end(How::Halted, "rebooted by the guest", true),
+            (Ended::Killed(2), None) => (How::PoweredOff, "by the guest".to_owned()),
+            (Ended::Exited(_), None) if is_run => (How::Halted, "its program ended".to_owned()),
+            (Ended::Exited(status), None) => (How::Halted, format!("its process 1 exited with status {status}")),
+            (Ended::Killed(signal), None) => (How::Failed, format!("its process 1 was killed by signal {signal}")),
+        };
+        self.end(how, &reason, false);
+    }
+
+    /// Ends the zone, and starts it again or leaves.
+    pub(super) fn end(&mut self, how: How, reason: &str, again: bool) {
+        let booted = self.live.as_ref().map(|l| l.booted);
+        let was_asked = self.ending.is_some();
+        let left = self.tear_down();
+        if !again {
+            return self.leave_with(how, reason, left);
+        }
+        self.quick_reboots = match booted {
+            Some(at) if !was_asked && at.elapsed() < QUICK => self.quick_reboots + 1,
+            _ => 0,
+        };
+        if self.quick_reboots > MOST_QUICK_REBOOTS {
+            return self.leave_with(How::Failed, "it rebooted too often within seconds of its boots", left);
+        }
+        self.reread_config();
+        self.spec.ready_only = false;
+        let asked = self.ending.take();
+        match self.boot(None) {
+            Ok(()) => {
+                self.tell(&Event::Rebooted);
+                for asker in asked.map_or_else(Vec::new, |a| a.askers) {
+                    self.reply(asker, Reply::Done);
+                }
+            }
+            Err((failure, _)) => {
+                self.ending = asked;
+                let left = self.tear_down();
+                self.leave_with(How::Failed, &format!("it could not be booted again: {}", failure.sentence()), left);
+            }
+        }
+    }
+
+    /// A reboot takes the configuration as it is by then; one that became unreadable is not taken.
+    fn reread_config(&mut self) {
+        let Some(path) = &self.spec.config_path else { return };
+        match Config::load(path) {
+            Ok(config) => self.spec.config = config,
+            Err(error) => tracing::warn!(error = chain(&error), "the zone keeps its old configuration"),
+        }
+    }
+
+    /// Ends every process of the zone and takes down what it stood on. The answer is what could
+    /// not be.
+    fn tear_down(&mut self) -> Option<String> {
+        if let Some(live) = &self.live {
+            let _ = process::signal(live.made.init.pidfd.as_fd(), libc::SIGKILL);
+            self.set_state(State::Down);
+        }
+        self.console.disconnect();
+        // Programs that entered the zone are ours to reap, and process 1 ends only after them.
+        for (_, session) in std::mem::take(&mut self.sessions) {
+            let pidfd = match &session.stage {
+                Stage::Starting(child) => child.pidfd.as_fd(),
+                Stage::Running(pidfd) => pidfd.as_fd(),
+            };
+            let _ = process::signal(pidfd, libc::SIGKILL);
+            let ended = process::reap(pidfd, true).ok().flatten();
+            session.tell_ended(ended.unwrap_or(Ended::Killed(libc::SIGKILL as u8)));
+        }
+        if let Some(mut live) = self.live.take() {
+            let _ = process::reap(live.made.init.pidfd.as_fd(), true);
+            if let Some(runner) = self.runner.take()
+                && let Some(client) = &runner.client
+            {
+                let mut word = [0; 4];
+                let status = live.made.status.take().and_then(|mut s| s.read_exact(&mut word).ok());
+                let ended = status.map(|()| Ended::from_wait_status(i32::from_ne_bytes(word)));
+                client.tell(&event_of(ended.unwrap_or(Ended::Killed(libc::SIGKILL as u8))), &[]);
+            }
+        }
+        process::reap_all();
+        boot::take_down(&self.site).err().map(|failure| {
+            tracing::error!(why = failure.sentence(), "something of the zone is left");
+            failure.sentence()
+        })
+    }
+
+    fn leave_with(&mut self, how: How, reason: &str, left: Option<String>) {
+        self.leave();
+        if let Some(ending) = self.ending.take() {
+            for asker in ending.askers {
+                let reply = if ending.again {
+                    Reply::Failed(self.failed("reboot", reason))
+                } else {
+                    Reply::Done
+                };
+                self.reply(asker, reply);
+            }
+        }
+        self.tell(&Event::Ended { how, reason: reason.to_owned(), left });
+    }
+
+    /// Removes what the monitor itself has on the host; the loop ends with this.
+    fn leave(&mut self) {
+        self.state = State::Installed;
+        for viewer in &self.viewers {
+            viewer.client.tell(&SessionEvent::State { state: State::Installed }, &[]);
+        }
+        let _ = std::fs::remove_dir_all(&self.spec.run_dir);
+    }
+
+    pub(super) fn limit(&mut self, from: (u64, u64), config: Config) {
+        let limits = Limits::of(&config);
+        let applied = Hierarchies::detect()
+            .map_err(|e| Failure::new("read", "mountinfo", e))
+            .and_then(|h| Cgroup::update(&h, &self.site.cgroup_key, &limits));
+        match applied {
+            Ok(()) => {
+                self.spec.config = config;
+                self.reply(from, Reply::Done);
+            }
+            Err(failure) => self.reply(from, Reply::Failed(self.failed("limit", failure.sentence()))),
+        }
+    }
+}
+
+/// Whether process `pid` is our own reaper rather than an init of the guest's.
+fn is_reaper(pid: i32) -> bool {
+    let id = |path: String| std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
+    id(format!("/proc/{pid}/exe")) == id("/proc/self/exe".to_owned())
+}
+
+fn hint(failure: &Failure) -> Option<String> {
+    match failure.source.raw_os_error() {
+        Some(libc::ENOEXEC) => Some("zonectl verify says which programs the root holds".into()),
+        Some(libc::EINVAL) if failure.operation.starts_with("map the ids") => {
+            Some("zonectl doctor says which file systems can map ids on this kernel".into())
+        }
+        _ => None,
+    }
+}
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

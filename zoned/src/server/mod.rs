@@ -1,0 +1,16 @@
+//! The API over a unix socket: HTTP/1.1 with JSON, rights by peer credentials.
+
+mod answer;
+mod connections;
+pub mod daemon;
+mod peer;
+mod preflight;
+mod routes;
+mod session;
+mod socket;
+
+#[cfg(test)]
+mod tests;
+
+pub use connections::serve;
+pub use routes::openapi;

@@ -1,0 +1,73 @@
+//! Every route, with its description for OpenAPI.
+
+mod config;
+mod host;
+mod install;
+mod sessions;
+mod verbs;
+mod zones;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{Method, StatusCode, Uri};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::answer::Failure;
+use crate::lifecycle::Zones;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "zoned",
+        description = "Zones of a Linux host, over a unix socket. Every answer that is not 2xx has an ApiError as its body."
+    ),
+    components(schemas(zone_api::ApiError, zone_api::Progress, zone_api::Install))
+)]
+struct Description;
+
+fn described() -> OpenApiRouter<Arc<Zones>> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(zones::list, zones::create))
+        .routes(routes!(zones::show, zones::delete))
+        .routes(routes!(zones::log))
+        .routes(routes!(config::read, config::put, config::patch))
+        .routes(routes!(config::get_key))
+        .routes(routes!(config::verify))
+        .routes(routes!(install::install))
+        .routes(routes!(verbs::uninstall))
+        .routes(routes!(verbs::boot))
+        .routes(routes!(verbs::ready))
+        .routes(routes!(verbs::halt))
+        .routes(routes!(verbs::shutdown))
+        .routes(routes!(verbs::reboot))
+        .routes(routes!(sessions::login))
+        .routes(routes!(sessions::console))
+        .routes(routes!(sessions::run))
+        .routes(routes!(host::brands))
+        .routes(routes!(host::brand))
+        .routes(routes!(host::doctor))
+        .routes(routes!(host::version))
+        .routes(routes!(host::document))
+}
+
+/// The description of the API.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    described().into_openapi()
+}
+
+pub(super) fn router(zones: Arc<Zones>) -> Router {
+    let (router, _) = described().split_for_parts();
+    router.fallback(no_route).method_not_allowed_fallback(no_method).with_state(zones)
+}
+
+async fn no_route(method: Method, uri: Uri) -> Failure {
+    Failure::request(StatusCode::NOT_FOUND, format!("{method} {}", uri.path()), "there is no such route")
+}
+
+async fn no_method(method: Method, uri: Uri) -> Failure {
+    let why = format!("the route has no method {method}");
+    Failure::request(StatusCode::METHOD_NOT_ALLOWED, format!("{method} {}", uri.path()), why)
+}

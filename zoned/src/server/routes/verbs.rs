@@ -1,0 +1,107 @@
+//! Verbs that answer when they are done.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use zone_api::{ApiError, Boot, Shutdown};
+
+use super::zones::Force;
+use crate::lifecycle::Zones;
+use crate::server::answer::{Answer, Doc, Name, Params, off};
+use crate::server::peer::{Auth, Peer};
+
+/// Removes a zone's root.
+#[utoipa::path(post, path = "/v1/zones/{name}/uninstall", params(("name" = String, Path), Force), responses(
+    (status = 204), (status = 403, body = ApiError), (status = 404, body = ApiError),
+    (status = 409, body = ApiError), (status = 500, body = ApiError)))]
+pub(crate) async fn uninstall(
+    State(zones): State<Arc<Zones>>,
+    peer: Peer,
+    Name(name): Name,
+    Params(how): Params<Force>,
+) -> Answer<StatusCode> {
+    peer.manages(format!("uninstall {name}"))?;
+    off(move || zones.uninstall(&name, how.force.0)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Starts a zone's init; answers when it was started.
+#[utoipa::path(post, path = "/v1/zones/{name}/boot", params(("name" = String, Path)), request_body = Boot, responses(
+    (status = 204), (status = 400, body = ApiError), (status = 403, body = ApiError),
+    (status = 404, body = ApiError), (status = 409, body = ApiError), (status = 500, body = ApiError)))]
+pub(crate) async fn boot(
+    State(zones): State<Arc<Zones>>,
+    peer: Peer,
+    Name(name): Name,
+    Doc(boot): Doc<Boot>,
+) -> Answer<StatusCode> {
+    managed(zones, peer, name, "boot", move |zones, name| zones.boot(name, boot)).await
+}
+
+/// Makes a zone's platform and starts nothing in it.
+#[utoipa::path(post, path = "/v1/zones/{name}/ready", params(("name" = String, Path)), request_body = Boot, responses(
+    (status = 204), (status = 403, body = ApiError), (status = 404, body = ApiError),
+    (status = 409, body = ApiError), (status = 500, body = ApiError)))]
+pub(crate) async fn ready(
+    State(zones): State<Arc<Zones>>,
+    peer: Peer,
+    Name(name): Name,
+    Doc(boot): Doc<Boot>,
+) -> Answer<StatusCode> {
+    managed(zones, peer, name, "ready", move |zones, name| zones.ready(name, boot)).await
+}
+
+/// Ends a zone at once.
+#[utoipa::path(post, path = "/v1/zones/{name}/halt", params(("name" = String, Path)), responses(
+    (status = 204), (status = 403, body = ApiError), (status = 404, body = ApiError),
+    (status = 409, body = ApiError)))]
+pub(crate) async fn halt(
+    State(zones): State<Arc<Zones>>,
+    peer: Peer,
+    Name(name): Name,
+) -> Answer<StatusCode> {
+    managed(zones, peer, name, "halt", |zones, name| zones.halt(name)).await
+}
+
+/// Asks a zone's init to end; answers when the zone has ended, or runs again.
+#[utoipa::path(post, path = "/v1/zones/{name}/shutdown", params(("name" = String, Path)),
+    request_body = Shutdown, responses(
+    (status = 204), (status = 403, body = ApiError), (status = 404, body = ApiError),
+    (status = 409, body = ApiError), (status = 500, body = ApiError)))]
+pub(crate) async fn shutdown(
+    State(zones): State<Arc<Zones>>,
+    peer: Peer,
+    Name(name): Name,
+    Doc(how): Doc<Shutdown>,
+) -> Answer<StatusCode> {
+    managed(zones, peer, name, "shutdown", move |zones, name| zones.shutdown(name, &how)).await
+}
+
+/// Ends a zone at once and boots it again.
+#[utoipa::path(post, path = "/v1/zones/{name}/reboot", params(("name" = String, Path)), responses(
+    (status = 204), (status = 403, body = ApiError), (status = 404, body = ApiError),
+    (status = 409, body = ApiError), (status = 500, body = ApiError)))]
+pub(crate) async fn reboot(
+    State(zones): State<Arc<Zones>>,
+    peer: Peer,
+    Name(name): Name,
+) -> Answer<StatusCode> {
+    managed(zones, peer, name, "reboot", |zones, name| zones.reboot(name)).await
+}
+
+/// A verb that a zone's own `manage` gives a right to.
+async fn managed(
+    zones: Arc<Zones>,
+    peer: Peer,
+    name: String,
+    verb: &'static str,
+    work: impl FnOnce(&Arc<Zones>, &str) -> Result<(), ApiError> + Send + 'static,
+) -> Answer<StatusCode> {
+    off(move || {
+        peer.may(&zones, &name, Auth::Manage, verb)?;
+        work(&zones, &name)
+    })
+    .await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,92 @@
+//! Zones as a whole.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use utoipa::IntoParams;
+use zone_api::{ApiError, Create, LogLine, Zone};
+
+use crate::lifecycle::Zones;
+use crate::server::answer::{Answer, Doc, Name, Params, Switch, off};
+use crate::server::peer::{Auth, Peer};
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Which {
+    /// Those too that have no number, as nothing of them runs.
+    #[serde(default)]
+    #[param(value_type = Option<bool>)]
+    all: Switch,
+}
+
+/// Zones by name; whoever can connect may ask.
+#[utoipa::path(get, path = "/v1/zones", params(Which), responses((status = 200, body = Vec<Zone>)))]
+pub(crate) async fn list(
+    State(zones): State<Arc<Zones>>,
+    Params(which): Params<Which>,
+) -> Answer<Json<Vec<Zone>>> {
+    let mut list = off(move || Ok(zones.list())).await?;
+    list.retain(|zone| which.all.0 || zone.id.is_some());
+    Ok(Json(list))
+}
+
+/// Configures a zone.
+#[utoipa::path(post, path = "/v1/zones", request_body = Create, responses(
+    (status = 201), (status = 400, body = ApiError), (status = 403, body = ApiError), (status = 409, body = ApiError)))]
+pub(crate) async fn create(
+    State(zones): State<Arc<Zones>>,
+    peer: Peer,
+    Doc(create): Doc<Create>,
+) -> Answer<StatusCode> {
+    peer.manages(format!("create {}", create.name))?;
+    off(move || zones.create(&create)).await?;
+    Ok(StatusCode::CREATED)
+}
+
+/// One zone; whoever can connect may ask.
+#[utoipa::path(get, path = "/v1/zones/{name}", params(("name" = String, Path)), responses(
+    (status = 200, body = Zone), (status = 404, body = ApiError)))]
+pub(crate) async fn show(State(zones): State<Arc<Zones>>, Name(name): Name) -> Answer<Json<Zone>> {
+    off(move || zones.zone(&name)).await.map(Json)
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Force {
+    /// Halt it first, and uninstall it where that is in the way.
+    #[serde(default)]
+    #[param(value_type = Option<bool>)]
+    pub(super) force: Switch,
+}
+
+/// Forgets a zone.
+#[utoipa::path(delete, path = "/v1/zones/{name}", params(("name" = String, Path), Force), responses(
+    (status = 204), (status = 403, body = ApiError), (status = 404, body = ApiError), (status = 409, body = ApiError)))]
+pub(crate) async fn delete(
+    State(zones): State<Arc<Zones>>,
+    peer: Peer,
+    Name(name): Name,
+    Params(how): Params<Force>,
+) -> Answer<StatusCode> {
+    peer.manages(format!("delete {name}"))?;
+    off(move || zones.delete(&name, how.force.0)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What happened to a zone, oldest first.
+#[utoipa::path(get, path = "/v1/zones/{name}/log", params(("name" = String, Path)), responses(
+    (status = 200, body = Vec<LogLine>), (status = 403, body = ApiError), (status = 404, body = ApiError)))]
+pub(crate) async fn log(
+    State(zones): State<Arc<Zones>>,
+    peer: Peer,
+    Name(name): Name,
+) -> Answer<Json<Vec<LogLine>>> {
+    let lines = off(move || {
+        peer.may(&zones, &name, Auth::Any, "log")?;
+        zones.log(&name)
+    });
+    lines.await.map(Json)
+}

@@ -1,0 +1,9 @@
+//! Where zones stand: legal moves between states, and the one writer of state files.
+
+pub mod atomic;
+mod store;
+mod transition;
+
+pub(crate) use store::now;
+pub use store::{Durable, Found, Record, StateError, Store};
+pub use transition::{Outcome, Verb, check, monitor_may, outcome};
