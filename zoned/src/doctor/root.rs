@@ -49,8 +49,7 @@ fn kind(path: &Path) -> Option<String> {
     let mut best: Option<(PathBuf, String)> = None;
     for line in mounts.lines() {
         let Some((left, right)) = line.split_once(" - ") else { continue };
-        let Some(point) = left.split(' ').nth(4).map(|point| PathBuf::from(crate::confine::unescape(point)))
-        else {
+        let Some(point) = left.split(' ').nth(4).map(crate::confine::unescape) else {
             continue;
         };
         let longer = best.as_ref().is_none_or(|(best, _)| point.as_os_str().len() >= best.as_os_str().len());

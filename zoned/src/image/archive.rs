@@ -6,12 +6,14 @@ use std::io::{self, Read};
 
 use tar::Header;
 
-const BLOCK: u64 = 512;
+use super::field::{decimal, number, records, signed, time, until_zero};
+use super::sparse::{self, PaxSparse, Segment};
+
+pub(super) const BLOCK: u64 = 512;
 /// PATH_MAX without the zero byte: no program could name a longer path.
 pub(super) const LONGEST_NAME: usize = 4095;
 /// Long names, pax headers and maps of sparse files longer than this are an attack.
 const LONGEST_EXTRA: u64 = 1 << 20;
-const MOST_SEGMENTS: usize = 1 << 16;
 
 /// Why the next entry could not be had.
 #[derive(Debug)]
@@ -41,13 +43,6 @@ pub(super) enum Kind {
     Folder,
     /// A volume label, a multi-volume part or a vendor's own.
     Other,
-}
-
-/// A piece of a file: the rest is holes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Segment {
-    pub(super) at: u64,
-    pub(super) len: u64,
 }
 
 #[derive(Debug)]
@@ -144,10 +139,10 @@ impl<R: Read> Archive<R> {
             has_acl: false,
         };
         let mut stored = number(&old.size).ok_or(Bad::Damaged("a size that is no number"))?;
-        let mut sparse = PaxSparse::default();
+        let mut holes = PaxSparse::default();
         let globals = std::mem::take(&mut self.globals);
         for (key, value) in globals.iter().chain(&pax) {
-            apply(&mut entry, &mut stored, &mut sparse, key, value)?;
+            apply(&mut entry, &mut stored, &mut holes, key, value)?;
         }
         self.globals = globals;
         // The ustar format has no type for folders before 1988; a slash at the end says it.
@@ -159,31 +154,17 @@ impl<R: Read> Archive<R> {
             stored = 0;
         }
         let (len, segments) = if byte == b'S' {
-            let gnu =
-                header.as_gnu().ok_or(Bad::Damaged("a sparse file in a header without room for its map"))?;
-            let mut segments = Vec::new();
-            for piece in &gnu.sparse {
-                push(&mut segments, &piece.offset, &piece.numbytes)?;
-            }
-            let mut more = gnu.isextended[0] != 0;
-            while more {
-                let mut block = [0; BLOCK as usize];
-                self.from.read_exact(&mut block)?;
-                for piece in block[..504].chunks_exact(24) {
-                    push(&mut segments, &piece[..12], &piece[12..])?;
-                }
-                more = block[504] != 0;
-            }
+            let map = sparse::gnu_map(header, &mut self.from)?;
             self.expect_data(stored)?;
-            (number(&gnu.realsize).ok_or(Bad::Damaged("a sparse file of no size"))?, segments)
+            map
         } else {
             self.expect_data(stored)?;
-            match sparse.finish(self)? {
+            match holes.finish(&mut self.from, &mut self.data)? {
                 Some((len, segments)) => (len, segments),
                 None => (stored, vec![Segment { at: 0, len: stored }]),
             }
         };
-        check_map(len, &segments, self.data)?;
+        sparse::check_map(len, &segments, self.data)?;
         (entry.len, entry.segments) = (len, segments);
         Ok(entry)
     }
@@ -285,201 +266,34 @@ fn checks(block: &[u8; BLOCK as usize], field: &[u8]) -> bool {
     want == plain || i64::try_from(want) == Ok(odd)
 }
 
-/// A number in a header: octal digits, or with the high bit set big-endian binary. Blank is 0.
-fn number(field: &[u8]) -> Option<u64> {
-    u64::try_from(signed(field)?).ok()
-}
-
-fn signed(field: &[u8]) -> Option<i64> {
-    let first = *field.first()?;
-    if first & 0x80 != 0 {
-        let (mut value, fill) = if first & 0x40 != 0 { (-1i64, 0xff) } else { (i64::from(first & 0x3f), 0) };
-        for (at, byte) in field.iter().enumerate().skip(1) {
-            // The field has 12 bytes and the number 8: what is cut off must be sign only.
-            if field.len() - at > 8 && *byte != fill {
-                return None;
-            }
-            value = value.checked_mul(256)?.checked_add(i64::from(*byte))?;
-        }
-        return Some(value);
-    }
-    let text = field.split(|b| *b == 0).next().unwrap_or_default().trim_ascii();
-    text.iter().try_fold(0i64, |value, digit| match digit {
-        b'0'..=b'7' => value.checked_mul(8)?.checked_add(i64::from(digit - b'0')),
-        _ => None,
-    })
-}
-
-fn until_zero(bytes: &[u8]) -> Vec<u8> {
-    bytes.split(|b| *b == 0).next().unwrap_or_default().to_vec()
-}
-
-/// The records of a pax header, each `LENGTH KEY=VALUE\n` with a length that counts itself.
-fn records(mut bytes: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
-    let mut found = Vec::new();
-    while !bytes.is_empty() && bytes[0] != 0 {
-        let space = bytes.iter().position(|b| *b == b' ')?;
-        let len: usize = decimal(&bytes[..space])?.try_into().ok()?;
-        let record = bytes.get(space + 1..len)?.strip_suffix(b"\n")?;
-        let equals = record.iter().position(|b| *b == b'=')?;
-        found.push((record[..equals].to_vec(), record[equals + 1..].to_vec()));
-        bytes = &bytes[len..];
-    }
-    Some(found)
-}
-
-fn decimal(text: &[u8]) -> Option<u64> {
-    if text.is_empty() {
-        return None;
-    }
-    text.iter().try_fold(0u64, |value, digit| match digit {
-        b'0'..=b'9' => value.checked_mul(10)?.checked_add(u64::from(digit - b'0')),
-        _ => None,
-    })
-}
-
-/// `[-]SECONDS[.FRACTION]`
-fn time(text: &[u8]) -> Option<(i64, u32)> {
-    let (negative, text) = match text.strip_prefix(b"-") {
-        Some(rest) => (true, rest),
-        None => (false, text),
-    };
-    let mut parts = text.splitn(2, |b| *b == b'.');
-    let seconds = i64::try_from(decimal(parts.next()?)?).ok()?;
-    let mut digits = parts.next().unwrap_or_default().to_vec();
-    digits.resize(9, b'0');
-    let nanos = u32::try_from(decimal(&digits)?).ok()?;
-    Some(match (negative, nanos) {
-        (false, _) => (seconds, nanos),
-        (true, 0) => (-seconds, 0),
-        (true, _) => (-seconds - 1, 1_000_000_000 - nanos),
-    })
-}
-
-/// The three ways of GNU tar to say in pax records that a file has holes.
-#[derive(Default)]
-struct PaxSparse {
-    map_in_data: bool,
-    len: Option<u64>,
-    numbers: Vec<u64>,
-    sparse: bool,
-}
-
-impl PaxSparse {
-    fn finish<R: Read>(mut self, archive: &mut Archive<R>) -> Result<Option<(u64, Vec<Segment>)>, Bad> {
-        if !self.sparse && !self.map_in_data {
-            return Ok(None);
-        }
-        let len = self.len.ok_or(Bad::Damaged("a sparse file of no size"))?;
-        if self.map_in_data {
-            self.numbers = map_in_data(archive)?;
-        }
-        if !self.numbers.len().is_multiple_of(2) {
-            return Err(Bad::Damaged("the map of a sparse file"));
-        }
-        Ok(Some((len, self.numbers.chunks_exact(2).map(|p| Segment { at: p[0], len: p[1] }).collect())))
-    }
-}
-
-/// Version 1.0: lines with their count and the numbers come before the data, in whole blocks.
-fn map_in_data<R: Read>(archive: &mut Archive<R>) -> Result<Vec<u64>, Bad> {
-    let bad = Bad::Damaged("the map of a sparse file");
-    let (mut numbers, mut line, mut want) = (Vec::new(), Vec::new(), None);
-    loop {
-        let mut block = [0; BLOCK as usize];
-        if archive.data < BLOCK {
-            return Err(bad);
-        }
-        archive.from.read_exact(&mut block)?;
-        archive.data -= BLOCK;
-        for byte in block {
-            if byte != b'\n' {
-                line.push(byte);
-                if line.len() > 20 {
-                    return Err(bad);
-                }
-                continue;
-            }
-            let Some(value) = decimal(&line) else { return Err(bad) };
-            line.clear();
-            match want {
-                None if value > MOST_SEGMENTS as u64 => return Err(bad),
-                None => want = Some(value as usize * 2),
-                Some(_) => numbers.push(value),
-            }
-            if want == Some(numbers.len()) {
-                return Ok(numbers);
-            }
-        }
-    }
-}
-
 fn apply(
     entry: &mut Entry,
     stored: &mut u64,
-    sparse: &mut PaxSparse,
+    holes: &mut PaxSparse,
     key: &[u8],
     value: &[u8],
 ) -> Result<(), Bad> {
     let number = || decimal(value).ok_or(Bad::Damaged("a pax header with a number that is none"));
     match key {
-        b"path" if !sparse.sparse => entry.name = value.to_vec(),
+        b"path" if !holes.sparse => entry.name = value.to_vec(),
         b"linkpath" => entry.link = value.to_vec(),
         b"size" => *stored = number()?,
         b"uid" => entry.uid = number()?,
         b"gid" => entry.gid = number()?,
         b"mtime" => entry.mtime = time(value).unwrap_or(entry.mtime),
         b"GNU.sparse.name" => {
-            sparse.sparse = true;
+            holes.sparse = true;
             entry.name = value.to_vec();
         }
-        b"GNU.sparse.major" => sparse.map_in_data = number()? == 1,
-        b"GNU.sparse.size" | b"GNU.sparse.realsize" => {
-            sparse.sparse = true;
-            sparse.len = Some(number()?);
-        }
-        b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => sparse.numbers.push(number()?),
-        b"GNU.sparse.map" => {
-            for word in value.split(|b| *b == b',') {
-                sparse.numbers.push(decimal(word).ok_or(Bad::Damaged("the map of a sparse file"))?);
-            }
-        }
         _ => {
-            if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
+            if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
+                holes.apply(key, value)?;
+            } else if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
                 entry.xattrs.push((name.to_vec(), value.to_vec()));
             } else if key.starts_with(b"SCHILY.acl.") {
                 entry.has_acl = true;
             }
         }
     }
-    if sparse.numbers.len() > 2 * MOST_SEGMENTS {
-        return Err(Bad::Damaged("the map of a sparse file"));
-    }
     Ok(())
-}
-
-fn push(segments: &mut Vec<Segment>, at: &[u8], len: &[u8]) -> Result<(), Bad> {
-    if at[0] == 0 || len[0] == 0 {
-        return Ok(());
-    }
-    let bad = || Bad::Damaged("the map of a sparse file");
-    if segments.len() == MOST_SEGMENTS {
-        return Err(bad());
-    }
-    segments.push(Segment { at: number(at).ok_or_else(bad)?, len: number(len).ok_or_else(bad)? });
-    Ok(())
-}
-
-/// Segments in order, inside the file, and as long together as the data.
-fn check_map(len: u64, segments: &[Segment], data: u64) -> Result<(), Bad> {
-    let (mut end, mut sum) = (0u64, 0u64);
-    for segment in segments {
-        let next = segment.at.checked_add(segment.len);
-        match next {
-            Some(next) if segment.at >= end && next <= len => end = next,
-            _ => return Err(Bad::Damaged("the map of a sparse file")),
-        }
-        sum += segment.len;
-    }
-    if sum == data && len >> 60 == 0 { Ok(()) } else { Err(Bad::Damaged("the map of a sparse file")) }
 }

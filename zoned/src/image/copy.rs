@@ -108,6 +108,21 @@ fn refuse_overlap(from: &Path, dest: &Path) -> Result<(), ImageError> {
     Ok(())
 }
 
+/// Bytes of disk that what is in `from` takes, for a message; what cannot be read counts nothing.
+pub(super) fn size(from: &Path) -> u64 {
+    let (mut dirs, mut bytes) = (vec![from.to_owned()], 0);
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            let Ok(found) = entry.metadata() else { continue };
+            bytes += found.blocks() * 512;
+            if found.is_dir() {
+                dirs.push(entry.path());
+            }
+        }
+    }
+    bytes
+}
+
 impl Copy<'_> {
     fn failed(&self, error: impl Into<io::Error>) -> ImageError {
         ImageError::file("copy", &self.path, error)

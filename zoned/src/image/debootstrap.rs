@@ -348,6 +348,7 @@ mod tests {
         ] {
             steps.line(line);
         }
+        drop(steps);
         let steps: Vec<_> = told
             .into_inner()
             .unwrap()

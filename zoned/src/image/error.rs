@@ -104,12 +104,12 @@ pub enum ImageError {
         source: io::Error,
     },
     /// The disk is full.
-    #[error("no space left on the file system of {}: needs about {} more", dest.display(), size(*more))]
+    #[error("no space left on the file system of {}{}", dest.display(), needs(*more))]
     NoSpace {
         /// The root.
         dest: PathBuf,
-        /// Bytes.
-        more: u64,
+        /// Bytes that are still to be written, as far as known.
+        more: Option<u64>,
     },
     /// Neither mmdebstrap nor debootstrap is there.
     #[error("no mmdebstrap and no debootstrap on this host")]
@@ -200,8 +200,12 @@ pub(super) fn shown(name: &[u8]) -> String {
     out
 }
 
+fn needs(more: Option<u64>) -> String {
+    more.map(|more| format!(": needs about {} more", size(more))).unwrap_or_default()
+}
+
 /// Bytes in the unit that suits them.
-pub(super) fn size(bytes: u64) -> String {
+fn size(bytes: u64) -> String {
     match bytes {
         0..0x400 => format!("{bytes} bytes"),
         0x400..0x10_0000 => format!("{} KiB", bytes >> 10),

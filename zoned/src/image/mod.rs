@@ -8,9 +8,11 @@ mod copy;
 mod debootstrap;
 mod empty;
 mod error;
+mod field;
 mod packed;
 mod program;
 mod source;
+mod sparse;
 mod tree;
 mod unpack;
 
@@ -18,8 +20,8 @@ mod unpack;
 mod tests;
 
 use std::fs::{self, File};
-use std::io::Read;
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 use rustix::io::Errno;
@@ -73,14 +75,26 @@ pub fn install(
     if fs::read_dir(dest).map_err(open)?.next().is_some() {
         return Err(ImageError::NotEmpty { dest: dest.to_owned() });
     }
-    let (counts, notes) = fill(source, dest, archive, want_arch, progress)?;
+    let (counts, mut notes) = fill(source, dest, archive, want_arch, progress)?;
+    notes.extend(open_up(dest).map_err(open)?);
     progress(Progress::Step { step: "looking at its programs".to_owned(), total: None });
     let arch = program::root_arch(dest, want_arch)?;
     progress(Progress::Step { step: "writing to disk".to_owned(), total: None });
     // Reports what could not be written back too, since Linux 5.8.
     let synced = File::open(dest).and_then(|root| Ok(rustix::fs::syncfs(root)?));
-    synced.map_err(|e| full(ImageError::file("write", b"the root", e), dest, 0))?;
+    synced.map_err(|e| full(ImageError::file("write", b"the root", e), dest, None))?;
     Ok(Installed { arch, files: counts.files, bytes: counts.bytes, notes })
+}
+
+/// A folder made by mktemp(1) has mode 0700, and roots are often packed from one: nobody but root
+/// could do anything in such a zone.
+fn open_up(dest: &Path) -> io::Result<Option<String>> {
+    let mode = fs::metadata(dest)?.permissions().mode() & 0o7777;
+    if mode & 0o755 == 0o755 {
+        return Ok(None);
+    }
+    fs::set_permissions(dest, fs::Permissions::from_mode(mode | 0o755))?;
+    Ok(Some(format!("the root folder had mode {mode:04o}, and was opened to all: {:04o}", mode | 0o755)))
 }
 
 fn fill(
@@ -94,7 +108,11 @@ fn fill(
     match source {
         Source::Dir(from) => {
             let meter = Meter::begin(progress, "copying", None);
-            copy::copy(from, dest, &meter).map(told).map_err(|e| full(e, dest, 0))
+            let before = free(dest);
+            copy::copy(from, dest, &meter).map(told).map_err(|e| {
+                let taken = before.saturating_sub(free(dest));
+                full(e, dest, Some(copy::size(from).saturating_sub(taken)))
+            })
         }
         Source::Tar(path) => {
             let open = |source| ImageError::Open { path: path.clone(), source };
@@ -115,7 +133,7 @@ fn fill(
             untar("the archive", archive, None, dest, progress)
         }
         Source::Debootstrap(suite) => {
-            debootstrap::make(suite, dest, want_arch, progress).map(told).map_err(|e| full(e, dest, 0))
+            debootstrap::make(suite, dest, want_arch, progress).map(told).map_err(|e| full(e, dest, None))
         }
     }
 }
@@ -133,8 +151,8 @@ fn untar(
         // What went in for each byte read is the best guess at what the rest takes.
         let done = meter.done().max(1);
         let taken = before.saturating_sub(free(dest));
-        let more = total.unwrap_or(0).saturating_sub(done) as f64 * (taken as f64 / done as f64);
-        full(e, dest, more as u64)
+        let more = |total: u64| total.saturating_sub(done) as f64 * (taken as f64 / done as f64);
+        full(e, dest, total.map(|total| more(total) as u64))
     })?;
     notes.extend(left_out.notes());
     Ok((counts, notes))
@@ -146,11 +164,13 @@ fn free(dest: &Path) -> u64 {
 }
 
 /// Says that the disk is full where that is why.
-fn full(error: ImageError, dest: &Path, more: u64) -> ImageError {
+fn full(error: ImageError, dest: &Path, more: Option<u64>) -> ImageError {
     const NOSPC: i32 = Errno::NOSPC.raw_os_error();
     const DQUOT: i32 = Errno::DQUOT.raw_os_error();
     match error.os_error() {
-        Some(NOSPC | DQUOT) => ImageError::NoSpace { dest: dest.to_owned(), more: more.max(1 << 20) },
+        Some(NOSPC | DQUOT) => {
+            ImageError::NoSpace { dest: dest.to_owned(), more: more.map(|more| more.max(1 << 20)) }
+        }
         _ => error,
     }
 }

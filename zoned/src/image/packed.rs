@@ -45,6 +45,15 @@ impl<'a> Meter<'a> {
     }
 }
 
+/// The last word of a step, so that its bar does not stop just before its end.
+impl Drop for Meter<'_> {
+    fn drop(&mut self) {
+        if self.done() > 0 {
+            (self.tell)(Progress::At { done: self.done() });
+        }
+    }
+}
+
 struct Counted<R> {
     from: R,
     done: Arc<AtomicU64>,

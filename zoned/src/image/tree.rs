@@ -61,6 +61,9 @@ pub(super) fn id(stat: &Stat) -> Id {
     (stat.st_dev, stat.st_ino)
 }
 
+/// Told the path and the descriptor of each folder that was made on the way.
+pub(super) type Made<'a> = &'a mut dyn FnMut(&[u8], BorrowedFd<'_>) -> Result<(), Errno>;
+
 /// A root that is being filled.
 pub(super) struct Tree {
     root: OwnedFd,
@@ -83,12 +86,8 @@ impl Tree {
         self.last = None;
     }
 
-    /// The folder `path`; missing ones are made, and `made` is told each.
-    pub(super) fn folder(
-        &mut self,
-        path: &[u8],
-        made: &mut dyn FnMut(&[u8], BorrowedFd<'_>) -> Result<(), Errno>,
-    ) -> Result<BorrowedFd<'_>, Errno> {
+    /// The folder `path`; missing ones are made, and `made` is told of each.
+    pub(super) fn folder(&mut self, path: &[u8], made: Made<'_>) -> Result<BorrowedFd<'_>, Errno> {
         if self.last.as_ref().is_none_or(|(last, _)| last != path) {
             let fd = self.find(path, made)?;
             self.last = Some((path.to_vec(), fd));
@@ -99,11 +98,7 @@ impl Tree {
         }
     }
 
-    fn find(
-        &self,
-        path: &[u8],
-        made: &mut dyn FnMut(&[u8], BorrowedFd<'_>) -> Result<(), Errno>,
-    ) -> Result<OwnedFd, Errno> {
+    fn find(&self, path: &[u8], made: Made<'_>) -> Result<OwnedFd, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         match open_in(self.root(), path, flags) {
             Err(Errno::NOENT) => {}
