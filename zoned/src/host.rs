@@ -7,7 +7,7 @@ use std::hash::{Hash, Hasher};
 use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use brands::cond::Cond;
@@ -131,23 +131,31 @@ fn prepare_folders(spec: &MonitorSpec) -> io::Result<()> {
     Ok(())
 }
 
+/// Passes news on as events. The end of a zone is told only once its monitor is gone too.
 fn forward(events: UnboundedSender<MonitorEvent>) -> impl Fn(News) + Send + 'static {
+    let ended = Mutex::new(None);
     move |news| {
         let event = match news {
             News::Event(Event::State { state, .. }) => MonitorEvent::State(state),
             News::Event(Event::Rebooted) => MonitorEvent::Rebooted,
-            News::Event(Event::Ended { how, reason, left }) => MonitorEvent::Ended {
-                how: match how {
+            News::Event(Event::Ended { how, reason, left }) => {
+                let how = match how {
                     How::PoweredOff => Ended::PoweredOff,
                     How::Halted => Ended::Halted,
                     How::Failed => Ended::Failed,
-                },
-                reason: Some(match left {
+                };
+                let reason = match left {
                     None => reason,
                     Some(left) => format!("{reason}; not taken down: {left}"),
-                }),
-            },
-            News::Lost => MonitorEvent::Lost { signal: None },
+                };
+                let event = MonitorEvent::Ended { how, reason: Some(reason) };
+                *ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(event);
+                return;
+            }
+            News::Lost { signal } => {
+                let last = ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+                last.unwrap_or(MonitorEvent::Lost { signal })
+            }
         };
         // Nobody listens any more: zoned is going.
         let _ = events.send(event);

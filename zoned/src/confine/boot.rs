@@ -277,6 +277,9 @@ fn plan(request: &Request<'_>, slots: &mut Slots, with: Materials<'_>) -> Result
     let Request { config, kernel, .. } = request;
     let mut plan = Plan::default();
 
+    if let Some((start, len)) = arguments() {
+        plan.then("hide its command line", Step::HideArguments(start, len));
+    }
     plan.then("wait for the ids", Step::Receive)
         .then("tie its life to the monitor's", Step::DieWithParent)
         .then("start a session", Step::Session);
@@ -313,7 +316,7 @@ fn plan(request: &Request<'_>, slots: &mut Slots, with: Materials<'_>) -> Result
     if config.ip_type != IpType::Shared {
         plan.then("bring up loopback", Step::Loopback);
     }
-    set_limits(&mut plan, request)?;
+    limits::plan(&mut plan, config, kernel.nofile)?;
     if kernel.personality != 0 {
         plan.then("set the personality", Step::Personality(kernel.personality));
     }
@@ -324,6 +327,14 @@ fn plan(request: &Request<'_>, slots: &mut Slots, with: Materials<'_>) -> Result
 
     start(&mut plan, slots, request, with.status)?;
     Ok(plan)
+}
+
+/// Where the command line of this process is in memory: a reaper shows it to its zone.
+fn arguments() -> Option<(usize, usize)> {
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(48 - 3);
+    let (start, end): (usize, usize) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    (start != 0 && start < end).then_some((start, end - start))
 }
 
 /// The stage is attached at the working directory, which clone moved along into the new mount
@@ -457,28 +468,6 @@ fn make_place(plan: &mut Plan, tree: &Tree) -> Result<(), Failure> {
             Step::MakeDirectory(c_string(path.clone())?, 0o755)
         };
         plan.try_then(format!("make {path}"), step);
-    }
-    Ok(())
-}
-
-fn set_limits(plan: &mut Plan, request: &Request<'_>) -> Result<(), Failure> {
-    let Request { config, kernel, .. } = request;
-    if let Some((soft, hard)) = kernel.nofile
-        && !config.rctl.iter().any(|r| r.name == "nofile")
-    {
-        plan.then("limit nofile", Step::Limit { resource: libc::RLIMIT_NOFILE, soft, hard });
-    }
-    for rctl in &config.rctl {
-        let bad = || {
-            Failure::new(
-                "apply",
-                format!("rctl {}", rctl.name),
-                io::Error::other(format!("bad value {}", rctl.value)),
-            )
-        };
-        let resource = limits::resource(&rctl.name).ok_or_else(bad)?;
-        let (soft, hard) = limits::parse_limit(&rctl.value).ok_or_else(bad)?;
-        plan.then(format!("limit {} to {}", rctl.name, rctl.value), Step::Limit { resource, soft, hard });
     }
     Ok(())
 }

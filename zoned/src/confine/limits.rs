@@ -1,6 +1,10 @@
 //! What a configuration allows a zone to use.
 
+use std::io;
+
+use super::Failure;
 use crate::config::Config;
+use crate::sys::child::{Plan, Step};
 
 /// Limits of a zone; `None` is no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -78,6 +82,25 @@ pub fn parse_limit(value: &str) -> Option<(u64, u64)> {
         None => (number(value)?, number(value)?),
     };
     (soft <= hard).then_some((soft, hard))
+}
+
+/// Adds the limits of a configuration to a plan, and `nofile` where that says nothing of it.
+pub fn plan(plan: &mut Plan, config: &Config, nofile: Option<(u64, u64)>) -> Result<(), Failure> {
+    if let Some((soft, hard)) = nofile
+        && !config.rctl.iter().any(|r| r.name == "nofile")
+    {
+        plan.then("limit nofile", Step::Limit { resource: libc::RLIMIT_NOFILE, soft, hard });
+    }
+    for rctl in &config.rctl {
+        let bad = || {
+            let why = io::Error::other(format!("bad value {}", rctl.value));
+            Failure::new("apply", format!("rctl {}", rctl.name), why)
+        };
+        let resource = resource(&rctl.name).ok_or_else(bad)?;
+        let (soft, hard) = parse_limit(&rctl.value).ok_or_else(bad)?;
+        plan.then(format!("limit {} to {}", rctl.name, rctl.value), Step::Limit { resource, soft, hard });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

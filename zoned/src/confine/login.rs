@@ -9,7 +9,8 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 
 use super::boot::{Slots, c_string};
 use super::cgroup::Cgroup;
-use super::{Failure, Ids};
+use super::{Failure, Ids, limits};
+use crate::config::{Config, IpType};
 use crate::sys::child::{self, Child, Exec, Plan, Step};
 use crate::sys::{notify, process};
 
@@ -150,8 +151,8 @@ pub struct Target<'a> {
     pub nofile: Option<(u64, u64)>,
     /// Capabilities that its programs may have.
     pub capabilities: u64,
-    /// Whether it shares the host's network.
-    pub shares_network: bool,
+    /// Its configuration.
+    pub config: &'a Config,
 }
 
 /// Starts `program` in a running zone. The child is released and on its way: what it tells comes
@@ -162,7 +163,7 @@ pub fn enter(target: &Target<'_>, program: &Program, streams: &Streams) -> Resul
         | libc::CLONE_NEWUTS
         | libc::CLONE_NEWIPC
         | libc::CLONE_NEWCGROUP;
-    if !target.shares_network {
+    if target.config.ip_type != IpType::Shared {
         namespaces |= libc::CLONE_NEWNET;
     }
     let mut slots = Slots::default();
@@ -176,9 +177,7 @@ pub fn enter(target: &Target<'_>, program: &Program, streams: &Streams) -> Resul
     plan.then("enter the zone", Step::Enter(slots.add(target.init)?, namespaces))
         .then("become root of the zone", Step::Become { uid: 0, gid: 0, groups: vec![0] })
         .try_then("take a keyring of its own", Step::Keyring);
-    if let Some((soft, hard)) = target.nofile {
-        plan.then("limit nofile", Step::Limit { resource: libc::RLIMIT_NOFILE, soft, hard });
-    }
+    limits::plan(&mut plan, target.config, target.nofile)?;
     if target.personality != 0 {
         plan.then("set the personality", Step::Personality(target.personality));
     }

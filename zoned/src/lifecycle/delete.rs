@@ -16,8 +16,11 @@ impl Zones {
     pub fn delete(self: &Arc<Self>, name: &str, force: bool) -> Result<(), ApiError> {
         if force {
             let state = self.zone(name)?.state;
+            if self.live(name).is_some() {
+                self.halt(name)?;
+            }
             if state != State::Configured {
-                self.uninstall(name, true)?;
+                self.uninstall(name)?;
             }
         }
         let claim = self.claim(name, Verb::Delete)?;

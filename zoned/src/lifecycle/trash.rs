@@ -10,7 +10,8 @@ use super::{Zones, because};
 use crate::state::atomic;
 
 /// What of a zone's folder is its root and grew with it.
-pub(super) const ROOT_PARTS: [&str; 5] = ["root", "upper", "work", "snapshots", "console.log"];
+pub(super) const ROOT_PARTS: [&str; 7] =
+    ["root", "upper", "work", "snapshots", "console.log", "console.log.0", "monitor.log"];
 
 impl Zones {
     fn trash(&self) -> PathBuf {

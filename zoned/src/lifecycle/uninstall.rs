@@ -9,14 +9,11 @@ use super::trash::ROOT_PARTS;
 use crate::state::{Durable, Record, Verb};
 
 impl Zones {
-    /// Removes a zone's root and what grew on it. With `force` it is halted first.
+    /// Removes a zone's root and what grew on it.
     ///
     /// # Errors
     /// The zone is then incomplete, and uninstall can be tried again.
-    pub fn uninstall(self: &Arc<Self>, name: &str, force: bool) -> Result<(), ApiError> {
-        if force && self.live(name).is_some() {
-            self.halt(name)?;
-        }
+    pub fn uninstall(self: &Arc<Self>, name: &str) -> Result<(), ApiError> {
         let _claim = self.claim(name, Verb::Uninstall)?;
         let begun = Some("uninstall did not finish".to_owned());
         self.save(name, |record| record.to(Durable::Incomplete, Some(Verb::Uninstall), begun))?;

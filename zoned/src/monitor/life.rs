@@ -98,8 +98,7 @@ impl Monitor {
         let config = &self.spec.config;
         let Some(run) = &self.spec.run else {
             let init = self.spec.boot.init.clone().map_or_else(|| config.init.clone(), Init::from);
-            let args = self.spec.boot.args.clone().unwrap_or_else(|| config.bootargs.clone());
-            return Ok((Start::Init(init, args), Vec::new(), false));
+            return Ok((Start::Init(init, self.bootargs().to_vec()), Vec::new(), false));
         };
         let program = Program::new(self.find_user(run, &self.root_path())?, &run.command, run.term.as_deref());
         match run.tty {
@@ -109,6 +108,11 @@ impl Monitor {
                 Ok((Start::Program(Box::new(program), Streams::Pipes(theirs)), ours.into(), false))
             }
         }
+    }
+
+    /// Words for init and /proc/cmdline.
+    fn bootargs(&self) -> &[String] {
+        self.spec.boot.args.as_ref().unwrap_or(&self.spec.config.bootargs)
     }
 
     /// The base of the zone's root, as the host sees it.
@@ -129,8 +133,7 @@ impl Monitor {
 
     fn make(&mut self, start: &Start) -> Result<(), Failure> {
         let config = &self.spec.config;
-        let bootargs = self.spec.boot.args.as_ref().unwrap_or(&config.bootargs);
-        let branded = Branded::of(config, self.spec.arch.as_deref(), bootargs)
+        let branded = Branded::of(config, self.spec.arch.as_deref(), self.bootargs())
             .map_err(|e| Failure::new("prepare", format!("brand {}", config.brand), std::io::Error::other(chain(&e))))?;
         let capabilities = privileges::resolve(&config.limit_privileges)
             .map_err(|why| Failure::new("resolve", "limit-privileges", std::io::Error::other(why)))?;
@@ -162,7 +165,7 @@ impl Monitor {
         let ids = self.site.ids;
         let root_is_own = self.spec.root != RootSpec::Host;
         let memory = Limits::of(&self.spec.config).memory;
-        let bootargs = self.spec.config.bootargs.join(" ");
+        let bootargs = self.bootargs().join(" ");
         let Some(live) = &mut self.live else { return Ok(()) };
         let fail = |e: std::io::Error| Failure::new("duplicate", "a descriptor", e);
         let kmsg = super::kmsg::Kmsg::default();
@@ -266,7 +269,7 @@ impl Monitor {
             personality: live.branded.kernel.personality,
             nofile: live.branded.kernel.nofile,
             capabilities: live.capabilities,
-            shares_network: self.spec.config.ip_type == crate::config::IpType::Shared,
+            config: &self.spec.config,
         };
         login::enter(&target, program, streams)
     }

@@ -5,16 +5,21 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, socket, socketpair};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, getsockopt, socket, socketpair, sockopt};
+use nix::unistd::Pid;
 
 use super::wire::{self, Asked, Event, Reply, Request, Said};
+use crate::confine::wait_readable;
+use crate::sys::process;
 
 /// What reaches zoned unasked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +27,10 @@ pub enum News {
     /// From the monitor.
     Event(Event),
     /// The connection ended: the monitor is gone.
-    Lost,
+    Lost {
+        /// Signal that killed it, where it was our child.
+        signal: Option<i32>,
+    },
 }
 
 type Waiting = Arc<Mutex<HashMap<u64, Sender<Reply>>>>;
@@ -51,17 +59,14 @@ impl Link {
     ) -> io::Result<Self> {
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         let log = std::fs::OpenOptions::new().append(true).create(true).open(log)?;
-        let mut child = Command::new(program)
+        let child = Command::new(program)
             .args(arguments)
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::from(log))
             .current_dir("/")
             .spawn()?;
-        // Only while this zoned lives is the monitor its child; its end is learnt from the
-        // connection, and this thread merely reaps it.
-        thread::Builder::new().name("reap".into()).stack_size(64 * 1024).spawn(move || child.wait())?;
-        Self::over(ours, news)
+        Self::over(ours, Some(child), news)
     }
 
     /// Connects to the monitor that listens in `run_dir`; an error means that there is none.
@@ -71,10 +76,12 @@ impl Link {
         let path = format!("/proc/self/fd/{}/{}", dir.as_raw_fd(), wire::SOCKET);
         let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
         connect(socket.as_raw_fd(), &UnixAddr::new(path.as_str())?)?;
-        Self::over(socket, news)
+        Self::over(socket, None, news)
     }
 
-    fn over(socket: OwnedFd, news: impl Fn(News) + Send + 'static) -> io::Result<Self> {
+    fn over(socket: OwnedFd, mut child: Option<Child>, news: impl Fn(News) + Send + 'static) -> io::Result<Self> {
+        // The peer of a socket pair is its maker; only a connected one tells of the monitor.
+        let pidfd = child.is_none().then(|| peer(&socket)).flatten().and_then(|pid| process::open(Pid::from_raw(pid)).ok());
         let waiting: Waiting = Arc::default();
         let reader = socket.try_clone()?;
         let theirs = Arc::clone(&waiting);
@@ -83,9 +90,18 @@ impl Link {
             .stack_size(256 * 1024)
             .spawn(move || {
                 read(&reader, &theirs, &news);
+                // It is gone only when it is no process any more.
+                let signal = match (&mut child, pidfd) {
+                    (Some(child), _) => child.wait().ok().and_then(|status| status.signal()),
+                    (None, Some(pidfd)) => {
+                        wait_readable(pidfd.as_fd(), PATIENCE);
+                        None
+                    }
+                    (None, None) => None,
+                };
                 // Whoever still waits is told by the closed channel.
                 theirs.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                news(News::Lost);
+                news(News::Lost { signal });
             })?;
         Ok(Self { socket, waiting, next: AtomicU64::new(1) })
     }
@@ -109,7 +125,7 @@ impl Link {
 
     /// Host pid of the monitor (SO_PEERCRED of unix(7)); for messages.
     pub fn pid(&self) -> Option<i32> {
-        nix::sys::socket::getsockopt(&self.socket, nix::sys::socket::sockopt::PeerCredentials).ok().map(|c| c.pid())
+        peer(&self.socket)
     }
 }
 
@@ -118,6 +134,13 @@ impl Drop for Link {
         // Ends the reader's wait.
         let _ = nix::sys::socket::shutdown(self.socket.as_raw_fd(), nix::sys::socket::Shutdown::Both);
     }
+}
+
+/// How long an adopted monitor may take from the end of its connection to its own.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+fn peer(socket: &OwnedFd) -> Option<i32> {
+    getsockopt(socket, sockopt::PeerCredentials).ok().map(|credentials| credentials.pid())
 }
 
 fn read(socket: &OwnedFd, waiting: &Waiting, news: &impl Fn(News)) {

@@ -132,6 +132,9 @@ pub enum Step {
     ReadOnly(CString),
     /// execve(2) as [`Step::Exec`], but goes on with the plan where none of the programs exists.
     ExecIfPresent(Exec),
+    /// Takes this program's command line out of sight: start and length of its memory
+    /// (arg_start and arg_end of proc_pid_stat(5)).
+    HideArguments(usize, usize),
     /// Fails, for tests of what a failure leaves behind.
     Fail,
 }
@@ -479,6 +482,18 @@ impl Runner {
                 Err(Errno::ENOENT) => Ok(()),
                 other => other,
             },
+            Step::HideArguments(start, len) => {
+                let name = c"zsched".to_bytes();
+                if *len < name.len() {
+                    return Ok(());
+                }
+                // SAFETY: the kernel put the arguments of this process there at exec, and the
+                // child's copy of that memory is written by nobody else.
+                let arguments = unsafe { std::slice::from_raw_parts_mut(*start as *mut u8, *len) };
+                arguments.fill(0);
+                arguments[..name.len()].copy_from_slice(name);
+                Ok(())
+            }
             Step::Fail => Err(Errno::ECANCELED),
         }
     }
