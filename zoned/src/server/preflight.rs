@@ -5,7 +5,7 @@ use std::fs;
 use crate::config::CAPABILITIES;
 
 /// capabilities(7) that making a zone takes.
-const NEEDED: [&str; 12] = [
+const NEEDED: [&str; 11] = [
     "chown",
     "dac_override",
     "fowner",
@@ -15,7 +15,6 @@ const NEEDED: [&str; 12] = [
     "net_admin",
     "sys_ptrace",
     "sys_admin",
-    "sys_resource",
     "mknod",
     "setfcap",
 ];
