@@ -273,6 +273,12 @@ impl Task for Fake {
         Ok(())
     }
 
+    fn unshow(&mut self, path: &[u8]) -> Result<bool, Errno> {
+        let before = self.shown.len();
+        self.shown.retain(|(_, shown)| shown != path);
+        Ok(self.shown.len() < before)
+    }
+
     fn request(&mut self, what: ZoneRequest) -> Result<(), Errno> {
         self.requests.push(what);
         Ok(())

@@ -209,6 +209,9 @@ pub trait Task {
     /// Shows the zone's own `what` at a guest's path as well.
     fn show(&mut self, what: Pseudo, path: &[u8]) -> Result<(), Errno>;
 
+    /// Undoes [`Task::show`] at a guest's path; false when nothing of the kind is there.
+    fn unshow(&mut self, path: &[u8]) -> Result<bool, Errno>;
+
     /// Asks for the zone to stop or start again. The call that asked does not return.
     fn request(&mut self, what: ZoneRequest) -> Result<(), Errno>;
 

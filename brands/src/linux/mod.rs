@@ -120,6 +120,8 @@ static ROWS: &[Row] = &[
         .when(mount::MAKES_OR_REMOUNTS)
         .about("proc, sysfs, devtmpfs and devpts are there already; their remounts, and a root's that is the host's, do nothing")
         .gap("a new proc or sysfs is the zone's own, whatever options are given"),
+    emulate("umount2", mount::umount).about("of a proc, sysfs or devtmpfs that was mounted elsewhere"),
+    emulate("umount", mount::umount).about("likewise"),
     // The machine.
     succeed("reboot", Why::HostState)
         .when(CAD)

@@ -49,6 +49,10 @@ pub(super) fn mount(task: &mut dyn Task, call: &Call) -> Answered {
         b"devpts" => Pseudo::Devpts,
         _ => return Ok(Reply::Continue),
     };
+    // The kernel reads the source too, whatever the file system makes of it.
+    if !call.ptr(0).is_null() && task.read_cstr(call.ptr(0), PATH_MAX).is_err() {
+        return Ok(Reply::Continue);
+    }
     match task.mounted_at(&target) {
         Ok(Some(there)) if there == what => Ok(Reply::Value(0)),
         // A new instance of devpts is the zone's own wherever it is.
@@ -58,6 +62,16 @@ pub(super) fn mount(task: &mut dyn Task, call: &Call) -> Answered {
         }
         _ => Ok(Reply::Continue),
     }
+}
+
+/// Takes away what [`mount`] showed elsewhere, with the files that the brand lays over it, which
+/// would make it busy; every other umount, and every mistake, is the kernel's to answer.
+pub(super) fn umount(task: &mut dyn Task, call: &Call) -> Answered {
+    if task.ids()?.effective >> CAP_SYS_ADMIN & 1 == 0 {
+        return Ok(Reply::Continue);
+    }
+    let Ok(target) = task.read_cstr(call.ptr(0), PATH_MAX) else { return Ok(Reply::Continue) };
+    Ok(if task.unshow(&target).unwrap_or(false) { Reply::Value(0) } else { Reply::Continue })
 }
 
 /// The zone's own proc, sysfs, /dev and devpts stay as the boot made them. So does a root that is
@@ -120,6 +134,19 @@ mod tests {
         );
         assert_eq!(ask(&mut fake, "/mnt/pts", "devpts", 0), Ok(Reply::Continue));
         assert_eq!(ask(&mut fake, "/tmp", "tmpfs", 0), Ok(Reply::Continue));
+    }
+
+    #[test]
+    fn what_was_shown_can_be_unmounted() {
+        let mut fake = fake();
+        ask(&mut fake, "/mnt/proc", "proc", 0).unwrap();
+        let mut gone = |path: &str| {
+            let path = fake.put(0x7000, format!("{path}\0").as_bytes());
+            umount(&mut fake, &call(Abi::X86_64, "umount2", &[path, 0]))
+        };
+        assert_eq!(gone("/proc"), Ok(Reply::Continue));
+        assert_eq!(gone("/mnt/proc"), Ok(Reply::Value(0)));
+        assert_eq!(gone("/mnt/proc"), Ok(Reply::Continue));
     }
 
     #[test]

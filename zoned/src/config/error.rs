@@ -60,6 +60,14 @@ fn place(origin: &str, line: Option<usize>, key: Option<&str>) -> String {
 }
 
 impl ConfigError {
+    /// The same of a text that its author never saw: without a line, and called `what`.
+    pub(crate) fn of_request(self, what: &str) -> Self {
+        match self {
+            Self::Invalid { key, why, .. } => Self::Invalid { origin: what.to_owned(), line: None, key, why },
+            other => other,
+        }
+    }
+
     /// As the API tells it.
     pub fn to_api(&self) -> ApiError {
         match self {

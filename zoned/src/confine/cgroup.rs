@@ -124,7 +124,7 @@ impl Cgroup {
         }
     }
 
-    /// Sets the limits of groups that exist; a limit that is left out stays as it was.
+    /// Sets the limits of groups that exist, and lifts those that are left out.
     pub fn update(hierarchies: &Hierarchies, key: &str, limits: &Limits) -> Result<(), Failure> {
         let (v2, v1) = hierarchies.groups(key);
         let mut limited = Limited::default();
@@ -132,9 +132,11 @@ impl Cgroup {
             if let Some(point) = &hierarchies.v2 {
                 enable_controllers(point, limits);
             }
+            lift(group, limits)?;
             limited.apply_v2(group, limits)?;
         }
         for (group, controllers) in &v1 {
+            lift(group, limits)?;
             limited.apply_v1(group, controllers, limits)?;
         }
         limited.complain(limits)
@@ -348,6 +350,23 @@ impl Limited {
     }
 }
 
+/// Takes away limits that are not asked for, where the group can have them; swap before memory,
+/// which v1 does not let grow beyond the sum.
+fn lift(group: &Path, limits: &Limits) -> Result<(), Failure> {
+    let files: [(bool, &[(&str, &str)]); 4] = [
+        (limits.swap.is_none(), &[("memory.memsw.limit_in_bytes", "-1"), ("memory.swap.max", "max")]),
+        (limits.memory.is_none(), &[("memory.limit_in_bytes", "-1"), ("memory.max", "max")]),
+        (limits.cpus.is_none(), &[("cpu.cfs_quota_us", "-1"), ("cpu.max", "max")]),
+        (limits.processes.is_none(), &[("pids.max", "max")]),
+    ];
+    for (_, files) in files.iter().filter(|(lifted, _)| *lifted) {
+        for (file, value) in *files {
+            set(group, file, value)?;
+        }
+    }
+    Ok(())
+}
+
 fn quota(cpus: f64) -> u64 {
     // The kernel's least quota is a millisecond.
     ((cpus * CPU_PERIOD as f64) as u64).max(1000)
@@ -416,6 +435,12 @@ mod tests {
         assert!(
             value("cpu.cfs_quota_us").as_deref() == Some("50000")
                 || value("cpu.max").as_deref() == Some("50000 100000")
+        );
+        Cgroup::update(&hierarchies, &key, &Limits { processes: Some(9), ..Limits::default() }).unwrap();
+        assert_eq!(value("pids.max").as_deref(), Some("9"));
+        assert!(
+            value("cpu.cfs_quota_us").as_deref() == Some("-1")
+                || value("cpu.max").is_some_and(|v| v.starts_with("max"))
         );
         cgroup.remove().unwrap();
         assert!(cgroup.all().all(|g| !g.exists()));

@@ -20,7 +20,11 @@ impl Zones {
             .map_err(|why| ApiError::new(ErrorKind::Invalid, format!("create {name}"), why))?;
         let given = create.toml.clone().unwrap_or_default();
         let text = edit::rename(&given, name).map_err(|error| error.to_api())?;
-        let (text, config) = edit::apply(&text, &create.edits, name).map_err(|error| error.to_api())?;
+        let (text, config) = edit::apply(&text, &create.edits, name).map_err(|error| {
+            let error =
+                if create.toml.is_some() { error } else { error.of_request(&format!("create {name}")) };
+            error.to_api()
+        })?;
         let claim = self.claim_new(name, Record::new, Verb::Create, false)?;
         let kept = edit::write(&self.config_path(name), &text)
             .map_err(|error| error.to_api())

@@ -1,6 +1,6 @@
 //! What a new zoned finds: zones that run, zones that ended meanwhile, operations that were cut off.
 
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use zone_api::{ApiError, Boot, State};
 
 use super::host::MonitorHandle;
 use super::registry::{Entry, Live};
+use super::run::is_run_name;
 use super::{Paths, Zones, because};
 use crate::config::{self, Config};
 use crate::state::{Durable, Record};
@@ -65,7 +66,8 @@ impl Zones {
         self.note(name, &format!("incomplete: {why}"));
     }
 
-    /// Every folder in the run folder is of a zone that lives, or of one that did.
+    /// Folders in the run folder are of zones that live, or that did; others', as in a run folder that is
+    /// not ours alone, are left.
     fn adopt_all(self: &Arc<Self>) {
         let Ok(entries) = std::fs::read_dir(&self.paths.run) else { return };
         for entry in entries.flatten() {
@@ -111,6 +113,10 @@ impl Zones {
 
     /// A zone whose monitor is gone: nothing of it may be left.
     fn bury(&self, name: &str) {
+        if !self.lock().zones.contains_key(name) && !is_run_name(name) {
+            tracing::warn!(folder = name, "a folder in the run folder belongs to no zone");
+            return;
+        }
         let mut why = "its monitor was killed while zoned was away".to_owned();
         let left = self.host.teardown(name);
         if let Err(error) = &left {
@@ -137,8 +143,15 @@ impl Zones {
     fn sweep_ephemeral(&self) {
         let Ok(entries) = std::fs::read_dir(self.paths.root.join("ephemeral")) else { return };
         for entry in entries.flatten() {
-            let live = entry.file_name().to_str().is_some_and(|name| self.live(name).is_some());
-            if !live && let Err(error) = self.trash_folder(&entry.path()) {
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else { continue };
+            if self.live(name).is_some() {
+                continue;
+            }
+            if let Err(error) = self.host.teardown(name) {
+                tracing::error!(zone = name, %error, "something of it is left");
+            }
+            if let Err(error) = self.trash_folder(&entry.path()) {
                 tracing::warn!(%error, "what a run left is still there");
             }
         }
@@ -169,7 +182,12 @@ fn make_folder(folder: &Path, mode: u32) -> Result<(), ApiError> {
         std::fs::create_dir_all(parent).map_err(wrong)?;
     }
     match std::fs::DirBuilder::new().mode(mode).create(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
-        other => other.map_err(wrong),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && folder.is_dir() => {}
+        other => other.map_err(wrong)?,
     }
+    // One that was there before may be open to more than it should.
+    if mode == 0o700 {
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(mode)).map_err(wrong)?;
+    }
+    Ok(())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use zone_api::{ApiError, ErrorKind, LogLine, State, Zone};
 
-use super::host::{Control, Host, MonitorHandle, Summary};
+use super::host::{Control, Host, MonitorHandle, Session, Summary};
 use super::{Paths, because, log, no_such_zone};
 use crate::config::Config;
 use crate::config::daemon::Settings;
@@ -46,6 +46,8 @@ pub(super) struct Entry {
     pub(super) dirty: bool,
     /// A halt came while a shutdown was under way.
     pub(super) overridden: bool,
+    /// Clients that wait for the console of its next boot.
+    pub(super) waiting: Vec<Session>,
     /// Held while the record is being written.
     writer: Arc<Mutex<()>>,
 }
@@ -75,6 +77,7 @@ impl Entry {
             live: None,
             dirty: false,
             overridden: false,
+            waiting: Vec::new(),
             writer: Arc::default(),
         }
     }
@@ -390,6 +393,7 @@ impl Zones {
         drop(table);
         self.changed.notify_all();
         self.watch(name.to_owned(), epoch, handle.events);
+        self.connect_waiting(name);
     }
 
     /// Waits until `done` says so of the zone's monitor (`None` when it is gone or is another one).

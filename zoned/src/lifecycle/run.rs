@@ -14,6 +14,15 @@ use super::{Zones, because};
 use crate::config::{Config, edit};
 use crate::state::{Durable, Record, Verb};
 
+/// Names of these zones: this and eight hex digits.
+const PREFIX: &str = "run-";
+
+/// Whether a zone of that name can be one of these.
+pub(super) fn is_run_name(name: &str) -> bool {
+    name.strip_prefix(PREFIX)
+        .is_some_and(|rest| rest.len() == 8 && rest.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 /// A zone that has a name and a place, and waits for its client's connection.
 pub struct RunJob {
     /// Gives the zone up when it is dropped before the zone lives.
@@ -53,9 +62,10 @@ impl Zones {
         if run.login.command.is_empty() {
             return Err(invalid("no program was named".into()));
         }
-        let name = format!("run-{:08x}", Uuid::new_v4().as_fields().0);
+        let name = format!("{PREFIX}{:08x}", Uuid::new_v4().as_fields().0);
         let text = edit::rename("", &name).map_err(|error| error.to_api())?;
-        let (_, config) = edit::apply(&text, &run.edits, "run").map_err(|error| error.to_api())?;
+        let (_, config) =
+            edit::apply(&text, &run.edits, "run").map_err(|error| error.of_request("run").to_api())?;
         let root = match run.root.as_deref() {
             None => Root::Spec(RootSpec::Host),
             Some(source) => match source.strip_prefix("dir:").unwrap_or(source) {

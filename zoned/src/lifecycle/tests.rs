@@ -44,7 +44,7 @@ async fn a_life_from_create_to_delete() {
     assert_eq!((zone.uuid, zone.kernel.as_deref()), (uuid, Some("2.6.18")));
     let twice = zones.boot("a", Boot::default()).unwrap_err();
     assert_eq!((twice.kind, twice.why.as_str()), (ErrorKind::WrongState, "zone a is running"));
-    assert!(zones.delete("a", false).is_err() && zones.uninstall("a", false).is_err());
+    assert!(zones.delete("a", false).is_err() && zones.uninstall("a").is_err());
 
     zones.reboot("a").unwrap();
     place.until("its new init", |place| place.zones.zone("a").unwrap().init_pid == Some(1001));
@@ -53,7 +53,7 @@ async fn a_life_from_create_to_delete() {
     assert_eq!((zone.state, zone.id, zone.reason), (State::Installed, None, None));
     assert!(zones.halt("a").is_err());
 
-    zones.uninstall("a", false).unwrap();
+    zones.uninstall("a").unwrap();
     assert_eq!(place.state("a"), State::Configured);
     assert!(!place.dir.path().join("root/zones/a/root").exists());
     assert_eq!(
@@ -124,10 +124,10 @@ async fn a_failed_install_leaves_nothing() {
     let zone = place.zones.zone("a").unwrap();
     assert_eq!(zone.state, State::Incomplete);
     assert!(zone.reason.unwrap().starts_with("install failed, and its root could not be emptied"));
-    assert!(place.zones.uninstall("a", false).is_err());
+    assert!(place.zones.uninstall("a").is_err());
     assert_eq!(place.state("a"), State::Incomplete);
     place.fake.fail_empty.store(false, Ordering::SeqCst);
-    place.zones.uninstall("a", false).unwrap();
+    place.zones.uninstall("a").unwrap();
     assert_eq!(place.state("a"), State::Configured);
 }
 
@@ -297,7 +297,7 @@ async fn what_a_crash_cut_off_is_incomplete_and_can_be_mended() {
     for (name, reason) in [("a", "install was interrupted"), ("b", "uninstall was interrupted")] {
         let zone = place.zones.zone(name).unwrap();
         assert_eq!((zone.state, zone.reason.as_deref()), (State::Incomplete, Some(reason)));
-        place.zones.uninstall(name, false).unwrap();
+        place.zones.uninstall(name).unwrap();
         assert_eq!(place.state(name), State::Configured);
         place.zones.begin_install(name, "dir:/x").unwrap().run(None, &|_| {}).unwrap();
         place.zones.boot(name, Boot::default()).unwrap();
@@ -425,4 +425,66 @@ async fn run_makes_a_zone_and_leaves_nothing() {
         let refused = place.zones.begin_run(bad.clone()).err().unwrap();
         assert_eq!(refused.kind, ErrorKind::Invalid, "{bad:?}");
     }
+}
+
+/// Many at once, with monitors that die in between: wherever the zone ends up, ordinary verbs bring it to
+/// running and to configured.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_mixture_of_verbs_leaves_a_zone_stuck() {
+    let place = Place::new();
+    place.installed("a");
+    std::thread::scope(|scope| {
+        for seed in 1..=6_u64 {
+            let place = &place;
+            scope.spawn(move || {
+                let mut dice = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                for _ in 0..150 {
+                    dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    let zones = &place.zones;
+                    let result = match (dice >> 33) % 9 {
+                        0 | 1 => zones.boot("a", Boot::default()),
+                        2 => zones.ready("a", Boot::default()),
+                        3 => zones.halt("a"),
+                        4 => zones.shutdown("a", &Shutdown { reboot: dice % 2 == 0, timeout: Some(0) }),
+                        5 => zones.uninstall("a", dice % 2 == 0),
+                        6 => zones.begin_install("a", "dir:/x").and_then(|job| job.run(None, &|_| {})),
+                        7 => zones.edit("a", &[set("strict", "true")]).map(drop),
+                        _ => {
+                            let monitor = place.fake.monitors.lock().unwrap().get("a").cloned();
+                            if let Some(monitor) = monitor {
+                                monitor.tell(MonitorEvent::Lost { signal: Some(9) });
+                            }
+                            Ok(())
+                        }
+                    };
+                    if let Err(error) = result {
+                        assert_eq!(error.kind, ErrorKind::WrongState, "{error}");
+                    }
+                }
+            });
+        }
+    });
+    place.until("the last end", |place| {
+        let zone = place.zones.zone("a").unwrap();
+        zone.busy.is_none()
+            && matches!(zone.state, State::Configured | State::Installed | State::Running | State::Ready)
+    });
+    place.zones.delete("a", true).unwrap();
+    place.installed("a");
+    place.zones.boot("a", Boot::default()).unwrap();
+    assert_eq!(place.zones.zone("a").unwrap().id, Some(1));
+    place.zones.uninstall("a", true).unwrap();
+    assert_eq!(place.state("a"), State::Configured);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folders_of_others_in_the_run_folder_are_left() {
+    let mut place = Place::new();
+    let folders = ["systemd", "run-12345678"].map(|name| place.dir.path().join("run").join(name));
+    for folder in &folders {
+        std::fs::create_dir(folder).unwrap();
+    }
+    place.restart();
+    assert!(folders[0].exists());
+    assert_eq!(*place.fake.torn_down.lock().unwrap(), ["run-12345678"]);
 }

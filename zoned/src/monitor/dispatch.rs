@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread;
 
 use brands::abi::Abi;
@@ -25,6 +25,15 @@ use crate::sys::notify::{Listener, Notification, Response};
 /// Most threads that answer one listener's calls. Each beyond two is there because a guest's call
 /// holds up another.
 const MOST_THREADS: usize = 64;
+
+/// Whether waiting for a call ends with error ENOENT when no task has the filter any more: Linux
+/// 6.11, "seccomp: interrupt SECCOMP_IOCTL_NOTIF_RECV when all users have exited".
+static RECEIVE_ENDS: LazyLock<bool> = LazyLock::new(|| {
+    let release = nix::sys::utsname::uname().map(|names| names.release().to_string_lossy().into_owned());
+    let release = release.unwrap_or_default();
+    let mut numbers = release.split(['.', '-']).map(|n| n.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 11)
+});
 
 /// What every handler of a zone may need.
 #[derive(Debug)]
@@ -130,29 +139,46 @@ impl Team {
             if self.over.load(Ordering::Acquire) {
                 break None;
             }
-            let mut fds = [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut fds, PollTimeout::NONE) {
-                Err(Errno::EINTR) => continue,
-                Err(_) => {
-                    self.over.store(true, Ordering::Release);
-                    continue;
-                }
-                Ok(_) => {}
-            }
-            let events = fds[0].revents().unwrap_or(PollFlags::empty());
-            if events.contains(PollFlags::POLLIN) {
-                // ENOENT: the caller was killed between the two calls.
-                if let Ok(notification) = self.listener.receive() {
-                    break Some(notification);
-                }
-            } else {
-                // POLLHUP: no task has the filter any more.
+            // A call that is not yet received can be interrupted by a signal, so it is received at
+            // once where a wait for it ends with its last caller (Linux 6.11); older kernels would
+            // wait for ever, so there the end is looked out for.
+            if !*RECEIVE_ENDS && !self.has_call() {
                 self.over.store(true, Ordering::Release);
+                continue;
+            }
+            match self.listener.receive() {
+                Ok(notification) => break Some(notification),
+                // The caller was killed meanwhile, or there is none any more.
+                Err(Errno::ENOENT | Errno::EINTR) => {
+                    if self.has_ended() {
+                        self.over.store(true, Ordering::Release);
+                    }
+                }
+                Err(_) => self.over.store(true, Ordering::Release),
             }
         };
         self.waiting.fetch_sub(1, Ordering::AcqRel);
         drop(turn);
         next
+    }
+
+    /// Waits for a call; false when no task has the filter any more.
+    fn has_call(&self) -> bool {
+        loop {
+            let mut fds = [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut fds, PollTimeout::NONE) {
+                Err(Errno::EINTR) => {}
+                Err(_) => return false,
+                Ok(_) => return fds[0].revents().is_some_and(|e| e.contains(PollFlags::POLLIN)),
+            }
+        }
+    }
+
+    /// Whether no task has the filter any more (POLLHUP, Linux 5.9).
+    fn has_ended(&self) -> bool {
+        let mut fds = [PollFd::new(self.listener.as_fd(), PollFlags::empty())];
+        let polled = poll(&mut fds, PollTimeout::ZERO).is_ok();
+        polled && fds[0].revents().is_some_and(|e| e.contains(PollFlags::POLLHUP))
     }
 
     fn answer(&self, notification: &Notification) {

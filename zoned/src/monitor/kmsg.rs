@@ -1,18 +1,23 @@
 //! A zone's own kernel log: the ring behind syslog(2).
 
 use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use brands::task::Log;
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
 
 /// Bytes that the ring holds; CONFIG_LOG_BUF_SHIFT=17 of a usual kernel.
 const SIZE: usize = 128 * 1024;
 
-/// How long a reader waits for something new before it is sent EINTR: as long as a signal may
-/// have to wait for it.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How often a waiting reader is looked at for signals: a received call waits unkillably but for
+/// fatal ones, so the others are ours to notice.
+const LOOK: Duration = Duration::from_millis(250);
 
 #[derive(Debug, Default)]
 struct Ring {
@@ -61,36 +66,77 @@ impl Kmsg {
 
 /// One call's view of the ring.
 #[derive(Debug)]
-pub struct View<'a>(pub &'a Kmsg);
+pub struct View<'a> {
+    kmsg: &'a Kmsg,
+    caller: Caller,
+}
+
+/// Who waits for the log.
+#[derive(Debug, Default)]
+pub struct Caller {
+    /// /proc/PID of a guest; nobody's signals are waited for without.
+    pub directory: Option<OwnedFd>,
+}
+
+impl Caller {
+    /// Whether a signal waits that the caller would handle (SigPnd, ShdPnd, SigBlk and SigIgn of
+    /// proc_pid_status(5)), or the caller is gone.
+    fn is_wanted_elsewhere(&self) -> bool {
+        let Some(directory) = &self.directory else { return true };
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let opened = openat(directory, "status", flags, Mode::empty()).map(File::from);
+        let mut status = String::new();
+        if !opened.is_ok_and(|mut file| file.read_to_string(&mut status).is_ok()) {
+            return true;
+        }
+        let mask = |key: &str| {
+            let value = status.lines().find_map(|line| line.strip_prefix(key));
+            value.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0)
+        };
+        (mask("SigPnd:") | mask("ShdPnd:")) & !mask("SigBlk:") & !mask("SigIgn:") != 0
+    }
+}
+
+impl<'a> View<'a> {
+    /// The ring as `caller` reads it.
+    pub fn new(kmsg: &'a Kmsg, caller: Caller) -> Self {
+        Self { kmsg, caller }
+    }
+}
 
 impl Log for View<'_> {
     fn last(&mut self, max: usize, all: bool) -> Vec<u8> {
-        let ring = self.0.ring();
+        let ring = self.kmsg.ring();
         let oldest = if all { ring.dropped } else { ring.cleared.max(ring.dropped) };
         ring.from(oldest.max(ring.end().saturating_sub(max)), max)
     }
 
     fn clear(&mut self) {
-        let mut ring = self.0.ring();
+        let mut ring = self.kmsg.ring();
         ring.cleared = ring.end();
     }
 
     fn unread(&mut self) -> usize {
-        let ring = self.0.ring();
+        let ring = self.kmsg.ring();
         ring.end() - ring.read.max(ring.dropped)
     }
 
     fn take(&mut self, max: usize) -> Result<Vec<u8>, Errno> {
-        let ring = self.0.ring();
-        let (mut ring, _) = self
-            .0
-            .news
-            .wait_timeout_while(ring, PATIENCE, |ring| ring.read.max(ring.dropped) == ring.end())
-            .unwrap_or_else(PoisonError::into_inner);
-        let taken = ring.from(ring.read, max);
-        if taken.is_empty() && max > 0 {
-            return Err(Errno::EINTR);
+        let nothing_new = |ring: &mut Ring| ring.read.max(ring.dropped) == ring.end();
+        let mut ring = self.kmsg.ring();
+        loop {
+            let waited = self.kmsg.news.wait_timeout_while(ring, LOOK, nothing_new);
+            ring = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if max == 0 || !nothing_new(&mut ring) {
+                break;
+            }
+            drop(ring);
+            if self.caller.is_wanted_elsewhere() {
+                return Err(Errno::EINTR);
+            }
+            ring = self.kmsg.ring();
         }
+        let taken = ring.from(ring.read, max);
         ring.read = ring.read.max(ring.dropped) + taken.len();
         Ok(taken)
     }
@@ -107,7 +153,7 @@ mod tests {
     #[test]
     fn readers_take_what_is_new_and_see_what_is_last() {
         let kmsg = Kmsg::default();
-        let mut view = View(&kmsg);
+        let mut view = View::new(&kmsg, Caller::default());
         assert_eq!(view.take(100), Err(Errno::EINTR));
         kmsg.log("one");
         kmsg.log("two");
@@ -126,7 +172,7 @@ mod tests {
         for i in 0..20_000 {
             kmsg.log(&format!("line {i}"));
         }
-        let mut view = View(&kmsg);
+        let mut view = View::new(&kmsg, Caller::default());
         assert_eq!(view.last(usize::MAX, true).len(), SIZE);
         assert_eq!(view.unread(), SIZE);
         assert!(view.take(SIZE).unwrap().ends_with(b"line 19999\n"));
@@ -136,7 +182,7 @@ mod tests {
     fn a_waiting_reader_is_woken() {
         let kmsg = Kmsg::default();
         std::thread::scope(|scope| {
-            let reader = scope.spawn(|| View(&kmsg).take(100));
+            let reader = scope.spawn(|| View::new(&kmsg, Caller::default()).take(100));
             kmsg.log("late");
             assert_eq!(reader.join().unwrap().unwrap(), b"<6>late\n");
         });

@@ -15,7 +15,7 @@ use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::Pid;
 
 use super::dispatch::Zone;
-use super::kmsg::View;
+use super::kmsg::{Caller, View};
 use super::visit;
 use crate::sys::notify::{Listener, Notification};
 use crate::sys::{memory, process, thread};
@@ -44,7 +44,7 @@ fn gone(error: &std::io::Error) -> Errno {
 impl<'a> GuestTask<'a> {
     /// The task whose call is `notification`.
     pub fn new(zone: &'a Zone, listener: &'a Listener, notification: &'a Notification) -> Self {
-        Self { zone, listener, notification, log: View(&zone.kmsg), directory: None, memory: None, files: Vec::new() }
+        Self { zone, listener, notification, log: View::new(&zone.kmsg, Caller::default()), directory: None, memory: None, files: Vec::new() }
     }
 
     /// A file that a handler opened.
@@ -326,7 +326,10 @@ impl Task for GuestTask<'_> {
     }
 
     fn log(&mut self) -> &mut dyn Log {
-        // The ring's view borrows the zone, not this task.
+        if let Ok(directory) = self.directory() {
+            let directory = directory.try_clone_to_owned().ok();
+            self.log = View::new(&self.zone.kmsg, Caller { directory });
+        }
         &mut self.log
     }
 
@@ -352,6 +355,11 @@ impl Task for GuestTask<'_> {
     fn show(&mut self, what: Pseudo, path: &[u8]) -> Result<(), Errno> {
         let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
         self.visit(move |place| place.show(what, &path))
+    }
+
+    fn unshow(&mut self, path: &[u8]) -> Result<bool, Errno> {
+        let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
+        self.visit(move |place| place.unshow(&path))
     }
 
     fn request(&mut self, what: ZoneRequest) -> Result<(), Errno> {

@@ -185,6 +185,26 @@ impl Place<'_> {
         mount::attach(tree, target.as_fd(), c"")
     }
 
+    /// Takes away what [`Place::show`] put at `path`: a view of the kernel that is not one of those
+    /// that the zone was booted with, and what lies over it.
+    pub fn unshow(&self, path: &CStr) -> Result<bool, Errno> {
+        let target = self.as_guest(|| self.resolve(At::Cwd, path, OFlag::O_PATH))?;
+        if !matches!(self.mounted_at(path)?, Some(Pseudo::Proc | Pseudo::Sysfs | Pseudo::Dev)) {
+            return Ok(false);
+        }
+        let there = mount::id(target.as_fd())?;
+        for own in [c"proc", c"sys", c"dev"] {
+            let own = openat(&self.top, own, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+            if mount::id(own.as_fd())? == there {
+                return Ok(false);
+            }
+        }
+        // By the descriptor, so that no symbolic link comes in between.
+        nix::unistd::fchdir(&target)?;
+        nix::mount::umount2(".", nix::mount::MntFlags::MNT_DETACH)?;
+        Ok(true)
+    }
+
     /// Opens `path` for reading with the guest's rights.
     pub fn open(&self, path: &CStr) -> Result<OwnedFd, Errno> {
         self.as_guest(|| self.resolve(At::Cwd, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY))

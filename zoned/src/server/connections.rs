@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
+use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -18,6 +18,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::body::Thorough;
 use super::peer::Peer;
 use super::routes;
 use crate::lifecycle::Zones;
@@ -96,7 +97,7 @@ impl Server {
         let inner = TowerToHyperService::new(self.router.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer);
-            inner.call(request)
+            inner.call(request.map(Thorough::new))
         });
         // Half-closed clients are served: a shell's pipe into nc(1) is one.
         let connection = http1::Builder::new()
@@ -125,7 +126,7 @@ impl Server {
     }
 
     fn place(self: &Arc<Self>, peer: Peer) -> Option<Place> {
-        if !peer.manager {
+        if !peer.trusted {
             let mut guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
             let count = guests.entry(peer.uid).or_default();
             if *count >= CONNECTIONS_PER_GUEST {
@@ -145,7 +146,7 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.peer.manager {
+        if self.peer.trusted {
             return;
         }
         let mut guests = self.server.guests.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,7 @@
 //! The API over a unix socket: HTTP/1.1 with JSON, rights by peer credentials.
 
 mod answer;
+mod body;
 mod connections;
 pub mod daemon;
 mod peer;

@@ -16,11 +16,11 @@ use crate::lifecycle::Zones;
 pub(super) struct Peer {
     pub(super) uid: u32,
     /// Whether it may do everything: root, zoned's own user, or the group of zoned.toml.
-    pub(super) manager: bool,
+    pub(super) trusted: bool,
 }
 
 /// A right on one zone, as `[[admin]]` gives it. Neither reaches the host: what could (create, edit,
-/// install, run) is for managers.
+/// install, run) is for those who manage all zones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Auth {
     /// Programs in it, and its console.
@@ -34,16 +34,16 @@ pub(super) enum Auth {
 impl Peer {
     /// By the credentials that the socket has; asks the user database, so it may block.
     pub(super) fn new(uid: u32, gid: u32, group: &str) -> Self {
-        let manager = uid == 0 || uid == geteuid().as_raw() || in_group(uid, gid, group);
-        Self { uid, manager }
+        let trusted = uid == 0 || uid == geteuid().as_raw() || in_group(uid, gid, group);
+        Self { uid, trusted }
     }
 
-    /// Fails for all but managers.
+    /// Fails for all who do not manage every zone.
     pub(super) fn manages(self, what: impl Into<String>) -> Result<(), ApiError> {
-        if self.manager { Ok(()) } else { Err(refused(what)) }
+        if self.trusted { Ok(()) } else { Err(refused(what)) }
     }
 
-    /// Fails for all but managers and those who have the right by the zone's configuration.
+    /// Fails for all who do not manage every zone and do not have the right by the zone's configuration.
     pub(super) fn may(self, zones: &Zones, name: &str, auth: Auth, what: &str) -> Result<(), ApiError> {
         let word = match auth {
             Auth::Login => Some("login"),
@@ -56,7 +56,7 @@ impl Peer {
                 right && uid_of(&admin.user) == Some(self.uid)
             })
         };
-        if self.manager || given() { Ok(()) } else { Err(refused(format!("{what} {name}"))) }
+        if self.trusted || given() { Ok(()) } else { Err(refused(format!("{what} {name}"))) }
     }
 }
 
@@ -95,12 +95,12 @@ mod tests {
 
     #[test]
     fn root_and_the_own_user_manage_others_do_not() {
-        assert!(Peer::new(0, 0, "zones").manager);
-        assert!(Peer::new(geteuid().as_raw(), 65534, "no such group").manager);
+        assert!(Peer::new(0, 0, "zones").trusted);
+        assert!(Peer::new(geteuid().as_raw(), 65534, "no such group").trusted);
         let nobody = Peer::new(54_321, 54_321, "no such group");
-        assert!(!nobody.manager);
+        assert!(!nobody.trusted);
         assert_eq!(nobody.manages("create a").unwrap_err().kind, ErrorKind::NotPermitted);
         // By the group that the process itself has.
-        assert!(Peer::new(54_321, 0, "root").manager);
+        assert!(Peer::new(54_321, 0, "root").trusted);
     }
 }

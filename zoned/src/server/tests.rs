@@ -205,6 +205,13 @@ async fn an_archive_comes_along_in_the_body() {
         futures_util::stream::iter((0..500).map(|_| Ok::<_, std::io::Error>(Bytes::from(vec![0; 64 << 10]))));
     let told = api.install("/v1/zones/b/install?source=fail", Body::from_stream(endless)).await;
     assert!(matches!(told.last(), Some(Progress::Failed { .. })), "{told:?}");
+
+    // Nor is the reason lost where the archive is not even looked at.
+    for _ in 0..20 {
+        let archive = json!(["x".repeat(3 << 20)]);
+        let (status, error) = api.error("POST", "/v1/zones/a/install?source=tar:-", archive).await;
+        assert_eq!((status, error.why.as_str()), (409, "zone a is installed"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -227,8 +234,7 @@ async fn sessions_leave_with_all_that_was_sent() {
     api.place.installed("a");
     let (head, mut reader) = api.session("/v1/zones/a/login", r#"{"command":["id"]}"#, "");
     assert!(head.starts_with("HTTP/1.1 409"), "{head}");
-    let mut answer = String::new();
-    reader.read_to_string(&mut answer).ok();
+    let answer = String::from_utf8_lossy(reader.fill_buf().unwrap()).into_owned();
     assert!(answer.contains("wrong_state"), "{answer}");
 
     api.place.zones.boot("a", zone_api::Boot::default()).unwrap();
@@ -335,7 +341,7 @@ async fn rights() {
         router.call(request).await.unwrap().status().as_u16()
     };
     let document = serde_json::to_value(openapi()).unwrap();
-    let guest = Peer { uid: 54_321, manager: false };
+    let guest = Peer { uid: 54_321, trusted: false };
     let open = [
         "/v1/zones",
         "/v1/zones/{name}",
@@ -365,7 +371,7 @@ async fn rights() {
     };
     place.zones.edit("a", &[add]).unwrap();
     let daemon = nix::unistd::User::from_name("daemon").unwrap().unwrap().uid.as_raw();
-    let admin = Peer { uid: daemon, manager: false };
+    let admin = Peer { uid: daemon, trusted: false };
     for (method, path, expected) in [
         ("post", "/v1/zones/{name}/boot", 204),
         ("post", "/v1/zones/{name}/halt", 204),

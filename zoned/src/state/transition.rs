@@ -120,7 +120,7 @@ const TABLE: [(Verb, [Cell; 7]); 14] = [
     (Verb::Edit,      [STAY,          STAY,            STAY,            STAY,       STAY,       STAY,       STAY]),
     (Verb::Run,       [EXISTS,        EXISTS,          EXISTS,          EXISTS,     EXISTS,     EXISTS,     EXISTS]),
     (Verb::Login,     [INSTALL_FIRST, UNINSTALL_FIRST, BOOT_FIRST,      BOOT_FIRST, STAY,       ENDING,     ENDING]),
-    (Verb::Console,   [INSTALL_FIRST, UNINSTALL_FIRST, BOOT_FIRST,      STAY,       STAY,       STAY,       STAY]),
+    (Verb::Console,   [INSTALL_FIRST, UNINSTALL_FIRST, STAY,            STAY,       STAY,       STAY,       STAY]),
 ];
 
 /// Moves that a monitor makes by itself: its guest ends or reboots, or the monitor dies.

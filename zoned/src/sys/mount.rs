@@ -107,12 +107,21 @@ pub fn make(kind: &CStr, options: &[(&CStr, &CStr)], attributes: u64) -> Result<
 
 /// Whether `fd` is the root of a mount (statx(2), STATX_ATTR_MOUNT_ROOT, Linux 5.8).
 pub fn is_root(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    Ok(look(fd)?.stx_attributes & libc::STATX_ATTR_MOUNT_ROOT as u64 != 0)
+}
+
+/// Number of the mount that `fd` lies on (statx(2), STATX_MNT_ID, Linux 5.8).
+pub fn id(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
+    Ok(look(fd)?.stx_mnt_id)
+}
+
+fn look(fd: BorrowedFd<'_>) -> Result<libc::statx, Errno> {
     // SAFETY: statx is plain integers, for which all zero bytes are valid.
     let mut found: libc::statx = unsafe { std::mem::zeroed() };
+    let mask = libc::STATX_TYPE | libc::STATX_MNT_ID;
     // SAFETY: the path is a static string and `found` a live statx.
-    let ret = unsafe {
-        libc::statx(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, libc::STATX_TYPE, &raw mut found)
-    };
+    let ret =
+        unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, mask, &raw mut found) };
     check(libc::c_long::from(ret))?;
-    Ok(found.stx_attributes & libc::STATX_ATTR_MOUNT_ROOT as u64 != 0)
+    Ok(found)
 }

@@ -121,10 +121,8 @@ impl Read for Pieces {
     }
 }
 
-/// Moves a body on. What nobody reads any more is thrown away: a client that is still writing would not
-/// hear why its install failed if the connection were closed under it.
+/// Moves a body on, as long as somebody reads.
 async fn pump(mut body: Body, pieces: mpsc::Sender<io::Result<Bytes>>) {
-    let mut pieces = Some(pieces);
     while let Some(frame) = body.frame().await {
         let piece = match frame.map(hyper::body::Frame::into_data) {
             Ok(Ok(data)) => Ok(data),
@@ -135,12 +133,7 @@ async fn pump(mut body: Body, pieces: mpsc::Sender<io::Result<Bytes>>) {
             )),
         };
         let broken = piece.is_err();
-        if let Some(to) = &pieces
-            && to.send(piece).await.is_err()
-        {
-            pieces = None;
-        }
-        if broken {
+        if pieces.send(piece).await.is_err() || broken {
             return;
         }
     }

@@ -6,23 +6,21 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use zone_api::{ApiError, Boot, Shutdown};
 
-use super::zones::Force;
 use crate::lifecycle::Zones;
-use crate::server::answer::{Answer, Doc, Name, Params, off};
+use crate::server::answer::{Answer, Doc, Name, off};
 use crate::server::peer::{Auth, Peer};
 
 /// Removes a zone's root.
-#[utoipa::path(post, path = "/v1/zones/{name}/uninstall", params(("name" = String, Path), Force), responses(
+#[utoipa::path(post, path = "/v1/zones/{name}/uninstall", params(("name" = String, Path)), responses(
     (status = 204), (status = 403, body = ApiError), (status = 404, body = ApiError),
     (status = 409, body = ApiError), (status = 500, body = ApiError)))]
 pub(crate) async fn uninstall(
     State(zones): State<Arc<Zones>>,
     peer: Peer,
     Name(name): Name,
-    Params(how): Params<Force>,
 ) -> Answer<StatusCode> {
     peer.manages(format!("uninstall {name}"))?;
-    off(move || zones.uninstall(&name, how.force.0)).await?;
+    off(move || zones.uninstall(&name)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
