@@ -54,8 +54,16 @@ fn nofile(level: Option<Level>) -> Option<(u64, u64)> {
     level.filter(|level| *level < Level::new(3, 0, 0)).map(|_| (1024, 4096))
 }
 
+/// Words of a zone's /proc/cmdline before those of its configuration: they tell boot scripts in
+/// their own words of what a zone has not got, for which some would wait for ever. SELinux and audit
+/// are those of kernel-parameters; fastboot, noresume, nortc and nozswap those of distributions'
+/// scripts (no disk to check or resume from, no clock chip, no zram). A script that knows a word not
+/// passes over it, as the kernel does.
+const LACKS: &str = "selinux=0 audit=0 fastboot noresume nortc nozswap";
+
 fn files(world: &World, bootargs: &[String]) -> Vec<(String, Vec<u8>)> {
-    let mut files = vec![line("cmdline", &bootargs.join(" "))];
+    let words: Vec<&str> = std::iter::once(LACKS).chain(bootargs.iter().map(String::as_str)).collect();
+    let mut files = vec![line("cmdline", &words.join(" "))];
     if let Some(level) = world.level {
         let (release, version) = (&world.release, &world.version);
         let gcc = era::gcc(level);
@@ -129,7 +137,7 @@ mod tests {
             file("version"),
             format!("Linux version 2.6.18-398.el5 (root@localhost) (gcc version 4.1.2) {version}\n")
         );
-        assert_eq!(file("cmdline"), "root=/dev/zone ro\n");
+        assert_eq!(file("cmdline"), format!("{LACKS} root=/dev/zone ro\n"));
     }
 
     #[test]

@@ -39,8 +39,8 @@ pub(crate) fn run(args: Args, context: &Context<'_>) -> Done {
         _ => Pty::Fitting,
     };
     let login = session::request(user, command, pty);
-    let session = context.client.login(&name, &login)?;
-    session::program(&format!("login {name}"), session, login.tty.is_some())
+    let mut session = context.client.login(&name, &login)?;
+    session::program(&format!("login {name}"), &mut session, login.tty.is_some())
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ pub(crate) fn run(args: Args, context: &Context<'_>) -> Done {
     let program = args.command.first().cloned().unwrap_or_default();
     let run = request(args)?;
     let session = context.client.run(&run)?;
-    session::program(&format!("run {program}"), session, run.login.tty.is_some())
+    session::program_of_its_own_zone(&format!("run {program}"), session, run.login.tty.is_some())
 }
 
 fn request(args: Args) -> Result<Run, crate::failure::Failure> {

@@ -7,9 +7,11 @@ mod signals;
 mod terminal;
 
 use std::io::{self, IsTerminal, PipeReader, PipeWriter, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use zone_api::client::Session;
 use zone_api::{ApiError, ErrorKind, Login, SessionEvent, SessionInput};
@@ -47,7 +49,7 @@ fn fits(stdin: bool, stdout: bool, shell: bool) -> bool {
 }
 
 /// Carries a program's input and output until it ended and all that it wrote is out; gives its status.
-pub(crate) fn program(what: &str, mut session: Session, pty: bool) -> Result<u8, Failure> {
+pub(crate) fn program(what: &str, session: &mut Session, pty: bool) -> Result<u8, Failure> {
     let failed = |e: io::Error| Failure::local(what, &e);
     let signals = Signals::catch(pty).map_err(failed)?;
     let mut running: Option<Running> = None;
@@ -94,6 +96,20 @@ pub(crate) fn program(what: &str, mut session: Session, pty: bool) -> Result<u8,
         },
     }
 }
+
+/// As [`program`], for a zone that exists while its program runs: comes back when nothing of it is left, which
+/// zoned tells by closing the connection.
+pub(crate) fn program_of_its_own_zone(what: &str, mut session: Session, pty: bool) -> Result<u8, Failure> {
+    let ended = program(what, &mut session, pty);
+    // Where we leave before the program does, this ends it.
+    let _ = session.stream.shutdown(Shutdown::Write);
+    let _ = session.stream.set_read_timeout(Some(PATIENCE));
+    while matches!(session.fill(), Ok(true)) {}
+    ended
+}
+
+/// How long the end of a run's zone is waited for, once its program ended.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A program that was started.
 struct Running {

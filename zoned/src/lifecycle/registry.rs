@@ -1,6 +1,7 @@
 //! Every zone that there is: its record, what is under way on it, and its monitor while it lives.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -48,6 +49,8 @@ pub(super) struct Entry {
     pub(super) overridden: bool,
     /// Clients that wait for the console of its next boot.
     pub(super) waiting: Vec<Session>,
+    /// The connection of a run's client, closed when nothing of the zone is left.
+    pub(super) client: Option<OwnedFd>,
     /// Held while the record is being written.
     writer: Arc<Mutex<()>>,
 }
@@ -78,6 +81,7 @@ impl Entry {
             dirty: false,
             overridden: false,
             waiting: Vec::new(),
+            client: None,
             writer: Arc::default(),
         }
     }

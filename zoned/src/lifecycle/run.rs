@@ -110,6 +110,11 @@ impl RunJob {
     /// The client was told.
     pub fn run(self, session: Session) -> Result<(), ApiError> {
         let client = session.conn.try_clone();
+        if let (Ok(held), Some(entry)) =
+            (session.conn.try_clone(), self.zone.claim.zones.lock().zones.get_mut(self.name()))
+        {
+            entry.client = Some(held);
+        }
         self.start(session).inspect_err(|error| refuse(client, error))
     }
 
