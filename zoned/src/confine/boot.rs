@@ -161,7 +161,7 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
     release(&mut init, &slots.borrowed())?;
     let mut terminal = None;
     loop {
-        match init.next() {
+        match init.hear() {
             Told::Terminal(master) => terminal = Some(master),
             Told::Ready => return Ok(Made { init, cgroup, terminal, dev, status }),
             told => return Err(failure(told)),
@@ -177,7 +177,7 @@ impl Made {
         release(&mut self.init, &[])?;
         let mut program = None;
         loop {
-            match self.init.next() {
+            match self.init.hear() {
                 Told::Listener(fd) => listening(fd),
                 Told::Program(fd) => program = Some(fd),
                 Told::Executing => {}
@@ -191,7 +191,7 @@ impl Made {
 /// Releases a child; one that is gone has left word why.
 fn release(child: &mut Child, slots: &[BorrowedFd<'_>]) -> Result<(), Failure> {
     match child.release(slots) {
-        Err(Errno::EPIPE | Errno::ECONNRESET) => Err(failure(child.next())),
+        Err(Errno::EPIPE | Errno::ECONNRESET) => Err(failure(child.hear())),
         other => other.map_err(|e| Failure::new("release", "process 1", e)),
     }
 }
@@ -544,14 +544,14 @@ mod tests {
 
     use super::*;
     use crate::confine::login::User;
-    use crate::sys::{process, thread};
+    use crate::sys::process;
 
     fn site(dir: &std::path::Path) -> Site {
         Site {
             ids: Ids { base: 0x4100_0000 },
             zone_dir: dir.to_owned(),
             hide: dir.to_owned(),
-            cgroup_key: format!("unit-boot-{}-{}", std::process::id(), thread::id()),
+            cgroup_key: format!("unit-boot-{}-{}", std::process::id(), nix::unistd::gettid()),
         }
     }
 

@@ -156,7 +156,7 @@ pub struct Target<'a> {
 }
 
 /// Starts `program` in a running zone. The child is released and on its way: what it tells comes
-/// from [`Child::next`].
+/// from [`Child::hear`].
 pub fn enter(target: &Target<'_>, program: &Program, streams: &Streams) -> Result<Child, Failure> {
     let mut namespaces = libc::CLONE_NEWUSER
         | libc::CLONE_NEWNS

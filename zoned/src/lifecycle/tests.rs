@@ -446,7 +446,7 @@ async fn no_mixture_of_verbs_leaves_a_zone_stuck() {
                         2 => zones.ready("a", Boot::default()),
                         3 => zones.halt("a"),
                         4 => zones.shutdown("a", &Shutdown { reboot: dice % 2 == 0, timeout: Some(0) }),
-                        5 => zones.uninstall("a", dice % 2 == 0),
+                        5 => zones.uninstall("a"),
                         6 => zones.begin_install("a", "dir:/x").and_then(|job| job.run(None, &|_| {})),
                         7 => zones.edit("a", &[set("strict", "true")]).map(drop),
                         _ => {
@@ -473,7 +473,7 @@ async fn no_mixture_of_verbs_leaves_a_zone_stuck() {
     place.installed("a");
     place.zones.boot("a", Boot::default()).unwrap();
     assert_eq!(place.zones.zone("a").unwrap().id, Some(1));
-    place.zones.uninstall("a", true).unwrap();
+    place.zones.uninstall("a").unwrap();
     assert_eq!(place.state("a"), State::Configured);
 }
 

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -14,7 +14,9 @@ use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, getsockopt, socket, socketpair, sockopt};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, getsockopt, socket, socketpair, sockopt,
+};
 use nix::unistd::Pid;
 
 use super::wire::{self, Asked, Event, Reply, Request, Said};
@@ -57,7 +59,8 @@ impl Link {
         log: &Path,
         news: impl Fn(News) + Send + 'static,
     ) -> io::Result<Self> {
-        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         let log = std::fs::OpenOptions::new().append(true).create(true).open(log)?;
         let child = Command::new(program)
             .args(arguments)
@@ -79,30 +82,35 @@ impl Link {
         Self::over(socket, None, news)
     }
 
-    fn over(socket: OwnedFd, mut child: Option<Child>, news: impl Fn(News) + Send + 'static) -> io::Result<Self> {
+    fn over(
+        socket: OwnedFd,
+        mut child: Option<Child>,
+        news: impl Fn(News) + Send + 'static,
+    ) -> io::Result<Self> {
         // The peer of a socket pair is its maker; only a connected one tells of the monitor.
-        let pidfd = child.is_none().then(|| peer(&socket)).flatten().and_then(|pid| process::open(Pid::from_raw(pid)).ok());
+        let pidfd = child
+            .is_none()
+            .then(|| peer(&socket))
+            .flatten()
+            .and_then(|pid| process::open(Pid::from_raw(pid)).ok());
         let waiting: Waiting = Arc::default();
         let reader = socket.try_clone()?;
         let theirs = Arc::clone(&waiting);
-        thread::Builder::new()
-            .name("monitor-link".into())
-            .stack_size(256 * 1024)
-            .spawn(move || {
-                read(&reader, &theirs, &news);
-                // It is gone only when it is no process any more.
-                let signal = match (&mut child, pidfd) {
-                    (Some(child), _) => child.wait().ok().and_then(|status| status.signal()),
-                    (None, Some(pidfd)) => {
-                        wait_readable(pidfd.as_fd(), PATIENCE);
-                        None
-                    }
-                    (None, None) => None,
-                };
-                // Whoever still waits is told by the closed channel.
-                theirs.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                news(News::Lost { signal });
-            })?;
+        thread::Builder::new().name("monitor-link".into()).stack_size(256 * 1024).spawn(move || {
+            read(&reader, &theirs, &news);
+            // It is gone only when it is no process any more.
+            let signal = match (&mut child, pidfd) {
+                (Some(child), _) => child.wait().ok().and_then(|status| status.signal()),
+                (None, Some(pidfd)) => {
+                    wait_readable(pidfd.as_fd(), PATIENCE);
+                    None
+                }
+                (None, None) => None,
+            };
+            // Whoever still waits is told by the closed channel.
+            theirs.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            news(News::Lost { signal });
+        })?;
         Ok(Self { socket, waiting, next: AtomicU64::new(1) })
     }
 

@@ -271,7 +271,7 @@ impl Child {
     }
 
     /// The next thing that it tells; waits for it.
-    pub fn next(&mut self) -> Told {
+    pub fn hear(&mut self) -> Told {
         let Ok((bytes, mut fds)) = scm::receive(&self.channel, 64, MsgFlags::empty()) else {
             return Told::Lost;
         };

@@ -120,8 +120,7 @@ fn look(fd: BorrowedFd<'_>) -> Result<libc::statx, Errno> {
     let mut found: libc::statx = unsafe { std::mem::zeroed() };
     let mask = libc::STATX_TYPE | libc::STATX_MNT_ID;
     // SAFETY: the path is a static string and `found` a live statx.
-    let ret =
-        unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, mask, &raw mut found) };
+    let ret = unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, mask, &raw mut found) };
     check(libc::c_long::from(ret))?;
     Ok(found)
 }

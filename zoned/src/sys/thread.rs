@@ -38,31 +38,6 @@ pub fn set_fs_ids(uid: u32, gid: u32, groups: &[u32]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Number of the calling thread.
-pub fn id() -> i32 {
-    // SAFETY: takes nothing and always succeeds.
-    unsafe { libc::syscall(libc::SYS_gettid) as i32 }
-}
-
-/// Interrupts a blocking call of a thread of this process.
-pub fn interrupt(thread: i32) {
-    // SAFETY: plain integers only; a thread that is gone is ESRCH.
-    let _ = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, libc::SIGUSR1) };
-}
-
-/// Makes [`interrupt`]'s signal do nothing but interrupt.
-pub fn prepare_interrupts() -> Result<(), Errno> {
-    extern "C" fn nothing(_: libc::c_int) {}
-    let action = nix::sys::signal::SigAction::new(
-        nix::sys::signal::SigHandler::Handler(nothing),
-        nix::sys::signal::SaFlags::empty(),
-        nix::sys::signal::SigSet::empty(),
-    );
-    // SAFETY: the handler does nothing, so it is async-signal-safe.
-    unsafe { nix::sys::signal::sigaction(nix::sys::signal::Signal::SIGUSR1, &action) }?;
-    Ok(())
-}
-
 /// `struct timex` as adjtimex(2) with `modes` 0 fills it, and its answer.
 pub fn read_timex() -> Result<(i32, libc::timex), Errno> {
     // SAFETY: timex is plain integers, for which all zero bytes are valid.
