@@ -23,8 +23,8 @@ use crate::confine::login::{Program, User};
 use crate::confine::root::{Bind, RootSpec};
 use crate::confine::{Ids, privileges, wait_readable};
 use crate::lifecycle::host::{
-    Control, Ended, Host, Installed, MonitorEvent, MonitorHandle, MonitorSpec, MonitorStatus, RootSpec as Wanted,
-    Session, SessionRequest, Summary,
+    Control, Ended, Host, Installed, MonitorEvent, MonitorHandle, MonitorSpec, MonitorStatus,
+    RootSpec as Wanted, Session, SessionRequest, Summary,
 };
 use crate::lifecycle::{Paths, because};
 use crate::monitor::brand::Branded;
@@ -80,7 +80,8 @@ impl ThisHost {
             Wanted::Host => RootSpec::Host,
             Wanted::Dir(path) => RootSpec::Directory(path.clone()),
         };
-        let config_path = (!wanted.ephemeral).then(|| self.paths.configs.join(format!("{}.toml", wanted.config.name)));
+        let config_path =
+            (!wanted.ephemeral).then(|| self.paths.configs.join(format!("{}.toml", wanted.config.name)));
         let binds = wanted.binds.iter().map(|(source, target)| Bind {
             source: source.clone(),
             target: target.to_string_lossy().into_owned(),
@@ -171,7 +172,10 @@ impl Host for ThisHost {
         let client = wanted.session.map(|(session, _)| session.conn);
         match link.ask(Request::Start(Box::new(spec)), client.as_ref()) {
             Ok(Reply::Failed(error)) => Err(error),
-            Ok(_) => Ok(MonitorHandle { control: Arc::new(Remote { link, name, id_base: self.settings.id_base }), events }),
+            Ok(_) => Ok(MonitorHandle {
+                control: Arc::new(Remote { link, name, id_base: self.settings.id_base }),
+                events,
+            }),
             Err(gone) => Err(fail(&gone)),
         }
     }
@@ -247,9 +251,13 @@ impl Host for ThisHost {
             findings.push(format!("device {}: it is not there", device.path));
         }
         for net in &config.net {
-            findings.push(format!("net {}: this version makes no interfaces; the zone has loopback alone", net.physical));
+            findings.push(format!(
+                "net {}: this version makes no interfaces; the zone has loopback alone",
+                net.physical
+            ));
         }
-        let fatal = doctor::examine(&self.paths.root).into_iter().filter(|f| f.verdict == zone_api::Verdict::Fatal);
+        let fatal =
+            doctor::examine(&self.paths.root).into_iter().filter(|f| f.verdict == zone_api::Verdict::Fatal);
         findings.extend(fatal.map(|f| format!("{}: {}; {}", f.what, f.found, f.why)));
         // Interfaces are told of, but do not keep a zone from booting.
         let ok = findings.iter().all(|f| f.starts_with("net "));
@@ -305,7 +313,12 @@ struct Remote {
 }
 
 impl Remote {
-    fn ask(&self, what: &str, request: Request, fd: Option<&std::os::fd::OwnedFd>) -> Result<Reply, ApiError> {
+    fn ask(
+        &self,
+        what: &str,
+        request: Request,
+        fd: Option<&std::os::fd::OwnedFd>,
+    ) -> Result<Reply, ApiError> {
         match self.link.ask(request, fd) {
             Ok(Reply::Failed(error)) => Err(error),
             Ok(reply) => Ok(reply),
@@ -320,7 +333,8 @@ impl Remote {
 
 impl Control for Remote {
     fn status(&self) -> Result<MonitorStatus, ApiError> {
-        let Reply::Status(wire::Status { state, init_pid, spec }) = self.ask("ask", Request::Status, None)? else {
+        let Reply::Status(wire::Status { state, init_pid, spec }) = self.ask("ask", Request::Status, None)?
+        else {
             return Err(self.gone("ask", &Gone));
         };
         Ok(MonitorStatus {

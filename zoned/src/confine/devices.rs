@@ -134,7 +134,10 @@ mod tests {
 
     #[test]
     fn serial_consoles_are_found_where_there_is_no_screen() {
-        assert_eq!(serial_consoles("ttyS0::respawn:/sbin/getty -L  ttyS0 115200 vt100 # GENERIC\n"), ["ttyS0"]);
+        assert_eq!(
+            serial_consoles("ttyS0::respawn:/sbin/getty -L  ttyS0 115200 vt100 # GENERIC\n"),
+            ["ttyS0"]
+        );
         assert_eq!(serial_consoles("T0:23:respawn:/sbin/getty -L ttyS0 9600 vt100\n"), ["ttyS0"]);
         assert!(serial_consoles("tty1::respawn:x\nttyS0::respawn:/sbin/getty\n").is_empty());
         assert!(serial_consoles("#ttyS0::respawn:x\n::sysinit:/etc/rc\n").is_empty());

@@ -45,9 +45,7 @@ impl Branded {
         })?;
         let level = match &config.kernel {
             None => None,
-            Some(text) => {
-                Some(Level::parse_release(text).map_err(|e| BrandError::Level(text.clone(), e))?)
-            }
+            Some(text) => Some(Level::parse_release(text).map_err(|e| BrandError::Level(text.clone(), e))?),
         };
         let host = nix::sys::utsname::uname().ok();
         let host = |field: fn(&nix::sys::utsname::UtsName) -> &std::ffi::OsStr| {
@@ -63,7 +61,8 @@ impl Branded {
         let compiled = Compiled::new(brand, &platform.world)
             .map_err(|e| BrandError::Compile(config.brand.clone(), e))?;
         let filter = compiled.program().unwrap_or_default();
-        let filter = filter.iter().map(|i| libc::sock_filter { code: i.code, jt: i.jt, jf: i.jf, k: i.k }).collect();
+        let filter =
+            filter.iter().map(|i| libc::sock_filter { code: i.code, jt: i.jt, jf: i.jf, k: i.k }).collect();
         Ok(Self {
             kernel: Kernel {
                 personality: platform.boot.personality,

@@ -13,7 +13,7 @@ use zone_api::{ApiError, Boot, ErrorKind, Login, SessionEvent, State};
 use super::brand::Branded;
 use super::session::{Client, Session, Stage, event_of, refusal};
 use super::wire::{Event, How, Reply};
-use super::{FIRST, Ending, Live, Monitor, dispatch};
+use super::{Ending, FIRST, Live, Monitor, dispatch};
 use crate::config::{Config, Init};
 use crate::confine::boot::{self, Request, Start};
 use crate::confine::cgroup::{Cgroup, Hierarchies};
@@ -46,7 +46,8 @@ impl Monitor {
                     let what = self.spec.run.as_ref().and_then(|r| r.command.first()).unwrap_or(&what);
                     client.tell(&refusal(&format!("run {what}"), &failure), &[]);
                 }
-                self.ending = Some(Ending { reason: failure.sentence(), again: false, deadline: None, askers: vec![] });
+                self.ending =
+                    Some(Ending { reason: failure.sentence(), again: false, deadline: None, askers: vec![] });
                 let error = ApiError { hint: hint(&failure), ..self.failed("boot", failure.sentence()) };
                 let left = self.tear_down();
                 self.leave();
@@ -101,7 +102,8 @@ impl Monitor {
             let args = self.spec.boot.args.clone().unwrap_or_else(|| config.bootargs.clone());
             return Ok((Start::Init(init, args), Vec::new(), false));
         };
-        let program = Program::new(self.find_user(run, &self.root_path())?, &run.command, run.term.as_deref());
+        let program =
+            Program::new(self.find_user(run, &self.root_path())?, &run.command, run.term.as_deref());
         match run.tty {
             Some(size) => Ok((Start::Program(Box::new(program), Streams::Terminal(size)), Vec::new(), true)),
             None => {
@@ -123,15 +125,17 @@ impl Monitor {
     fn find_user(&self, login: &Login, root: &Path) -> Result<User, Failure> {
         let wanted = login.user.as_deref().unwrap_or("root");
         let opened = File::open(root).map_err(|e| Failure::new("open", root.display(), e))?;
-        login::find_user(opened.as_fd(), wanted)
-            .ok_or_else(|| Failure::new("find user", wanted, std::io::Error::other("the zone has no such user")))
+        login::find_user(opened.as_fd(), wanted).ok_or_else(|| {
+            Failure::new("find user", wanted, std::io::Error::other("the zone has no such user"))
+        })
     }
 
     fn make(&mut self, start: &Start) -> Result<(), Failure> {
         let config = &self.spec.config;
         let bootargs = self.spec.boot.args.as_ref().unwrap_or(&config.bootargs);
-        let branded = Branded::of(config, self.spec.arch.as_deref(), bootargs)
-            .map_err(|e| Failure::new("prepare", format!("brand {}", config.brand), std::io::Error::other(chain(&e))))?;
+        let branded = Branded::of(config, self.spec.arch.as_deref(), bootargs).map_err(|e| {
+            Failure::new("prepare", format!("brand {}", config.brand), std::io::Error::other(chain(&e)))
+        })?;
         let capabilities = privileges::resolve(&config.limit_privileges)
             .map_err(|why| Failure::new("resolve", "limit-privileges", std::io::Error::other(why)))?;
         let made = boot::make(&Request {
@@ -144,7 +148,8 @@ impl Monitor {
             consoles: &self.consoles(),
             fail_at: std::env::var("ZONED_FAIL_STEP").ok().and_then(|at| at.parse().ok()),
         })?;
-        self.live = Some(Live { made, branded, capabilities, zone: None, program: None, booted: Instant::now() });
+        self.live =
+            Some(Live { made, branded, capabilities, zone: None, program: None, booted: Instant::now() });
         Ok(())
     }
 
@@ -220,7 +225,8 @@ impl Monitor {
         };
         let what = format!("log in to {}", self.spec.config.name);
         if self.state != State::Running || self.ending.is_some() {
-            let error = ApiError::new(ErrorKind::WrongState, &what, format!("the zone is {}", self.state.word()));
+            let error =
+                ApiError::new(ErrorKind::WrongState, &what, format!("the zone is {}", self.state.word()));
             client.tell(&SessionEvent::Refused { error, status: None }, &[]);
             return self.reply(from, Reply::Done);
         }
@@ -380,11 +386,17 @@ impl Monitor {
         // reboot(2) in a pid namespace ends process 1 by these (Linux 3.4).
         let (how, reason) = match (ended, asked) {
             (_, Some((reason, again))) => return self.end(How::Halted, &reason, again),
-            (Ended::Killed(1), None) if !is_run => return self.end(How::Halted, "rebooted by the guest", true),
+            (Ended::Killed(1), None) if !is_run => {
+                return self.end(How::Halted, "rebooted by the guest", true);
+            }
             (Ended::Killed(2), None) => (How::PoweredOff, "by the guest".to_owned()),
             (Ended::Exited(_), None) if is_run => (How::Halted, "its program ended".to_owned()),
-            (Ended::Exited(status), None) => (How::Halted, format!("its process 1 exited with status {status}")),
-            (Ended::Killed(signal), None) => (How::Failed, format!("its process 1 was killed by signal {signal}")),
+            (Ended::Exited(status), None) => {
+                (How::Halted, format!("its process 1 exited with status {status}"))
+            }
+            (Ended::Killed(signal), None) => {
+                (How::Failed, format!("its process 1 was killed by signal {signal}"))
+            }
         };
         self.end(how, &reason, false);
     }
@@ -417,7 +429,11 @@ impl Monitor {
             Err((failure, _)) => {
                 self.ending = asked;
                 let left = self.tear_down();
-                self.leave_with(How::Failed, &format!("it could not be booted again: {}", failure.sentence()), left);
+                self.leave_with(
+                    How::Failed,
+                    &format!("it could not be booted again: {}", failure.sentence()),
+                    left,
+                );
             }
         }
     }
@@ -471,11 +487,8 @@ impl Monitor {
         self.leave();
         if let Some(ending) = self.ending.take() {
             for asker in ending.askers {
-                let reply = if ending.again {
-                    Reply::Failed(self.failed("reboot", reason))
-                } else {
-                    Reply::Done
-                };
+                let reply =
+                    if ending.again { Reply::Failed(self.failed("reboot", reason)) } else { Reply::Done };
                 self.reply(asker, reply);
             }
         }

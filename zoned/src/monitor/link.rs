@@ -49,7 +49,8 @@ impl Link {
         log: &Path,
         news: impl Fn(News) + Send + 'static,
     ) -> io::Result<Self> {
-        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         let log = std::fs::OpenOptions::new().append(true).create(true).open(log)?;
         let mut child = Command::new(program)
             .args(arguments)
@@ -78,15 +79,12 @@ impl Link {
         let waiting: Waiting = Arc::default();
         let reader = socket.try_clone()?;
         let theirs = Arc::clone(&waiting);
-        thread::Builder::new()
-            .name("monitor-link".into())
-            .stack_size(256 * 1024)
-            .spawn(move || {
-                read(&reader, &theirs, &news);
-                // Whoever still waits is told by the closed channel.
-                theirs.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                news(News::Lost);
-            })?;
+        thread::Builder::new().name("monitor-link".into()).stack_size(256 * 1024).spawn(move || {
+            read(&reader, &theirs, &news);
+            // Whoever still waits is told by the closed channel.
+            theirs.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            news(News::Lost);
+        })?;
         Ok(Self { socket, waiting, next: AtomicU64::new(1) })
     }
 
@@ -109,7 +107,9 @@ impl Link {
 
     /// Host pid of the monitor (SO_PEERCRED of unix(7)); for messages.
     pub fn pid(&self) -> Option<i32> {
-        nix::sys::socket::getsockopt(&self.socket, nix::sys::socket::sockopt::PeerCredentials).ok().map(|c| c.pid())
+        nix::sys::socket::getsockopt(&self.socket, nix::sys::socket::sockopt::PeerCredentials)
+            .ok()
+            .map(|c| c.pid())
     }
 }
 

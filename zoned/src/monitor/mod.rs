@@ -18,7 +18,9 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, listen, socket};
+use nix::sys::socket::{
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, listen, socket,
+};
 use zone_api::{ApiError, ErrorKind, SessionEvent, SessionInput, State};
 
 use crate::confine::boot::{Made, Site};
@@ -114,7 +116,8 @@ pub fn run(control: OwnedFd) -> Result<(), Failure> {
         return Err(fail(Errno::EPROTO));
     };
     let refuse = |failure: &Failure| {
-        let error = ApiError::new(ErrorKind::Failed, format!("boot {}", spec.config.name), failure.sentence());
+        let error =
+            ApiError::new(ErrorKind::Failed, format!("boot {}", spec.config.name), failure.sentence());
         let _ = wire::send(&control, &Said::Reply(asked.number, Reply::Failed(error)), None);
     };
     let made = prepare(&spec).and_then(|()| listen_at(&spec));
@@ -174,10 +177,12 @@ fn listen_at(spec: &Spec) -> Result<OwnedFd, Failure> {
     let path = spec.run_dir.join(wire::SOCKET);
     let fail = |e: Errno| Failure::new("listen at", path.display(), e);
     let _ = std::fs::remove_file(&path);
-    let listening = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).map_err(fail)?;
+    let listening =
+        socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).map_err(fail)?;
     let old = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
     // Relative, since the path of a socket is at most 107 bytes long (unix(7)).
-    let bound = UnixAddr::new(wire::SOCKET).and_then(|at| bind(std::os::fd::AsRawFd::as_raw_fd(&listening), &at));
+    let bound =
+        UnixAddr::new(wire::SOCKET).and_then(|at| bind(std::os::fd::AsRawFd::as_raw_fd(&listening), &at));
     nix::sys::stat::umask(old);
     bound.map_err(fail)?;
     listen(&listening, Backlog::new(8).unwrap_or(Backlog::MAXCONN)).map_err(fail)?;
@@ -336,7 +341,8 @@ impl Monitor {
     }
 
     fn show_console(&mut self, from: (u64, u64), fd: Option<OwnedFd>, already: Vec<u8>) {
-        let client = fd.ok_or(std::io::ErrorKind::InvalidInput.into()).and_then(|fd| Client::new(fd, already));
+        let client =
+            fd.ok_or(std::io::ErrorKind::InvalidInput.into()).and_then(|fd| Client::new(fd, already));
         let added = client.and_then(|client| Ok((client, self.console.add_viewer()?)));
         match added {
             Err(error) => self.reply(from, Reply::Failed(self.failed("console", error.to_string()))),

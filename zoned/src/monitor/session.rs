@@ -124,7 +124,9 @@ pub fn event_of(ended: Ended) -> SessionEvent {
 pub fn refusal(what: &str, failure: &Failure) -> SessionEvent {
     let is_exec = failure.operation == "execute";
     let (status, why) = match failure.source.raw_os_error() {
-        Some(libc::ENOENT | libc::ENOTDIR) if is_exec => (127, format!("{}: there is no such program", failure.object)),
+        Some(libc::ENOENT | libc::ENOTDIR) if is_exec => {
+            (127, format!("{}: there is no such program", failure.object))
+        }
         Some(libc::EACCES) if is_exec => (126, format!("{}: it may not be executed", failure.object)),
         Some(libc::ENOEXEC) if is_exec => {
             (126, format!("{}: it is not a program for this machine", failure.object))

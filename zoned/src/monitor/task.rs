@@ -44,7 +44,15 @@ fn gone(error: &std::io::Error) -> Errno {
 impl<'a> GuestTask<'a> {
     /// The task whose call is `notification`.
     pub fn new(zone: &'a Zone, listener: &'a Listener, notification: &'a Notification) -> Self {
-        Self { zone, listener, notification, log: View(&zone.kmsg), directory: None, memory: None, files: Vec::new() }
+        Self {
+            zone,
+            listener,
+            notification,
+            log: View(&zone.kmsg),
+            directory: None,
+            memory: None,
+            files: Vec::new(),
+        }
     }
 
     /// A file that a handler opened.
@@ -142,7 +150,10 @@ impl<'a> GuestTask<'a> {
     }
 
     /// Runs `work` on a thread that sees paths as the guest does.
-    fn visit<T: Send>(&mut self, work: impl FnOnce(&visit::Place<'_>) -> Result<T, Errno> + Send) -> Result<T, Errno> {
+    fn visit<T: Send>(
+        &mut self,
+        work: impl FnOnce(&visit::Place<'_>) -> Result<T, Errno> + Send,
+    ) -> Result<T, Errno> {
         let status = self.read_below("status")?;
         let directory = self.directory()?.try_clone_to_owned().map_err(|_| Errno::EMFILE)?;
         let guest = visit::Guest::new(directory, &status)?;
@@ -373,7 +384,10 @@ impl GuestTask<'_> {
     fn program_end(&mut self) -> Result<u64, Errno> {
         let is_32bit = self.notification.arch == brands::abi::Abi::I386.audit_arch();
         let mut head = vec![0; 4096];
-        let got = self.open_below("exe", OFlag::O_RDONLY | OFlag::O_NONBLOCK)?.read_at(&mut head, 0).map_err(|e| gone(&e))?;
+        let got = self
+            .open_below("exe", OFlag::O_RDONLY | OFlag::O_NONBLOCK)?
+            .read_at(&mut head, 0)
+            .map_err(|e| gone(&e))?;
         head.truncate(got);
         let header = goblin::elf::Elf::parse_header(&head).map_err(|_| Errno::ENOEXEC)?;
         let ctx = goblin::container::Ctx::new(
@@ -417,7 +431,8 @@ mod tests {
 
     #[test]
     fn writable_ranges_may_span_mappings() {
-        let maps = parse_maps("1000-2000 rw-p 0 0:0 0\n2000-3000 rw-p 0\n3000-4000 r--p 0\n5000-6000 rw-p 0\n");
+        let maps =
+            parse_maps("1000-2000 rw-p 0 0:0 0\n2000-3000 rw-p 0\n3000-4000 r--p 0\n5000-6000 rw-p 0\n");
         assert!(is_writable(&maps, 0x1800, 0x1000));
         assert!(!is_writable(&maps, 0x2fff, 2));
         assert!(!is_writable(&maps, 0x5fff, 2));

@@ -31,8 +31,10 @@ impl Guest {
     pub fn new(directory: OwnedFd, status: &str) -> Result<Self, Errno> {
         let line = |key: &str| status.lines().find_map(|l| l.strip_prefix(key));
         // Uid: and Gid: list the real, effective, saved and file system ids.
-        let id = |key: &str| line(key).and_then(|l| l.split_whitespace().nth(3)?.parse().ok()).ok_or(Errno::ESRCH);
-        let groups = line("Groups:").unwrap_or("").split_whitespace().filter_map(|g| g.parse().ok()).collect();
+        let id =
+            |key: &str| line(key).and_then(|l| l.split_whitespace().nth(3)?.parse().ok()).ok_or(Errno::ESRCH);
+        let groups =
+            line("Groups:").unwrap_or("").split_whitespace().filter_map(|g| g.parse().ok()).collect();
         let umask = line("Umask:").and_then(|l| u32::from_str_radix(l.trim(), 8).ok()).unwrap_or(0o022);
         Ok(Self { directory, uid: id("Uid:")?, gid: id("Gid:")?, groups, umask })
     }
@@ -59,7 +61,8 @@ pub fn visit<T: Send>(
                 let path = OFlag::O_PATH | OFlag::O_CLOEXEC;
                 let root = openat(&guest.directory, "root", path, Mode::empty())?;
                 let cwd = openat(&guest.directory, "cwd", path, Mode::empty())?;
-                let namespace = openat(&guest.directory, "ns/mnt", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+                let namespace =
+                    openat(&guest.directory, "ns/mnt", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
                 own::enter_mounts(namespace.as_fd())?;
                 let top = open("/", path, Mode::empty())?;
                 own::set_root(root.as_fd(), cwd.as_fd())?;
@@ -84,8 +87,13 @@ impl Place<'_> {
         match at {
             At::Cwd => openat(AT_FDCWD, path, flags, Mode::empty()),
             At::Fd(fd) => {
-                let base = openat(&self.guest.directory, format!("fd/{fd}").as_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
-                    .map_err(|_| Errno::EBADF)?;
+                let base = openat(
+                    &self.guest.directory,
+                    format!("fd/{fd}").as_str(),
+                    OFlag::O_PATH | OFlag::O_CLOEXEC,
+                    Mode::empty(),
+                )
+                .map_err(|_| Errno::EBADF)?;
                 openat(&base, path, flags, Mode::empty())
             }
         }
@@ -127,12 +135,15 @@ impl Place<'_> {
         if dev == (0, 0) {
             // An overlay's whiteout, which is never opened; any user namespace may make it
             // (Linux 5.8).
-            return self.as_guest(|| mknodat(&parent, name, SFlag::S_IFCHR, Mode::from_bits_truncate(mode & 0o7777), makedev(0, 0)));
+            return self.as_guest(|| {
+                mknodat(&parent, name, SFlag::S_IFCHR, Mode::from_bits_truncate(mode & 0o7777), makedev(0, 0))
+            });
         }
         // Elsewhere a node could not be opened, so a usable one is bound over a file of its name.
         let device = self.usable_node(mode, numbers, owner)?;
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let placeholder = self.as_guest(|| openat(&parent, name, flags, Mode::from_bits_truncate(mode & 0o777)))?;
+        let placeholder =
+            self.as_guest(|| openat(&parent, name, flags, Mode::from_bits_truncate(mode & 0o777)))?;
         drop(placeholder);
         let target = std::ffi::CString::new(name).map_err(|_| Errno::EINVAL)?;
         mount::attach(&device, parent.as_fd(), &target).inspect_err(|_| {

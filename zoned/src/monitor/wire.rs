@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::sys::socket::MsgFlags;
-use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use zone_api::{ApiError, Boot, Login, State};
 
 use crate::config::Config;
@@ -171,7 +171,10 @@ pub fn send(socket: impl AsFd, message: &impl Serialize, fd: Option<&OwnedFd>) -
 }
 
 /// Receives one message; `None` is the end of the connection. EBADMSG: it made no sense.
-pub fn receive<T: DeserializeOwned>(socket: impl AsFd, flags: MsgFlags) -> Result<Option<(T, Option<OwnedFd>)>, Errno> {
+pub fn receive<T: DeserializeOwned>(
+    socket: impl AsFd,
+    flags: MsgFlags,
+) -> Result<Option<(T, Option<OwnedFd>)>, Errno> {
     let (bytes, mut fds) = match scm::receive(socket, MAX, flags) {
         Err(Errno::ECONNRESET) => return Ok(None),
         other => other?,
