@@ -1,2 +1,75 @@
-//! Chores.
-fn main() {}
+#![forbid(unsafe_code)]
+//! The project's chores: `cargo xtask demo`, `test` and `docs`.
+
+mod demo;
+mod docs;
+mod packages;
+mod stop;
+mod test;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+const USAGE: &str = "usage: cargo xtask CHORE
+
+demo   make a Debian 11 of i386 a zone at level 2.6.32, show it from inside, and clean up
+test   install what is missing, then check the form, build and run every test
+docs   write the reference pages anew from the programs";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let result = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["demo"] => demo::run(),
+        ["test"] => test::run(),
+        ["docs"] => docs::run(),
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The top of the working copy.
+fn top() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
+}
+
+/// Cargo, as it called us.
+fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(top());
+    cargo
+}
+
+/// Builds the two programs; the folder that they are in.
+fn build() -> Result<PathBuf> {
+    let status =
+        cargo().args(["build", "-p", "zoned", "-p", "zonectl"]).status().context("run cargo build")?;
+    if !status.success() {
+        bail!("cargo build of zoned and zonectl failed");
+    }
+    // We stand beside them: TARGET/debug/xtask.
+    let here = std::env::current_exe().context("find this program")?;
+    Ok(here.parent().context("find this program's folder")?.to_owned())
+}
+
+fn be_root() -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("zones are made by root: run it as root");
+    }
+    Ok(())
+}

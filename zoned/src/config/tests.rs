@@ -107,7 +107,10 @@ fn errors_name_file_line_and_key() {
             "name = \"a\"\nbrand = \"linus\"",
             "x:2: brand: \"linus\" is no brand known here; did you mean linux?",
         ),
-        ("name = \"a\"\nkernel = \"99.0\"", "x:2: kernel: no kernel 99.0"),
+        (
+            "name = \"a\"\nkernel = \"99.0\"",
+            "x:2: kernel: there is no kernel release 99.0; the nearest is 7.2",
+        ),
         ("name = \"a\"\nbrand = \"native\"\nkernel = \"2.6.18\"", "x:3: kernel: brand native has no levels"),
         ("name = \"a\"\nstrict = \"yes\"", "x:2: strict: it must be true or false"),
         ("name = \"a\"\nmax-processes = 0", "x:2: max-processes: it must be a whole number, 1 or more"),

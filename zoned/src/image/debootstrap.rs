@@ -122,15 +122,16 @@ fn run(
 ) -> Result<(), VecDeque<String>> {
     let one = |line: String| VecDeque::from([line]);
     let in_user_namespace = program == "mmdebstrap";
-    // setpriv so that it dies with the thread that waits for it; unshare so that what it starts dies with it. The shell
-    // waits until the ids of its user namespace are mapped, and then becomes root there by another exec.
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]);
+    // The shell waits until the ids of its user namespace are mapped, and then becomes root there by another exec. setpriv,
+    // so that it dies with the thread that waits for it: to enter a user namespace would undo that
+    // (PR_SET_PDEATHSIG in prctl(2)), hence after it. unshare, so that what it starts dies with it.
+    let script = r#"echo; read -r _ || exit; exec setpriv --pdeathsig KILL -- \
+        unshare --mount --pid --fork --uts --ipc --kill-child -- "$@""#;
+    let mut command = if in_user_namespace { Command::new("unshare") } else { Command::new("sh") };
     if in_user_namespace {
-        command.args(["unshare", "--user", "--"]);
+        command.args(["--user", "--", "sh"]);
     }
-    let script = r#"echo; read -r _; exec unshare --mount --pid --fork --uts --ipc --kill-child -- "$@""#;
-    command.args(["sh", "-c", script, "sh"]).args(words);
+    command.args(["-c", script, "sh"]).args(words);
     command.env_clear().env("PATH", PATH).env("LC_ALL", "C.UTF-8").env("HOME", "/root");
     for proxy in ["http_proxy", "https_proxy", "no_proxy"] {
         if let Some(value) = std::env::var_os(proxy) {
@@ -143,7 +144,7 @@ fn run(
     });
     let said = said.map_err(|e| one(format!("make a pipe: {e}")))?;
     command.current_dir("/").process_group(0).stdin(Stdio::piped());
-    let mut child = Running(command.spawn().map_err(|e| one(format!("start setpriv: {e}")))?);
+    let mut child = Running(command.spawn().map_err(|e| one(format!("start it: {e}")))?);
     // With it go the pipe's other ends that are ours: reading must come to an end.
     drop(command);
     let mut lines = BufReader::new(said).split(b'\n');
@@ -370,7 +371,7 @@ mod tests {
     #[test]
     fn what_it_starts_is_confined_and_ends() {
         if find("setpriv").is_none() || find("unshare").is_none() {
-            eprintln!("SKIPPED what_it_starts_is_confined_and_ends: no setpriv or unshare");
+            crate::image::tests::skipped("what_it_starts_is_confined_and_ends", "no setpriv or unshare");
             return;
         }
         let tell = |_| ();
@@ -384,5 +385,46 @@ mod tests {
         assert!(failed[2].contains("cannot set date"), "{failed:?}");
         // A process left behind ends with the namespace.
         run("mmdebstrap", &sh("sleep 1000 & exit 0"), &tell).unwrap();
+    }
+
+    /// This test, run again as `child`, is killed while it waits.
+    #[test]
+    fn it_dies_with_the_one_who_waits() {
+        if find("setpriv").is_none() || find("unshare").is_none() {
+            crate::image::tests::skipped("it_dies_with_the_one_who_waits", "no setpriv or unshare");
+            return;
+        }
+        for kind in ["mmdebstrap", "debootstrap"] {
+            let dir = tempfile::tempdir().unwrap();
+            let fifo = dir.path().join("fifo");
+            rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "image::debootstrap::tests::child"])
+                .env("ZONES_TEST_BOOTSTRAP", kind)
+                .env("ZONES_TEST_FIFO", &fifo)
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap();
+            // What it started holds the fifo open as long as it lives.
+            let mut said = BufReader::new(fs::File::open(&fifo).unwrap());
+            let mut line = String::new();
+            said.read_line(&mut line).unwrap();
+            assert_eq!(line, "waiting\n");
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let begin = std::time::Instant::now();
+            assert_eq!(said.read_line(&mut line).unwrap(), 0);
+            assert!(begin.elapsed() < Duration::from_secs(20), "{kind} lived on");
+        }
+    }
+
+    /// The part of the test before it that is killed.
+    #[test]
+    fn child() {
+        let Ok(kind) = std::env::var("ZONES_TEST_BOOTSTRAP") else { return };
+        let fifo = std::env::var("ZONES_TEST_FIFO").unwrap();
+        let script = format!("exec 3> '{fifo}'; echo waiting >&3; exec sleep 30");
+        let program = if kind == "mmdebstrap" { "mmdebstrap" } else { "debootstrap" };
+        let _ = run(program, &["sh", "-c", &script].map(str::to_owned), &|_| ());
     }
 }

@@ -161,7 +161,10 @@ mod tests {
         fs::write(&file, "").unwrap();
         for (path, flag) in [(&file, IFlags::IMMUTABLE), (&sub, IFlags::APPEND)] {
             if rustix::fs::ioctl_setflags(fs::File::open(path).unwrap(), flag).is_err() {
-                eprintln!("SKIPPED flags_do_not_stop_it: the file system here has no such flags");
+                crate::image::tests::skipped(
+                    "flags_do_not_stop_it",
+                    "the file system here has no such flags",
+                );
                 return;
             }
         }

@@ -473,6 +473,8 @@ async fn no_mixture_of_verbs_leaves_a_zone_stuck() {
     place.installed("a");
     place.zones.boot("a", Boot::default()).unwrap();
     assert_eq!(place.zones.zone("a").unwrap().id, Some(1));
+    assert_eq!(place.zones.uninstall("a").unwrap_err().kind, ErrorKind::WrongState);
+    place.zones.halt("a").unwrap();
     place.zones.uninstall("a").unwrap();
     assert_eq!(place.state("a"), State::Configured);
 }

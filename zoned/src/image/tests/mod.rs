@@ -16,6 +16,11 @@ mod entries;
 mod roots;
 mod streams;
 
+/// Says so past the capture of a passed test's output: a skip is to be seen.
+pub(super) fn skipped(test: &str, why: &str) {
+    let _ = writeln!(io::stderr(), "SKIPPED {test}: {why}");
+}
+
 /// Enough of an ELF header to be an i386 program.
 const I386: &[u8] = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x03\0\x01\0\0\0";
 const X86_64: &[u8] = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0";

@@ -104,7 +104,7 @@ fn guests_install_and_copies_of_them_are_the_same() {
         _ => Vec::new(),
     };
     if guests.is_empty() {
-        eprintln!("SKIPPED guests_install_and_copies_of_them_are_the_same: ZONES_GUESTS names no archives");
+        skipped("guests_install_and_copies_of_them_are_the_same", "ZONES_GUESTS names no archives");
     }
     for guest in guests {
         let place = Place::new();
@@ -211,7 +211,7 @@ fn full_disk_child() {
 fn a_debian_root_is_made_and_the_host_is_left_as_it_was() {
     let mirror = std::env::var("ZONES_TEST_MIRROR").unwrap_or_default();
     if mirror.is_empty() || bootstrap_program().is_none() {
-        eprintln!("SKIPPED a_debian_root_is_made: no ZONES_TEST_MIRROR or no mmdebstrap");
+        skipped("a_debian_root_is_made", "no ZONES_TEST_MIRROR or no mmdebstrap");
         return;
     }
     let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap().lines().count();

@@ -1,0 +1,108 @@
+//! Debian packages that the chores need: looked for by what they bring, and installed where it is missing.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+/// A package and how to tell that it is there.
+struct Package {
+    name: &'static str,
+    is_there: fn() -> bool,
+}
+
+/// For the demo.
+pub(crate) fn for_demo() -> Result<()> {
+    install(&[
+        Package { name: "mmdebstrap", is_there: || program("mmdebstrap") },
+        Package { name: "util-linux", is_there: || program("unshare") && program("setpriv") },
+    ])
+}
+
+/// For every test; for the benchmark what it compares with.
+pub(crate) fn for_tests() -> Result<()> {
+    install(&[
+        Package { name: "gcc", is_there: || program("gcc") },
+        Package { name: "libc6-dev", is_there: || compiles("-m64") },
+        Package { name: "gcc-multilib", is_there: || compiles("-m32") },
+        Package { name: "libc6-dev-i386", is_there: || compiles("-m32") },
+        Package { name: "mmdebstrap", is_there: || program("mmdebstrap") },
+        Package { name: "busybox-static", is_there: static_busybox },
+        Package { name: "binutils", is_there: || program("readelf") },
+        Package { name: "e2fsprogs", is_there: || program("mkfs.ext4") },
+        Package { name: "tar", is_there: || program("tar") },
+        Package { name: "iproute2", is_there: || program("ip") },
+        Package { name: "procps", is_there: || program("ps") },
+        Package {
+            name: "util-linux",
+            is_there: || program("unshare") && program("setpriv") && program("setsid"),
+        },
+        Package { name: "mount", is_there: || program("mount") && program("losetup") },
+        Package { name: "crun", is_there: || program("crun") },
+        Package { name: "bubblewrap", is_there: || program("bwrap") },
+    ])
+}
+
+fn program(name: &str) -> bool {
+    let dirs = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+    dirs.split(':').any(|dir| Path::new(dir).join(name).is_file())
+}
+
+fn compiles(abi: &str) -> bool {
+    let mut gcc = Command::new("gcc");
+    gcc.args([abi, "-static", "-x", "c", "-o", "/dev/null", "-"]);
+    let Ok(mut gcc) = gcc.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn() else {
+        return false;
+    };
+    let written = gcc.stdin.take().is_some_and(|mut text| {
+        text.write_all(b"#include <stdio.h>\nint main(void) { return puts(\"\"); }\n").is_ok()
+    });
+    gcc.wait().is_ok_and(|status| written && status.success())
+}
+
+/// A busybox that needs no libraries can be the whole of a root.
+fn static_busybox() -> bool {
+    let names = ["/bin/busybox", "/usr/bin/busybox"];
+    let interpreter = b"/ld-linux";
+    let is_static =
+        |bytes: Vec<u8>| !bytes.windows(interpreter.len()).take(4096).any(|part| part == interpreter);
+    names.iter().any(|name| std::fs::read(name).is_ok_and(is_static))
+}
+
+fn install(wanted: &[Package]) -> Result<()> {
+    let missing: Vec<&str> = wanted.iter().filter(|p| !(p.is_there)()).map(|p| p.name).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    crate::be_root().with_context(|| format!("{} to be installed", missing.join(" ")))?;
+    if !program("apt-get") {
+        bail!("missing here: {}; without apt-get they have to be installed by hand", missing.join(" "));
+    }
+    eprintln!("installing {}", missing.join(" "));
+    // The packages' lists may be of yesterday, or not there yet.
+    apt(&["update"])?;
+    apt(&[&["install", "--yes", "--no-install-recommends"], &missing[..]].concat())?;
+    let still: Vec<&str> = wanted.iter().filter(|p| !(p.is_there)()).map(|p| p.name).collect();
+    if !still.is_empty() {
+        bail!("installed, and what they are for is still missing: {}", still.join(" "));
+    }
+    Ok(())
+}
+
+/// Mirrors fail now and then.
+fn apt(words: &[&str]) -> Result<()> {
+    for pause in [5, 20, 0] {
+        let mut command = Command::new("apt-get");
+        // -qq keeps the log short; errors are told all the same.
+        command.args(["-qq", "-o", "Acquire::Retries=3", "-o", "DPkg::Lock::Timeout=120"]).args(words);
+        command.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
+        if command.status().context("run apt-get")?.success() {
+            return Ok(());
+        }
+        sleep(Duration::from_secs(pause));
+    }
+    bail!("apt-get {} failed three times", words.join(" "))
+}
