@@ -17,12 +17,7 @@ pub(crate) fn run() -> Result<()> {
     ensure!(status.success(), "zonectl man failed");
     println!("wrote {}", man.display());
     let page = crate::top().join("docs/reference/brands.md");
-    let mut text = "# Brands\n\nWritten from the brands' tables by `cargo xtask docs`.\n".to_owned();
-    for brand in brands::table::all() {
-        text += "\n";
-        text += &brands::reference::page(brand);
-    }
-    fs::write(&page, text).with_context(|| format!("write {}", page.display()))?;
+    fs::write(&page, brands::reference::book()).with_context(|| format!("write {}", page.display()))?;
     println!("wrote {}", page.display());
     Ok(())
 }
