@@ -34,7 +34,10 @@ pub fn page(brand: &Brand) -> String {
 /// Pages of all brands under one heading.
 pub fn book() -> String {
     let pages: Vec<_> = crate::table::all().iter().map(|brand| page(brand)).collect();
-    format!("# Brands\n\nWritten from the brands' tables by `cargo xtask docs`; change those.\n\n{}", pages.join("\n"))
+    format!(
+        "# Brands\n\nWritten from the brands' tables by `cargo xtask docs`; change those.\n\n{}",
+        pages.join("\n")
+    )
 }
 
 fn whom(row: &Row) -> String {

@@ -147,3 +147,109 @@ pub fn has_wait_killable() -> bool {
     };
     matches!(check(ret), Err(Errno::EFAULT))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CString;
+    use std::fs::File;
+    use std::io::{Read, Seek, Write};
+
+    use super::*;
+    use crate::sys::child::{self, Exec, Plan, Slot, Step, Told};
+
+    fn instruction(code: u32, k: u32, jt: u8, jf: u8) -> libc::sock_filter {
+        libc::sock_filter { code: code as u16, jt, jf, k }
+    }
+
+    /// Notifies umask(2), which a shell calls only when it is told to.
+    fn filter() -> Vec<libc::sock_filter> {
+        vec![
+            instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+            instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, libc::SYS_umask as u32, 0, 1),
+            instruction(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_USER_NOTIF, 0, 0),
+            instruction(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0, 0),
+        ]
+    }
+
+    /// Runs a shell script under the filter; `answer` is called for each of its umask calls. The
+    /// answer is what the script wrote.
+    fn run(script: &str, mut answer: impl FnMut(&Listener, &Notification)) -> String {
+        let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
+        let words = ["sh", "-c", script].map(|w| CString::new(w).unwrap());
+        let mut plan = Plan::default();
+        plan.then("wait", Step::Receive)
+            .then("take streams", Step::Stdio(Slot(0), Slot(0), Slot(0)))
+            .then(
+                "filter",
+                Step::Filter {
+                    program: filter(),
+                    flags: libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+                    listen: true,
+                },
+            )
+            .then("exec", Step::Exec(Exec::new(vec![c"/bin/sh".to_owned()], words.to_vec(), vec![])));
+        let mut child = child::spawn(&plan, 0, None).unwrap();
+        child.release(&[write.as_fd()]).unwrap();
+        drop(write);
+        let mut listener = None;
+        loop {
+            match child.hear() {
+                Told::Listener(fd) => listener = Some(Listener::new(fd)),
+                Told::Executing => {}
+                Told::Through => break,
+                told => panic!("{told:?}"),
+            }
+        }
+        let listener = listener.expect("the filter has one");
+        while crate::confine::wait_readable(listener.as_fd(), std::time::Duration::from_secs(10)) {
+            match listener.receive() {
+                Ok(call) => answer(&listener, &call),
+                Err(_) => break,
+            }
+        }
+        let mut text = String::new();
+        File::from(read).read_to_string(&mut text).unwrap();
+        crate::sys::process::reap(child.pidfd.as_fd(), true).unwrap();
+        text
+    }
+
+    #[test]
+    fn a_call_returns_what_it_is_answered() {
+        let mut calls = 0;
+        let text = run("umask; umask 077; umask", |listener, call| {
+            calls += 1;
+            assert_eq!(i64::from(call.nr), libc::SYS_umask);
+            assert!(listener.is_valid(call.id));
+            listener.respond(call.id, Response::Value(0o123)).unwrap();
+            assert!(!listener.is_valid(call.id));
+        });
+        assert!(calls >= 3);
+        assert!(text.lines().all(|line| line.ends_with("0123") || line.ends_with("123")), "{text}");
+    }
+
+    #[test]
+    fn a_call_that_goes_on_is_the_kernels() {
+        let text = run("umask 022; umask", |listener, call| {
+            listener.respond(call.id, Response::Continue).unwrap();
+        });
+        assert_eq!(text, "0022\n");
+    }
+
+    #[test]
+    fn a_call_returns_a_descriptor_of_ours() {
+        let mut file =
+            File::from(nix::sys::memfd::memfd_create(c"gift", nix::sys::memfd::MFdFlags::empty()).unwrap());
+        file.write_all(b"given\n").unwrap();
+        file.rewind().unwrap();
+        let mut given = false;
+        let text = run("umask 0; cat <&3", |listener, call| {
+            if given {
+                listener.respond(call.id, Response::Continue).unwrap();
+            } else {
+                given = true;
+                listener.respond_with_fd(call.id, file.as_fd(), false).unwrap();
+            }
+        });
+        assert_eq!(text, "given\n");
+    }
+}
