@@ -34,7 +34,7 @@ pub struct Ids {
     pub effective: u64,
 }
 
-/// Host figures for sysinfo(2), limited by the zone's caps; bytes, seconds.
+/// Figures for sysinfo(2), the same as in /proc/meminfo; bytes, seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SystemInfo {
     /// Seconds since the zone's kernel came up.
@@ -169,7 +169,7 @@ pub trait Task {
     /// nodename and domainname of the caller's UTS namespace, 64 bytes each at most.
     fn names(&mut self) -> Result<(Vec<u8>, Vec<u8>), Errno>;
 
-    /// Host figures for sysinfo(2).
+    /// Figures for sysinfo(2).
     fn system_info(&mut self) -> Result<SystemInfo, Errno>;
 
     /// What adjtimex(2) with `modes` 0 reports on the host.

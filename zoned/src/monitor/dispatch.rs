@@ -54,8 +54,6 @@ pub struct Zone {
     pub uts: u64,
     /// Its /dev.
     pub dev: OwnedFd,
-    /// Bytes of memory that it may use.
-    pub memory: Option<u64>,
     /// Whether its root is a file system of its own.
     pub root_is_own: bool,
     /// What the brand did, by call and outcome.

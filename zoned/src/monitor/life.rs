@@ -169,7 +169,6 @@ impl Monitor {
     fn go(&mut self) -> Result<(), Failure> {
         let ids = self.site.ids;
         let root_is_own = self.spec.root != RootSpec::Host;
-        let memory = Limits::of(&self.spec.config).memory;
         let bootargs = self.bootargs().join(" ");
         let Some(live) = &mut self.live else { return Ok(()) };
         let fail = |e: std::io::Error| Failure::new("duplicate", "a descriptor", e);
@@ -186,7 +185,6 @@ impl Monitor {
             init_pid: live.made.init.pid.as_raw(),
             uts: std::fs::metadata(format!("/proc/{}/ns/uts", live.made.init.pid)).map_err(fail)?.ino(),
             dev: live.made.dev.try_clone().map_err(fail)?,
-            memory,
             root_is_own,
             ledger: Default::default(),
         });

@@ -252,16 +252,16 @@ impl Task for GuestTask<'_> {
         names
     }
 
+    /// The host's figures, as /proc/meminfo shows them: programs take one from the other.
     fn system_info(&mut self) -> Result<SystemInfo, Errno> {
         let info = nix::sys::sysinfo::sysinfo()?;
         let (load1, load5, load15) = info.load_average();
         let fixed = |load: f64| (load * 65536.0) as u64;
-        let total = info.ram_total().min(self.zone.memory.unwrap_or(u64::MAX));
         Ok(SystemInfo {
             uptime: info.uptime().as_secs(),
             loads: [fixed(load1), fixed(load5), fixed(load15)],
-            total_ram: total,
-            free_ram: info.ram_unused().min(total),
+            total_ram: info.ram_total(),
+            free_ram: info.ram_unused(),
             shared_ram: 0,
             buffer_ram: 0,
             total_swap: info.swap_total(),
