@@ -175,10 +175,7 @@ pub fn receive<T: DeserializeOwned>(
     socket: impl AsFd,
     flags: MsgFlags,
 ) -> Result<Option<(T, Option<OwnedFd>)>, Errno> {
-    let (bytes, mut fds) = match scm::receive(socket, MAX, flags) {
-        Err(Errno::ECONNRESET) => return Ok(None),
-        other => other?,
-    };
+    let (bytes, mut fds) = scm::receive(socket, MAX, flags)?;
     if bytes.is_empty() {
         return Ok(None);
     }

@@ -41,7 +41,9 @@ pub fn receive(socket: impl AsFd, max: usize, flags: MsgFlags) -> Result<(Vec<u8
             Some(&mut space),
             flags | MsgFlags::MSG_CMSG_CLOEXEC,
         ) {
-            Err(Errno::EINTR) => {}
+            // The peer closed with something of ours unread, which is told once, ahead of what it
+            // had sent before and of the end.
+            Err(Errno::EINTR | Errno::ECONNRESET) => {}
             Err(e) => return Err(e),
             Ok(message) => {
                 let mut fds = Vec::new();
