@@ -48,6 +48,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Whoever starts us may have signals blocked, and would pass that on (sigprocmask(2)).
+    if let Err(error) = nix::sys::signal::SigSet::empty().thread_set_mask() {
+        return refuse(&format!("unblock signals: {error}"));
+    }
     let arguments = Arguments::parse();
     let filter = match EnvFilter::try_new(&arguments.log) {
         Ok(filter) => filter,
