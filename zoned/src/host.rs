@@ -209,6 +209,8 @@ impl Host for ThisHost {
             wait_readable(pidfd.as_fd(), Duration::from_secs(5));
         }
         let down = boot::take_down(&self.site(name)).map_err(|failure| because(what.clone(), &failure));
+        // Those that died with the monitor, and those that were killed now.
+        process::reap_adopted(Duration::from_secs(5));
         match fs::remove_dir_all(&run_dir) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => down.and(Err(because(what, &e))),
             _ => down,

@@ -280,8 +280,7 @@ fn plan(request: &Request<'_>, slots: &mut Slots, with: Materials<'_>) -> Result
     if let Some((start, len)) = arguments() {
         plan.then("hide its command line", Step::HideArguments(start, len));
     }
-    plan.then("wait for the ids", Step::Receive)
-        .then("start a session", Step::Session);
+    plan.then("wait for the ids", Step::Receive).then("start a session", Step::Session);
     for tasks in with.cgroup.v1_tasks()? {
         plan.then("join its control groups", Step::JoinCgroup(slots.add(tasks)?));
     }

@@ -50,6 +50,10 @@ pub fn run(
     options: &Options,
     host: impl FnOnce(&Paths, &Settings) -> Result<Arc<dyn Host>, ApiError>,
 ) -> Result<(), Stopped> {
+    // Processes of a zone whose monitor was killed come to us, to be reaped by the zone's teardown.
+    if let Err(error) = nix::sys::prctl::set_child_subreaper(true) {
+        tracing::warn!(%error, "orphans of killed monitors are left to init");
+    }
     preflight::check().map_err(Stopped::Refused)?;
     let settings = Settings::load(&options.config).map_err(|error| refused(&error))?;
     let paths = &options.paths;

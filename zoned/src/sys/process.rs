@@ -1,8 +1,10 @@
 //! Processes by descriptor, and namespaces.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
@@ -81,6 +83,39 @@ pub fn set_namespace(fd: BorrowedFd<'_>, flags: i32) -> Result<(), Errno> {
     // SAFETY: plain integers only; it changes the calling thread's namespaces alone.
     check(unsafe { libc::syscall(libc::SYS_setns, fd.as_raw_fd(), flags) })?;
     Ok(())
+}
+
+/// Children of this process that came to it because their monitor died: they are in a pid
+/// namespace below ours (NSpid of proc_pid_status(5)), which no child of our own making is.
+fn adopted() -> Vec<Pid> {
+    let own = Pid::this().to_string();
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let field = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
+        field("PPid:").trim() == own && field("NSpid:").split_whitespace().count() > 1
+    })
+    .map(Pid::from_raw)
+    .collect()
+}
+
+/// Reaps all of [`adopted`] as they end. Process 1 of a zone ends only after programs that had
+/// entered it were reaped, so none is waited for alone.
+pub fn reap_adopted(patience: Duration) {
+    let end = Instant::now() + patience;
+    while Instant::now() < end {
+        let pidfds: Vec<OwnedFd> = adopted().into_iter().filter_map(|pid| open(pid).ok()).collect();
+        if pidfds.is_empty() {
+            return;
+        }
+        let mut fds: Vec<_> = pidfds.iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
+        let left = end.saturating_duration_since(Instant::now());
+        let _ = poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+        for pidfd in &pidfds {
+            let _ = reap(pidfd.as_fd(), false);
+        }
+    }
 }
 
 /// Takes over a descriptor that a call has just made.
