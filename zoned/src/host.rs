@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -121,16 +121,20 @@ fn program_arch(spec: &MonitorSpec) -> Option<String> {
     Some(machine.name())
 }
 
-fn prepare_folders(spec: &MonitorSpec) -> io::Result<()> {
-    for (path, mode) in [
-        (spec.zone_dir.join("upper"), 0o755),
-        (spec.zone_dir.join("work"), 0o700),
-        (spec.run_dir.clone(), 0o755),
-    ] {
-        fs::DirBuilder::new().recursive(true).mode(mode).create(path)?;
+/// What a zone's folder holds beside its root, all of it from the install on, so that booting it for
+/// the first time makes nothing new there. `work/work` is the overlay's own.
+fn prepare_folder(zone_dir: &Path) -> io::Result<()> {
+    for (name, mode) in [("upper", 0o755), ("work", 0o700), ("work/work", 0o700)] {
+        fs::DirBuilder::new().recursive(true).mode(mode).create(zone_dir.join(name))?;
+    }
+    for name in ["console.log", MONITOR_LOG] {
+        fs::OpenOptions::new().append(true).create(true).mode(0o600).open(zone_dir.join(name))?;
     }
     Ok(())
 }
+
+/// What a monitor writes to standard error.
+const MONITOR_LOG: &str = "monitor.log";
 
 /// Passes news on as events. The end of a zone is told only once its monitor is gone too.
 fn forward(events: UnboundedSender<MonitorEvent>) -> impl Fn(News) + Send + 'static {
@@ -168,10 +172,12 @@ impl Host for ThisHost {
         let name = wanted.config.name.clone();
         let what = format!("boot {name}");
         let fail = |e: &dyn std::error::Error| because(what.clone(), e);
-        prepare_folders(&wanted).map_err(|e| fail(&e))?;
+        prepare_folder(&wanted.zone_dir)
+            .and_then(|()| fs::DirBuilder::new().recursive(true).mode(0o755).create(&wanted.run_dir))
+            .map_err(|e| fail(&e))?;
         let spec = self.spec(&wanted);
         let (sender, events) = unbounded_channel();
-        let log = wanted.zone_dir.join("monitor.log");
+        let log = wanted.zone_dir.join(MONITOR_LOG);
         // The folders are for people who look at ps; what counts is in the specification.
         let (root, run) = (self.paths.root.as_os_str(), self.paths.run.as_os_str());
         let arguments =
@@ -232,6 +238,9 @@ impl Host for ThisHost {
         };
         let source: image::Source = source.parse().map_err(fail)?;
         let installed = image::install(&source, dir, archive, arch, progress).map_err(fail)?;
+        if let Some(zone_dir) = dir.parent() {
+            prepare_folder(zone_dir).map_err(|e| because(what(), &e))?;
+        }
         for note in installed.notes {
             progress(Progress::Note { text: note });
         }

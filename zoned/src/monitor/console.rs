@@ -54,7 +54,8 @@ struct Log {
 impl Console {
     /// A console that logs to `path`.
     pub fn new(path: &Path) -> Self {
-        let log = Log { path: path.to_owned(), file: None, size: 0 };
+        let mut log = Log { path: path.to_owned(), file: None, size: 0 };
+        log.open();
         Self { terminal: None, tail: VecDeque::new(), log, viewers: Vec::new(), next: 0 }
     }
 
@@ -181,6 +182,12 @@ impl Viewer {
 }
 
 impl Log {
+    fn open(&mut self) {
+        let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path);
+        self.file = opened.ok();
+        self.size = self.file.as_ref().and_then(|f| f.metadata().ok()).map_or(0, |m| m.len());
+    }
+
     /// A full disk costs lines of the log, never the console.
     fn write(&mut self, bytes: &[u8]) {
         if self.size + bytes.len() as u64 > MOST_LOG {
@@ -190,9 +197,7 @@ impl Log {
             self.file = None;
         }
         if self.file.is_none() {
-            let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path);
-            self.file = opened.ok();
-            self.size = self.file.as_ref().and_then(|f| f.metadata().ok()).map_or(0, |m| m.len());
+            self.open();
         }
         if let Some(file) = &mut self.file
             && file.write_all(bytes).is_ok()

@@ -477,8 +477,10 @@ impl Monitor {
                 client.tell(&event_of(ended.unwrap_or(Ended::Killed(libc::SIGKILL as u8))), &[]);
             }
         }
-        process::reap_all();
-        boot::take_down(&self.site).err().map(|failure| {
+        let taken_down = boot::take_down(&self.site);
+        // A boot that failed leaves a child that nothing else knows of.
+        process::reap_all(Duration::from_secs(5));
+        taken_down.err().map(|failure| {
             tracing::error!(why = failure.sentence(), "something of the zone is left");
             failure.sentence()
         })

@@ -129,11 +129,17 @@ pub fn peek(pidfd: BorrowedFd<'_>) -> Result<Option<Ended>, Errno> {
     wait(pidfd, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT)
 }
 
-/// Reaps every child that has ended.
-pub fn reap_all() {
-    while let Ok(status) = waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
-        if status == WaitStatus::StillAlive {
-            return;
+/// Reaps every child of a process whose children are all at their end; gives up on one that takes
+/// longer than `patience`.
+pub fn reap_all(patience: Duration) {
+    let end = Instant::now() + patience;
+    loop {
+        match waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
+            Ok(WaitStatus::StillAlive) if Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Ok(WaitStatus::StillAlive) | Err(_) => return,
+            Ok(_) => {}
         }
     }
 }
