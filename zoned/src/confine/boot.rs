@@ -281,13 +281,14 @@ fn plan(request: &Request<'_>, slots: &mut Slots, with: Materials<'_>) -> Result
         plan.then("hide its command line", Step::HideArguments(start, len));
     }
     plan.then("wait for the ids", Step::Receive)
-        .then("tie its life to the monitor's", Step::DieWithParent)
         .then("start a session", Step::Session);
     for tasks in with.cgroup.v1_tasks()? {
         plan.then("join its control groups", Step::JoinCgroup(slots.add(tasks)?));
     }
     plan.then("unshare its control groups", Step::Unshare(libc::CLONE_NEWCGROUP))
         .then("become root of the zone", Step::Become { uid: 0, gid: 0, groups: vec![0] })
+        // Not before: a change of ids takes it back (PR_SET_PDEATHSIG of prctl(2)).
+        .then("tie its life to the monitor's", Step::DieWithParent)
         .try_then("take a keyring of its own", Step::Keyring)
         .then("keep its mounts to itself", Step::Propagation(libc::MS_PRIVATE));
 

@@ -130,6 +130,8 @@ pub fn finish(
         format!("become user {}", program.user.name),
         Step::Become { uid: *uid, gid: *gid, groups: groups.clone() },
     )
+    // Not before: a change of ids takes it back (PR_SET_PDEATHSIG of prctl(2)).
+    .then("tie its life to its parent's", Step::DieWithParent)
     .try_then("go home", Step::ChangeDirectoryTo(c_string(home.as_str())?));
     let name = program.argv.first().map_or("", |n| n.trim_start_matches('-'));
     plan.then(format!("execute {name}"), Step::Exec(program.exec()?));
@@ -168,9 +170,7 @@ pub fn enter(target: &Target<'_>, program: &Program, streams: &Streams) -> Resul
     }
     let mut slots = Slots::default();
     let mut plan = Plan::default();
-    plan.then("wait", Step::Receive)
-        .then("tie its life to the monitor's", Step::DieWithParent)
-        .then("start a session", Step::Session);
+    plan.then("wait", Step::Receive).then("start a session", Step::Session);
     for tasks in target.cgroup.v1_tasks()? {
         plan.then("join the control groups", Step::JoinCgroup(slots.add(tasks)?));
     }

@@ -640,7 +640,8 @@ impl Runner {
         // parent that it worked.
         const CLOSE_RANGE_CLOEXEC: u32 = 4;
         call!(SYS_close_range, 3, u32::MAX, CLOSE_RANGE_CLOEXEC)?;
-        let _ = self.tell(&[LAST], None);
+        // A parent that died before DieWithParent shows here.
+        self.tell(&[LAST], None)?;
         let mut last = Errno::ENOENT;
         for path in &exec.candidates {
             let failed = call!(SYS_execve, path.as_ptr(), exec.argv.as_ptr(), exec.envp.as_ptr());
