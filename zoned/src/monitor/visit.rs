@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat};
 use nix::sys::stat::{Mode, SFlag, fstat, makedev, mknodat};
 use nix::sys::statfs::fstatfs;
-use nix::unistd::{AccessFlags, faccessat};
+use nix::unistd::{AccessFlags, Gid, Uid, faccessat, fchownat};
 
 use super::dispatch::Zone;
 use crate::confine::devices::{self, Owner};
@@ -63,6 +63,8 @@ pub fn visit<T: Send>(
                 own::enter_mounts(namespace.as_fd())?;
                 let top = open("/", path, Mode::empty())?;
                 own::set_root(root.as_fd(), cwd.as_fd())?;
+                // This thread's alone; the guest's is applied by hand.
+                nix::sys::stat::umask(Mode::empty());
                 work(&Place { zone, guest, top })
             })
             .join()
@@ -121,8 +123,13 @@ impl Place<'_> {
         let numbers = (u64::from(dev.0), u64::from(dev.1));
 
         if fstat(&parent)?.st_dev == fstat(&self.zone.dev)?.st_dev {
-            // The zone's /dev lies outside its user namespace: a real node works there.
-            return devices::node(&parent, name, mode, numbers, owner).map_err(errno_of);
+            // The zone's /dev lies outside its user namespace: a real node works there. The guest
+            // can put a link to /proc/1/exe in its place at once, so nothing here may follow one:
+            // mknod itself sets the permissions.
+            let kind = SFlag::from_bits_truncate(mode & libc::S_IFMT);
+            mknodat(&parent, name, kind, Mode::from_bits_truncate(mode & 0o7777), makedev(numbers.0, numbers.1))?;
+            let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+            return fchownat(&parent, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW);
         }
         if dev == (0, 0) {
             // An overlay's whiteout, which is never opened; any user namespace may make it
