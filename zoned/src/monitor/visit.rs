@@ -7,7 +7,7 @@ use std::thread;
 
 use brands::task::{At, Pseudo};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2};
 use nix::sys::stat::{Mode, SFlag, fstat, makedev, mknodat};
 use nix::sys::statfs::fstatfs;
 use nix::unistd::{AccessFlags, Gid, Uid, faccessat, fchownat};
@@ -82,13 +82,15 @@ impl Place<'_> {
     }
 
     fn resolve(&self, at: At, path: &CStr, flags: OFlag) -> Result<OwnedFd, Errno> {
-        let flags = flags | OFlag::O_CLOEXEC;
+        // /proc/PID/root and its like open to this thread, with the host's CAP_SYS_PTRACE, what they
+        // would not to the guest: the host's root, for a login that is on its way in.
+        let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
         match at {
-            At::Cwd => openat(AT_FDCWD, path, flags, Mode::empty()),
+            At::Cwd => openat2(AT_FDCWD, path, how),
             At::Fd(fd) => {
                 let base = openat(&self.guest.directory, format!("fd/{fd}").as_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
                     .map_err(|_| Errno::EBADF)?;
-                openat(&base, path, flags, Mode::empty())
+                openat2(&base, path, how)
             }
         }
     }
