@@ -170,6 +170,8 @@ impl Monitor {
         let fail = |e: std::io::Error| Failure::new("duplicate", "a descriptor", e);
         let kmsg = super::kmsg::Kmsg::default();
         let world = live.branded.world.clone();
+        let init_pid = live.made.init.pid;
+        let namespace = |kind| std::fs::metadata(format!("/proc/{init_pid}/ns/{kind}")).map(|m| m.ino()).map_err(fail);
         kmsg.log(&format!("Linux version {} {}", world.release, world.version));
         kmsg.log(&format!("Kernel command line: {bootargs}"));
         let zone = Arc::new(dispatch::Zone {
@@ -178,8 +180,9 @@ impl Monitor {
             ids,
             kmsg,
             init: live.made.init.pidfd.try_clone().map_err(fail)?,
-            init_pid: live.made.init.pid.as_raw(),
-            uts: std::fs::metadata(format!("/proc/{}/ns/uts", live.made.init.pid)).map_err(fail)?.ino(),
+            init_pid: init_pid.as_raw(),
+            uts: namespace("uts")?,
+            userns: namespace("user")?,
             dev: live.made.dev.try_clone().map_err(fail)?,
             memory,
             root_is_own,
