@@ -124,7 +124,7 @@ impl Place<'_> {
         let owner = Owner { uid: self.guest.uid, gid: self.guest.gid };
         let numbers = (u64::from(dev.0), u64::from(dev.1));
 
-        if fstat(&parent)?.st_dev == fstat(&self.zone.dev)?.st_dev {
+        if dev != CONSOLE && fstat(&parent)?.st_dev == fstat(&self.zone.dev)?.st_dev {
             // The zone's /dev lies outside its user namespace: a real node works there. The guest
             // can put a link to /proc/1/exe in its place at once, so nothing here may follow one:
             // mknod itself sets the permissions.
@@ -139,7 +139,7 @@ impl Place<'_> {
             return self.as_guest(|| mknodat(&parent, name, SFlag::S_IFCHR, Mode::from_bits_truncate(mode & 0o7777), makedev(0, 0)));
         }
         // Elsewhere a node could not be opened, so a usable one is bound over a file of its name.
-        let device = self.usable_node(mode, numbers, owner)?;
+        let device = if dev == CONSOLE { self.console()? } else { self.usable_node(mode, numbers, owner)? };
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let placeholder = self.as_guest(|| openat(&parent, name, flags, Mode::from_bits_truncate(mode & 0o777)))?;
         drop(placeholder);
@@ -147,6 +147,16 @@ impl Place<'_> {
         mount::attach(&device, parent.as_fd(), &target).inspect_err(|_| {
             let _ = nix::unistd::unlinkat(&parent, name, nix::unistd::UnlinkatFlags::NoRemoveDir);
         })
+    }
+
+    /// The zone's own console, which a node of that number would not be, but the host's.
+    fn console(&self) -> Result<OwnedFd, Errno> {
+        let path = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let own = openat(&self.top, c"dev/console", path, Mode::empty()).map_err(|_| Errno::EPERM)?;
+        if fstat(&own)?.st_mode & libc::S_IFMT != libc::S_IFCHR {
+            return Err(Errno::EPERM);
+        }
+        mount::clone_tree(own.as_fd(), c"", false)
     }
 
     /// A detached mount of nothing but a device node.
@@ -219,6 +229,9 @@ impl Place<'_> {
         self.as_guest(|| self.resolve(At::Cwd, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY))
     }
 }
+
+/// /dev/console
+const CONSOLE: (u32, u32) = (5, 1);
 
 const PROC: i64 = 0x9fa0;
 const SYSFS: i64 = 0x6265_6572;
