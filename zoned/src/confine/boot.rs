@@ -286,7 +286,7 @@ fn plan(request: &Request<'_>, slots: &mut Slots, with: Materials<'_>) -> Result
     }
     plan.then("unshare its control groups", Step::Unshare(libc::CLONE_NEWCGROUP))
         .then("become root of the zone", Step::Become { uid: 0, gid: 0, groups: vec![0] })
-        // A change of ids takes it away (prctl(2)), so it comes after.
+        // Not before: a change of ids takes it back (PR_SET_PDEATHSIG of prctl(2)).
         .then("tie its life to the monitor's", Step::DieWithParent)
         .try_then("take a keyring of its own", Step::Keyring)
         .then("keep its mounts to itself", Step::Propagation(libc::MS_PRIVATE));
@@ -294,6 +294,10 @@ fn plan(request: &Request<'_>, slots: &mut Slots, with: Materials<'_>) -> Result
     put_root_together(&mut plan, slots, with.layers)?;
     plan.then("pivot into the root", Step::PivotRoot);
     mount_views(&mut plan, slots, request, &with)?;
+    // Before anything is made by a path that the guest may have put a link in: `/..` still leads to
+    // the host's root, which lies over the new one. Not before proc and sysfs, which a user
+    // namespace may mount only while it sees others (mount_namespaces(7)).
+    plan.then("let go of the host's root", Step::DropOldRoot);
     for tree in with.binds {
         make_place(&mut plan, tree)?;
         let path = tree.place.to_string_lossy().into_owned();
@@ -308,7 +312,6 @@ fn plan(request: &Request<'_>, slots: &mut Slots, with: Materials<'_>) -> Result
         let bytes = id.to_le_bytes().to_vec();
         plan.try_then("write /etc/hostid", Step::WriteFile(c"/etc/hostid".to_owned(), bytes));
     }
-    plan.then("let go of the host's root", Step::DropOldRoot);
 
     let hostname = config.hostname.as_deref().unwrap_or(&config.name);
     plan.then("set the hostname", Step::Hostname(hostname.as_bytes().to_vec()))

@@ -1,13 +1,17 @@
 //! A zone's control groups: v2, v1 and both at once, controller by controller.
 
+use std::ffi::{CStr, CString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::Failure;
 use super::limits::Limits;
@@ -239,19 +243,48 @@ fn end(pid: i32, group: &Path) {
     }
 }
 
+/// Removes a group and those below it, leaves first. Folder by folder and back by `..`: a guest can
+/// make groups deeper than any path is long.
 fn remove_tree(group: &Path) -> io::Result<()> {
     let patience = Instant::now() + Duration::from_secs(5);
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut here = match rustix::fs::open(group, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(()),
+        other => other?,
+    };
+    let mut way = Vec::new();
     loop {
-        for below in subgroups(group) {
-            remove_tree(&below)?;
+        if let Some(name) = first_subgroup(&here)? {
+            here = rustix::fs::openat(&here, &name, flags, Mode::empty())?;
+            way.push(name);
+            continue;
         }
-        match fs::remove_dir(group) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        let Some(name) = way.pop() else { break };
+        here = rustix::fs::openat(&here, c"..", flags, Mode::empty())?;
+        remove_group(&here, &name, patience)?;
+    }
+    drop(here);
+    remove_group(rustix::fs::CWD, &CString::new(group.as_os_str().as_bytes())?, patience)
+}
+
+fn first_subgroup(dir: &OwnedFd) -> io::Result<Option<CString>> {
+    for entry in rustix::fs::Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if entry.file_type() == FileType::Directory && name != c"." && name != c".." {
+            return Ok(Some(name.to_owned()));
+        }
+    }
+    Ok(None)
+}
+
+fn remove_group(dir: impl AsFd, name: &CStr, patience: Instant) -> io::Result<()> {
+    loop {
+        match rustix::fs::unlinkat(&dir, name, AtFlags::REMOVEDIR) {
+            Err(Errno::NOENT) => return Ok(()),
             // A dead task leaves its group a moment after its parent could reap it.
-            Err(e) if e.raw_os_error() == Some(libc::EBUSY) && Instant::now() < patience => {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            other => return other,
+            Err(Errno::BUSY) if Instant::now() < patience => std::thread::sleep(Duration::from_millis(1)),
+            other => return Ok(other?),
         }
     }
 }

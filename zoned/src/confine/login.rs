@@ -130,7 +130,7 @@ pub fn finish(
         format!("become user {}", program.user.name),
         Step::Become { uid: *uid, gid: *gid, groups: groups.clone() },
     )
-    // A change of ids takes it away (prctl(2)), so it comes after.
+    // Not before: a change of ids takes it back (PR_SET_PDEATHSIG of prctl(2)).
     .then("tie its life to its parent's", Step::DieWithParent)
     .try_then("go home", Step::ChangeDirectoryTo(c_string(home.as_str())?));
     let name = program.argv.first().map_or("", |n| n.trim_start_matches('-'));
@@ -195,7 +195,12 @@ pub fn enter(target: &Target<'_>, program: &Program, streams: &Streams) -> Resul
     })
     .and_then(|spawned| spawned)
     .map_err(|e| Failure::new("clone", "a process in the zone", e))?;
-    child.release(&slots.borrowed()).map_err(|e| Failure::new("release", "the program", e))?;
+    child.release(&slots.borrowed()).map_err(|e| {
+        // Left unreaped it would keep process 1 from ever ending (pid_namespaces(7)).
+        let _ = process::signal(child.pidfd.as_fd(), libc::SIGKILL);
+        let _ = process::reap(child.pidfd.as_fd(), true);
+        Failure::new("release", "the program", e)
+    })?;
     Ok(child)
 }
 

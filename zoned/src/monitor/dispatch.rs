@@ -52,6 +52,8 @@ pub struct Zone {
     pub init_pid: i32,
     /// Inode of its UTS namespace.
     pub uts: u64,
+    /// Inode of its user namespace.
+    pub userns: u64,
     /// Its /dev.
     pub dev: OwnedFd,
     /// Whether its root is a file system of its own.

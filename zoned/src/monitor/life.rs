@@ -174,6 +174,9 @@ impl Monitor {
         let fail = |e: std::io::Error| Failure::new("duplicate", "a descriptor", e);
         let kmsg = super::kmsg::Kmsg::default();
         let world = live.branded.world.clone();
+        let init_pid = live.made.init.pid;
+        let namespace =
+            |kind| std::fs::metadata(format!("/proc/{init_pid}/ns/{kind}")).map(|m| m.ino()).map_err(fail);
         kmsg.log(&format!("Linux version {} {}", world.release, world.version));
         kmsg.log(&format!("Kernel command line: {bootargs}"));
         let zone = Arc::new(dispatch::Zone {
@@ -182,8 +185,9 @@ impl Monitor {
             ids,
             kmsg,
             init: live.made.init.pidfd.try_clone().map_err(fail)?,
-            init_pid: live.made.init.pid.as_raw(),
-            uts: std::fs::metadata(format!("/proc/{}/ns/uts", live.made.init.pid)).map_err(fail)?.ino(),
+            init_pid: init_pid.as_raw(),
+            uts: namespace("uts")?,
+            userns: namespace("user")?,
             dev: live.made.dev.try_clone().map_err(fail)?,
             root_is_own,
             ledger: Default::default(),
@@ -300,22 +304,38 @@ impl Monitor {
             }
             told => {
                 let failure = boot::failure(told);
-                let _ = process::reap(child.pidfd.as_fd(), true);
-                if let Some(client) = &session.client {
+                if let Some(client) = session.client.take() {
                     client.tell(&refusal(&format!("log in to {}", self.spec.config.name), &failure), &[]);
                 }
-                self.sessions.retain(|(n, _)| *n != number);
+                // Not waited for: a guest may have stopped it on its way out.
+                let _ = process::signal(child.pidfd.as_fd(), libc::SIGKILL);
+                if let Ok(pidfd) = child.pidfd.try_clone() {
+                    session.stage = Stage::Running(pidfd);
+                }
             }
         }
     }
 
     fn program_ended(&mut self, number: u64) {
         let Some(at) = self.sessions.iter().position(|(n, _)| *n == number) else { return };
-        let Stage::Running(pidfd) = &self.sessions[at].1.stage else { return };
+        let (Stage::Running(pidfd) | Stage::Held(pidfd)) = &self.sessions[at].1.stage else { return };
         match process::reap(pidfd.as_fd(), false) {
-            Ok(None) => {}
+            Ok(None) => {
+                if let Ok(pidfd) = pidfd.try_clone() {
+                    self.sessions[at].1.stage = Stage::Held(pidfd);
+                }
+            }
             Ok(Some(ended)) => self.sessions.swap_remove(at).1.tell_ended(ended),
             Err(_) => self.sessions.swap_remove(at).1.tell_ended(Ended::Killed(libc::SIGKILL as u8)),
+        }
+    }
+
+    /// Takes in the programs that their tracers let go of meanwhile.
+    pub(super) fn check_held(&mut self) {
+        let is_held = |s: &Session| matches!(s.stage, Stage::Held(_));
+        let held: Vec<u64> = self.sessions.iter().filter(|(_, s)| is_held(s)).map(|(n, _)| *n).collect();
+        for number in held {
+            self.program_ended(number);
         }
     }
 
@@ -460,7 +480,7 @@ impl Monitor {
         for (_, session) in std::mem::take(&mut self.sessions) {
             let pidfd = match &session.stage {
                 Stage::Starting(child) => child.pidfd.as_fd(),
-                Stage::Running(pidfd) => pidfd.as_fd(),
+                Stage::Running(pidfd) | Stage::Held(pidfd) => pidfd.as_fd(),
             };
             let _ = process::signal(pidfd, libc::SIGKILL);
             let ended = process::reap(pidfd, true).ok().flatten();

@@ -14,7 +14,7 @@ pub mod wire;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -105,6 +105,9 @@ enum Token {
 /// Number of the connection that the monitor was started with.
 const FIRST: u64 = 0;
 
+/// How often a program is looked at that is over and cannot be reaped yet.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// Runs a monitor to its end. `control` is the connection of the zoned that started it, whose first
 /// message says what to do.
 pub fn run(control: OwnedFd) -> Result<(), Failure> {
@@ -157,6 +160,7 @@ pub fn run(control: OwnedFd) -> Result<(), Failure> {
         for token in ready {
             monitor.handle(token);
         }
+        monitor.check_held();
         monitor.check_deadline();
     }
     Ok(())
@@ -213,12 +217,14 @@ impl Monitor {
         for viewer in &self.viewers {
             add(Token::ViewerClient(viewer.number), viewer.client.as_fd(), read);
         }
+        let mut held = false;
         for (number, session) in &self.sessions {
-            let fd = match &session.stage {
-                Stage::Starting(child) => child.channel(),
-                Stage::Running(pidfd) => pidfd.as_fd(),
-            };
-            add(Token::Session(*number), fd, read);
+            match &session.stage {
+                Stage::Starting(child) => add(Token::Session(*number), child.channel(), read),
+                Stage::Running(pidfd) => add(Token::Session(*number), pidfd.as_fd(), read),
+                // It stays readable until it can be reaped, so it is looked at by the clock.
+                Stage::Held(_) => held = true,
+            }
             if let Some(client) = &session.client {
                 add(Token::SessionClient(*number), client.as_fd(), read);
             }
@@ -226,13 +232,11 @@ impl Monitor {
         if let Some(client) = self.runner.as_ref().and_then(|r| r.client.as_ref()) {
             add(Token::Runner, client.as_fd(), read);
         }
-        let timeout = match self.ending.as_ref().and_then(|e| e.deadline) {
-            None => PollTimeout::NONE,
-            Some(at) => {
-                let left = at.saturating_duration_since(Instant::now());
-                PollTimeout::try_from(left + std::time::Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
-            }
-        };
+        let deadline = self.ending.as_ref().and_then(|e| e.deadline);
+        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
+        let left = left.into_iter().chain(held.then_some(LOOK)).min();
+        let timeout =
+            left.map_or(PollTimeout::NONE, |left| PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
         if poll(&mut fds, timeout).is_err() {
             return Vec::new();
         }
@@ -397,7 +401,7 @@ fn serve_program(session: &mut Session, program: Option<BorrowedFd<'_>>) {
     };
     let pidfd = match &session.stage {
         Stage::Running(pidfd) => Some(pidfd.as_fd()),
-        Stage::Starting(_) => None,
+        Stage::Starting(_) | Stage::Held(_) => None,
     };
     for input in inputs {
         if let SessionInput::Signal { signal } = input

@@ -77,6 +77,8 @@ pub enum Stage {
     Starting(Child),
     /// It runs.
     Running(OwnedFd),
+    /// It is over, but a tracer in the zone has not let go of it (ptrace(2)).
+    Held(OwnedFd),
 }
 
 /// A program in the zone; `client` is `None` for those that the monitor itself started, and once

@@ -221,6 +221,9 @@ impl Task for GuestTask<'_> {
             .lines()
             .find_map(|l| l.strip_prefix("CapEff:"))
             .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+        // Capabilities in a user namespace that anybody may make inside are none over the zone.
+        let space = fstatat(self.directory()?, "ns/user", AtFlags::empty()).map_err(|_| Errno::ESRCH)?;
+        let capabilities = capabilities.map(|set| if space.st_ino == self.zone.userns { set } else { 0 });
         Ok(Ids {
             euid: self.zone.ids.zone(number("Uid:", 1).ok_or(Errno::ESRCH)?),
             egid: self.zone.ids.zone(number("Gid:", 1).ok_or(Errno::ESRCH)?),

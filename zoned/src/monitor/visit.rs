@@ -7,10 +7,10 @@ use std::thread;
 
 use brands::task::{At, Pseudo};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2};
 use nix::sys::stat::{Mode, SFlag, fstat, makedev, mknodat};
 use nix::sys::statfs::fstatfs;
-use nix::unistd::{AccessFlags, faccessat};
+use nix::unistd::{AccessFlags, Gid, Uid, faccessat, fchownat};
 
 use super::dispatch::Zone;
 use crate::confine::devices::{self, Owner};
@@ -66,6 +66,8 @@ pub fn visit<T: Send>(
                 own::enter_mounts(namespace.as_fd())?;
                 let top = open("/", path, Mode::empty())?;
                 own::set_root(root.as_fd(), cwd.as_fd())?;
+                // This thread's alone; the guest's is applied by hand.
+                nix::sys::stat::umask(Mode::empty());
                 work(&Place { zone, guest, top })
             })
             .join()
@@ -83,9 +85,11 @@ impl Place<'_> {
     }
 
     fn resolve(&self, at: At, path: &CStr, flags: OFlag) -> Result<OwnedFd, Errno> {
-        let flags = flags | OFlag::O_CLOEXEC;
+        // /proc/PID/root and its like open to this thread, with the host's CAP_SYS_PTRACE, what they
+        // would not to the guest: the host's root, for a login that is on its way in.
+        let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
         match at {
-            At::Cwd => openat(AT_FDCWD, path, flags, Mode::empty()),
+            At::Cwd => openat2(AT_FDCWD, path, how),
             At::Fd(fd) => {
                 let base = openat(
                     &self.guest.directory,
@@ -94,7 +98,7 @@ impl Place<'_> {
                     Mode::empty(),
                 )
                 .map_err(|_| Errno::EBADF)?;
-                openat(&base, path, flags, Mode::empty())
+                openat2(&base, path, how)
             }
         }
     }
@@ -128,9 +132,20 @@ impl Place<'_> {
         let owner = Owner { uid: self.guest.uid, gid: self.guest.gid };
         let numbers = (u64::from(dev.0), u64::from(dev.1));
 
-        if fstat(&parent)?.st_dev == fstat(&self.zone.dev)?.st_dev {
-            // The zone's /dev lies outside its user namespace: a real node works there.
-            return devices::node(&parent, name, mode, numbers, owner).map_err(errno_of);
+        if dev != CONSOLE && fstat(&parent)?.st_dev == fstat(&self.zone.dev)?.st_dev {
+            // The zone's /dev lies outside its user namespace: a real node works there. The guest
+            // can put a link to /proc/1/exe in its place at once, so nothing here may follow one:
+            // mknod itself sets the permissions.
+            let kind = SFlag::from_bits_truncate(mode & libc::S_IFMT);
+            mknodat(
+                &parent,
+                name,
+                kind,
+                Mode::from_bits_truncate(mode & 0o7777),
+                makedev(numbers.0, numbers.1),
+            )?;
+            let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+            return fchownat(&parent, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW);
         }
         if dev == (0, 0) {
             // An overlay's whiteout, which is never opened; any user namespace may make it
@@ -140,7 +155,7 @@ impl Place<'_> {
             });
         }
         // Elsewhere a node could not be opened, so a usable one is bound over a file of its name.
-        let device = self.usable_node(mode, numbers, owner)?;
+        let device = if dev == CONSOLE { self.console()? } else { self.usable_node(mode, numbers, owner)? };
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let placeholder =
             self.as_guest(|| openat(&parent, name, flags, Mode::from_bits_truncate(mode & 0o777)))?;
@@ -149,6 +164,16 @@ impl Place<'_> {
         mount::attach(&device, parent.as_fd(), &target).inspect_err(|_| {
             let _ = nix::unistd::unlinkat(&parent, name, nix::unistd::UnlinkatFlags::NoRemoveDir);
         })
+    }
+
+    /// The zone's own console, which a node of that number would not be, but the host's.
+    fn console(&self) -> Result<OwnedFd, Errno> {
+        let path = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let own = openat(&self.top, c"dev/console", path, Mode::empty()).map_err(|_| Errno::EPERM)?;
+        if fstat(&own)?.st_mode & libc::S_IFMT != libc::S_IFCHR {
+            return Err(Errno::EPERM);
+        }
+        mount::clone_tree(own.as_fd(), c"", false)
     }
 
     /// A detached mount of nothing but a device node.
@@ -221,6 +246,9 @@ impl Place<'_> {
         self.as_guest(|| self.resolve(At::Cwd, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY))
     }
 }
+
+/// /dev/console
+const CONSOLE: (u32, u32) = (5, 1);
 
 const PROC: i64 = 0x9fa0;
 const SYSFS: i64 = 0x6265_6572;

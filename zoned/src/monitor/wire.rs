@@ -163,9 +163,13 @@ pub enum Said {
     Event(Event),
 }
 
-/// Sends one message.
+/// Sends one message. EMSGSIZE: it is longer than the other side takes, which would end the
+/// connection.
 pub fn send(socket: impl AsFd, message: &impl Serialize, fd: Option<&OwnedFd>) -> Result<(), Errno> {
     let bytes = serde_json::to_vec(message).map_err(|_| Errno::EINVAL)?;
+    if bytes.len() > MAX {
+        return Err(Errno::EMSGSIZE);
+    }
     let fds: Vec<_> = fd.iter().map(|fd| fd.as_fd()).collect();
     scm::send(socket, &bytes, &fds).map(drop)
 }

@@ -391,7 +391,12 @@ impl Runner {
             Step::Session => call!(SYS_setsid).map(drop),
             Step::JoinCgroup(slot) => self.write_all(self.slot(*slot), b"0"),
             Step::Unshare(flags) => call!(SYS_unshare, *flags).map(drop),
-            Step::Enter(slot, flags) => call!(SYS_setns, self.slot(*slot), *flags).map(drop),
+            Step::Enter(slot, flags) => {
+                // Inside, the guest's root may trace whom it can dump (ptrace(2)), and this process is
+                // still the host's root with all of the monitor's descriptors. exec undoes it.
+                undumpable()?;
+                call!(SYS_setns, self.slot(*slot), *flags).map(drop)
+            }
             Step::Keyring => {
                 const KEYCTL_JOIN_SESSION_KEYRING: i32 = 1;
                 call!(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0).map(drop)
@@ -399,7 +404,9 @@ impl Runner {
             Step::Become { uid, gid, groups } => {
                 call!(SYS_setgroups, groups.len(), groups.as_ptr())?;
                 call!(SYS_setresgid, *gid, *gid, *gid)?;
-                call!(SYS_setresuid, *uid, *uid, *uid).map(drop)
+                call!(SYS_setresuid, *uid, *uid, *uid)?;
+                // The kernel has just made it what fs.suid_dumpable says (proc_sys_fs(5)).
+                undumpable()
             }
             Step::Propagation(flags) => mount(c"none", c"/", c"", flags | libc::MS_REC, c""),
             Step::Attach(slot, place) => self.attach(*slot, place),
@@ -633,7 +640,8 @@ impl Runner {
         // parent that it worked.
         const CLOSE_RANGE_CLOEXEC: u32 = 4;
         call!(SYS_close_range, 3, u32::MAX, CLOSE_RANGE_CLOEXEC)?;
-        let _ = self.tell(&[LAST], None);
+        // A parent that died before DieWithParent shows here.
+        self.tell(&[LAST], None)?;
         let mut last = Errno::ENOENT;
         for path in &exec.candidates {
             let failed = call!(SYS_execve, path.as_ptr(), exec.argv.as_ptr(), exec.envp.as_ptr());
@@ -663,6 +671,10 @@ fn ignore(result: Result<libc::c_long, Errno>, harmless: Errno) -> Done {
 
 fn mount(source: &CStr, target: &CStr, kind: &CStr, flags: libc::c_ulong, data: &CStr) -> Done {
     call!(SYS_mount, source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, data.as_ptr()).map(drop)
+}
+
+fn undumpable() -> Done {
+    call!(SYS_prctl, libc::PR_SET_DUMPABLE, 0, 0, 0, 0).map(drop)
 }
 
 fn name_self(name: &CStr) {
