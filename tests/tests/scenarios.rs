@@ -290,3 +290,23 @@ fn shutdown_asks_and_halt_does_not() {
     zoned.zonectl(&["halt", "z"]).ok();
     zoned.zonectl(&["halt", "z"]).code(4).says(&["z"]);
 }
+
+#[test]
+fn what_a_zone_may_only_read_it_cannot_write() {
+    let zoned = Zoned::start();
+    let shared = zoned.scratch().join("shared");
+    std::fs::create_dir(&shared).expect("create");
+    std::fs::write(shared.join("file"), "as it was").expect("write");
+    let (folder, file) = (shared.display().to_string(), shared.join("file").display().to_string());
+    zoned.install("z", &busybox(), &[]);
+    zoned.zonectl(&["add", "z", "fs", "dir=/ro", &format!("special={folder}"), "options=ro"]).ok();
+    zoned.zonectl(&["add", "z", "fs", "dir=/file", &format!("special={file}"), "options=ro"]).ok();
+    zoned.zonectl(&["add", "z", "fs", "dir=/rw", &format!("special={folder}")]).ok();
+    zoned.zonectl(&["boot", "z"]).ok();
+    let script = "mount -o remount,bind,rw /ro; mount -o remount,rw /ro; mount -o remount,bind,rw /file; \
+                  echo changed > /ro/file; echo changed > /file; echo more > /rw/more; cat /ro/file /file";
+    let said = zoned.zonectl(&["login", "z", "--", "sh", "-c", script]).ok();
+    assert_eq!(said, "as it wasas it was");
+    assert_eq!(std::fs::read_to_string(shared.join("file")).expect("read"), "as it was");
+    assert!(shared.join("more").exists());
+}

@@ -28,7 +28,7 @@ use crate::lifecycle::host::{
 };
 use crate::lifecycle::{Paths, because};
 use crate::monitor::brand::Branded;
-use crate::monitor::link::{Gone, Link, News};
+use crate::monitor::link::{Link, News, Unanswered};
 use crate::monitor::wire::{self, Event, How, Reply, Request, Spec};
 use crate::sys::process;
 use crate::{doctor, image};
@@ -345,7 +345,7 @@ impl Remote {
         }
     }
 
-    fn gone(&self, what: &str, gone: &Gone) -> ApiError {
+    fn gone(&self, what: &str, gone: &Unanswered) -> ApiError {
         ApiError::new(ErrorKind::Failed, format!("{what} {}", self.name), gone.to_string())
     }
 }
@@ -354,7 +354,7 @@ impl Control for Remote {
     fn status(&self) -> Result<MonitorStatus, ApiError> {
         let Reply::Status(wire::Status { state, init_pid, spec }) = self.ask("ask", Request::Status, None)?
         else {
-            return Err(self.gone("ask", &Gone));
+            return Err(self.gone("ask", &Unanswered::Gone));
         };
         Ok(MonitorStatus {
             state,

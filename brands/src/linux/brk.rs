@@ -60,7 +60,7 @@ enum Break {
 fn decide(task: &mut dyn Task, addr: u64) -> Answered {
     let layout = task.layout()?;
     let start = layout.program_end;
-    let aligned = start.next_multiple_of(PAGE);
+    let Some(aligned) = start.checked_next_multiple_of(PAGE) else { return Ok(Reply::Continue) };
     // A randomised break begins elsewhere; at an aligned end the kernel does as it always did.
     if layout.start_brk != aligned || start == aligned {
         return Ok(Reply::Continue);
@@ -102,7 +102,8 @@ fn read(word: u64, layout: &Layout, aligned: u64) -> Break {
         _ if has_heap => return Break::Kernels,
         _ => layout.program_end,
     };
-    let granted = pending >= aligned && layout.heap_end >= pending.next_multiple_of(PAGE);
+    let granted = pending >= aligned
+        && pending.checked_next_multiple_of(PAGE).is_some_and(|end| layout.heap_end >= end);
     if granted { Break::Kernels } else { Break::Low(at) }
 }
 

@@ -111,7 +111,7 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
     let cgroup = Cgroup::create(&hierarchies, &site.cgroup_key, site.ids.base, &Limits::of(config))?;
 
     may_fail(1)?;
-    let layers = root::layers(request.root, &site.zone_dir, &site.hide, site.ids)?;
+    let mut layers = root::layers(request.root, &site.zone_dir, &site.hide, site.ids)?;
     let configured = config.fs.iter().map(|fs| Bind {
         source: PathBuf::from(&fs.special),
         target: fs.dir.clone(),
@@ -119,6 +119,7 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
     });
     let binds: Vec<Bind> = configured.chain(request.binds.iter().cloned()).collect();
     let binds: Vec<Tree> = binds.iter().map(root::bind).collect::<Result<_, _>>()?;
+    layers.prepare_walls(binds.len())?;
     let host_devices: Vec<String> = config.device.iter().map(|d| d.path.clone()).collect();
     let dev = devices::make(site.ids.root(), &host_devices, request.consoles)?;
     let (status, status_end) = match request.start {
@@ -291,16 +292,20 @@ fn plan(request: &Request<'_>, slots: &mut Slots, with: Materials<'_>) -> Result
         .try_then("take a keyring of its own", Step::Keyring)
         .then("keep its mounts to itself", Step::Propagation(libc::MS_PRIVATE));
 
-    put_root_together(&mut plan, slots, with.layers)?;
+    put_root_together(&mut plan, slots, &with)?;
     plan.then("pivot into the root", Step::PivotRoot);
     mount_views(&mut plan, slots, request, &with)?;
     // Before anything is made by a path that the guest may have put a link in: `/..` still leads to
     // the host's root, which lies over the new one. Not before proc and sysfs, which a user
     // namespace may mount only while it sees others (mount_namespaces(7)).
     plan.then("let go of the host's root", Step::DropOldRoot);
-    for tree in with.binds {
+    for (i, tree) in with.binds.iter().enumerate() {
         make_place(&mut plan, tree)?;
         let path = tree.place.to_string_lossy().into_owned();
+        if tree.is_walled()? {
+            plan.then(format!("bind {path}"), Step::Attach(walled(i), Where::At(tree.place.clone())));
+            continue;
+        }
         plan.then(format!("bind {path}"), Step::Attach(slots.add(&tree.fd)?, Where::At(tree.place.clone())));
     }
     if with.layers.read_only {
@@ -342,7 +347,8 @@ fn arguments() -> Option<(usize, usize)> {
 
 /// The stage is attached at the working directory, which clone moved along into the new mount
 /// namespace; from there on all names are relative to it.
-fn put_root_together(plan: &mut Plan, slots: &mut Slots, layers: &Layers) -> Result<(), Failure> {
+fn put_root_together(plan: &mut Plan, slots: &mut Slots, with: &Materials<'_>) -> Result<(), Failure> {
+    let layers = with.layers;
     let stage = slots.add(&layers.stage)?;
     plan.then("set up the stage", Step::Attach(stage, Where::At(c".".to_owned())))
         .then("enter the stage", Step::ChangeDirectory(stage));
@@ -354,6 +360,16 @@ fn put_root_together(plan: &mut Plan, slots: &mut Slots, layers: &Layers) -> Res
         } else {
             plan.try_then(name, step)
         };
+    }
+    for (i, tree) in with.binds.iter().enumerate() {
+        if tree.is_walled()? {
+            // A mount that is only read-only could be made writable again from inside; a file system
+            // that has nothing to write to cannot.
+            let path = tree.place.to_string_lossy().into_owned();
+            let place = c_string(root::wall(i))?;
+            plan.then(format!("attach {path}"), Step::Attach(slots.add(&tree.fd)?, Where::At(place.clone())))
+                .then(format!("wall off {path}"), Step::Overlay { lower: place, slot: walled(i) });
+        }
     }
     plan.then(
         "mount the overlay",
@@ -475,6 +491,11 @@ fn make_place(plan: &mut Plan, tree: &Tree) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Slot of the overlay that keeps bind `i` read-only; above those that are sent.
+fn walled(i: usize) -> Slot {
+    Slot(child::SLOTS - 1 - i)
+}
+
 /// The end of the plan: the console, the filter, and what process 1 becomes.
 fn start(
     plan: &mut Plan,
@@ -489,11 +510,7 @@ fn start(
     match request.start {
         Start::Init(init, args) => {
             plan.then("open the console", Step::Terminal { size: (24, 80) });
-            for name in devices::CONSOLES.iter().copied().chain(request.consoles.iter().map(String::as_str)) {
-                let target = c_string(format!("/dev/{name}"))?;
-                let step = mount_step(c"/dev/pts/0", &target, c"", libc::MS_BIND, c"");
-                plan.then(format!("bind /dev/{name}"), step);
-            }
+            bind_consoles(plan, request, c"/dev/pts/0")?;
             plan.then("use the console", Step::TerminalStdio { control: false });
             ready(plan);
             match init {
@@ -513,18 +530,30 @@ fn start(
             }
         }
         Start::Program(program, streams) => {
-            if let Streams::Terminal(size) = streams {
-                plan.then("open a terminal", Step::Terminal { size: *size }).then(
-                    "bind /dev/console",
-                    mount_step(c"/dev/pts/0", c"/dev/console", c"", libc::MS_BIND, c""),
-                );
-            }
+            let console = match streams {
+                Streams::Terminal(size) => {
+                    plan.then("open a terminal", Step::Terminal { size: *size });
+                    c"/dev/pts/0"
+                }
+                // There is none: what is written to it is gone.
+                Streams::Pipes(_) => c"/dev/null",
+            };
+            bind_consoles(plan, request, console)?;
             ready(plan);
             let status = status
                 .ok_or_else(|| Failure::new("reap", "the program", io::Error::other("no status pipe")))?;
             plan.then("reap around the program", Step::ReapAround(slots.add(status)?));
             login::finish(plan, slots, program, streams)?;
         }
+    }
+    Ok(())
+}
+
+/// Puts `device` in the place of all of the console's names.
+fn bind_consoles(plan: &mut Plan, request: &Request<'_>, device: &CStr) -> Result<(), Failure> {
+    for name in devices::CONSOLES.iter().copied().chain(request.consoles.iter().map(String::as_str)) {
+        let target = c_string(format!("/dev/{name}"))?;
+        plan.then(format!("bind /dev/{name}"), mount_step(device, &target, c"", libc::MS_BIND, c""));
     }
     Ok(())
 }

@@ -207,11 +207,14 @@ pub fn enter(target: &Target<'_>, program: &Program, streams: &Streams) -> Resul
 /// Most bytes that are read of a guest's /etc/passwd or /etc/group.
 const MOST: u64 = 1 << 20;
 
-/// A regular file of the guest, resolved as the guest's root would, or nothing.
+/// A regular file of the guest, resolved as the guest's root would, or nothing. Only of the root's own
+/// file system: one of the guest's making, in FUSE or /proc, could hold up the reader.
 pub fn guest_file(root: BorrowedFd<'_>, path: &str) -> Option<String> {
     let how = OpenHow::new()
         .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        .resolve(
+            ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_XDEV | ResolveFlag::RESOLVE_NO_MAGICLINKS,
+        );
     let file = std::fs::File::from(openat2(root, path, how).ok()?);
     if !file.metadata().ok()?.is_file() {
         return None;

@@ -53,6 +53,14 @@ pub struct Tree {
     pub required: bool,
 }
 
+/// Most binds that a zone can have.
+const MOST_BINDS: usize = 24;
+
+/// Folder of the stage where bind `i` is attached to be walled off.
+pub fn wall(i: usize) -> String {
+    format!("wall{i}")
+}
+
 impl Tree {
     /// A copy of the mount at `source`.
     fn open(source: &Path, place: CString, attributes: u64, required: bool) -> Result<Self, Failure> {
@@ -63,9 +71,22 @@ impl Tree {
         Ok(Self { fd, place, source: source.to_owned(), attributes, required })
     }
 
+    /// Whether it is a folder that the zone must not write to whatever it does to its mounts.
+    pub fn is_walled(&self) -> Result<bool, Failure> {
+        let kind = nix::sys::stat::fstat(&self.fd)
+            .map_err(|e| Failure::new("look at", self.source.display(), e))?
+            .st_mode;
+        Ok(self.attributes & mount::MOUNT_ATTR_RDONLY != 0 && kind & libc::S_IFMT == libc::S_IFDIR)
+    }
+
     /// Makes its files belong to the ids of `userns`.
     pub fn map_ids(&self, userns: BorrowedFd<'_>) -> Result<(), Failure> {
-        let mapped = mount::set_attributes(&self.fd, self.attributes, Some(userns), false);
+        // A file that is only to be read cannot be walled off; not being its owner, the zone's root
+        // writes to it only where anybody may.
+        let is_file =
+            self.attributes & mount::MOUNT_ATTR_RDONLY != 0 && self.required && !self.is_walled()?;
+        let userns = (!is_file).then_some(userns);
+        let mapped = mount::set_attributes(&self.fd, self.attributes, userns, false);
         match mapped {
             Err(e) if self.required => {
                 Err(Failure::new("map the ids of the file system of", self.source.display(), e))
@@ -87,6 +108,22 @@ pub struct Layers {
     pub options: CString,
     /// Whether the root is made read-only in the end.
     pub read_only: bool,
+}
+
+impl Layers {
+    /// Makes the stage's folders for `count` binds.
+    pub fn prepare_walls(&mut self, count: usize) -> Result<(), Failure> {
+        if count > MOST_BINDS {
+            let why = std::io::Error::other(format!("{MOST_BINDS} are the most"));
+            return Err(Failure::new("bind", format!("{count} paths"), why));
+        }
+        let fail = |e: nix::Error| Failure::new("make", "the stage for the binds", e);
+        for i in 0..count {
+            let mode = Mode::from_bits_truncate(0o755);
+            nix::sys::stat::mkdirat(&self.stage, wall(i).as_str(), mode).map_err(fail)?;
+        }
+        Ok(())
+    }
 }
 
 /// Opens what `spec` names. `zone_dir` is the zone's folder; `hide` the daemon's own, of which a
@@ -130,7 +167,7 @@ fn overlay_options(keeps: bool) -> CString {
 fn stage(ids: Ids) -> Result<OwnedFd, Failure> {
     let fail = |e: nix::Error| Failure::new("make", "the stage for the root", e);
     let stage = mount::make(c"tmpfs", &[(c"mode", c"0755")], 0).map_err(fail)?;
-    for name in ["lower", "own", "root", "upper", "work"] {
+    for name in ["lower", "own", "root", "upper", "work", "empty"] {
         nix::sys::stat::mkdirat(&stage, name, Mode::from_bits_truncate(0o755)).map_err(fail)?;
         let (uid, gid) = (Uid::from_raw(ids.base), Gid::from_raw(ids.base));
         fchownat(&stage, name, Some(uid), Some(gid), AtFlags::empty()).map_err(fail)?;

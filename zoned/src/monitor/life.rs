@@ -24,6 +24,9 @@ use crate::confine::{Failure, devices, privileges};
 use crate::sys::child::Told;
 use crate::sys::process::{self, Ended};
 
+/// How long a killed process may take to end; one that sleeps in a broken driver may never.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// A guest that reboots this often within seconds of its boot is not booted again.
 const MOST_QUICK_REBOOTS: u32 = 10;
 
@@ -483,11 +486,11 @@ impl Monitor {
                 Stage::Running(pidfd) | Stage::Held(pidfd) => pidfd.as_fd(),
             };
             let _ = process::signal(pidfd, libc::SIGKILL);
-            let ended = process::reap(pidfd, true).ok().flatten();
+            let ended = process::reap_within(pidfd, PATIENCE);
             session.tell_ended(ended.unwrap_or(Ended::Killed(libc::SIGKILL as u8)));
         }
         if let Some(mut live) = self.live.take() {
-            let _ = process::reap(live.made.init.pidfd.as_fd(), true);
+            process::reap_within(live.made.init.pidfd.as_fd(), PATIENCE);
             if let Some(runner) = self.runner.take()
                 && let Some(client) = &runner.client
             {

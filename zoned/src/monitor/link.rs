@@ -45,10 +45,16 @@ pub struct Link {
     next: AtomicU64,
 }
 
-/// The monitor went away before it answered.
+/// Why a monitor did not answer.
 #[derive(Debug, thiserror::Error)]
-#[error("the zone's monitor is gone")]
-pub struct Gone;
+pub enum Unanswered {
+    /// It went away.
+    #[error("the zone's monitor is gone")]
+    Gone,
+    /// It does not take so much at once.
+    #[error("the request is longer than {} KiB", wire::MAX / 1024)]
+    TooLong,
+}
 
 impl Link {
     /// Starts a monitor: `program` with `arguments`, its connection as standard input, its log in
@@ -115,18 +121,18 @@ impl Link {
     }
 
     /// Asks for something and waits for the answer; `fd` is a client's connection to hand over.
-    pub fn ask(&self, request: Request, fd: Option<&OwnedFd>) -> Result<Reply, Gone> {
-        self.send(request, fd)?.recv().map_err(|_| Gone)
+    pub fn ask(&self, request: Request, fd: Option<&OwnedFd>) -> Result<Reply, Unanswered> {
+        self.send(request, fd)?.recv().map_err(|_| Unanswered::Gone)
     }
 
-    fn send(&self, request: Request, fd: Option<&OwnedFd>) -> Result<Receiver<Reply>, Gone> {
+    fn send(&self, request: Request, fd: Option<&OwnedFd>) -> Result<Receiver<Reply>, Unanswered> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = mpsc::channel();
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(number, sender);
         let sent = wire::send(self.socket.as_fd(), &Asked { number, request }, fd);
         if sent.is_err() {
             self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
-            return Err(Gone);
+            return Err(if sent == Err(Errno::EMSGSIZE) { Unanswered::TooLong } else { Unanswered::Gone });
         }
         Ok(receiver)
     }

@@ -15,8 +15,8 @@ use super::{check, scm};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot(pub usize);
 
-/// Most descriptors that a plan can use.
-const SLOTS: usize = 96;
+/// Most descriptors that a plan can use: those sent take the lower slots.
+pub const SLOTS: usize = 160;
 
 /// One thing that a child does. Paths are looked up in the child as it stands by then.
 #[derive(Debug)]
@@ -64,6 +64,14 @@ pub enum Step {
         flags: libc::c_ulong,
         /// Options; empty for none.
         data: CString,
+    },
+    /// Makes a detached overlay of a folder that cannot be written to, and keeps it in a slot. An
+    /// overlay without a layer to write to needs two; the other is `empty`.
+    Overlay {
+        /// The folder, below the working directory.
+        lower: CString,
+        /// Where it is kept.
+        slot: Slot,
     },
     /// mkdir(2); an existing directory is fine.
     MakeDirectory(CString, u32),
@@ -413,6 +421,13 @@ impl Runner {
             Step::ChangeDirectory(slot) => call!(SYS_fchdir, self.slot(*slot)).map(drop),
             Step::ChangeDirectoryTo(path) => call!(SYS_chdir, path.as_ptr()).map(drop),
             Step::Mount { source, target, kind, flags, data } => mount(source, target, kind, *flags, data),
+            Step::Overlay { lower, slot } => {
+                let made = overlay_of(lower)?;
+                if let Some(kept) = self.slots.get_mut(slot.0) {
+                    *kept = made;
+                }
+                Ok(())
+            }
             Step::MakeDirectory(path, mode) => {
                 ignore(call!(SYS_mkdirat, libc::AT_FDCWD, path.as_ptr(), *mode), Errno::EEXIST)
             }
@@ -671,6 +686,29 @@ fn ignore(result: Result<libc::c_long, Errno>, harmless: Errno) -> Done {
 
 fn mount(source: &CStr, target: &CStr, kind: &CStr, flags: libc::c_ulong, data: &CStr) -> Done {
     call!(SYS_mount, source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, data.as_ptr()).map(drop)
+}
+
+/// fsopen(2) and its kin for [`Step::Overlay`].
+fn overlay_of(lower: &CStr) -> Result<RawFd, Errno> {
+    const FSCONFIG_SET_STRING: u32 = 1;
+    const FSCONFIG_CMD_CREATE: u32 = 6;
+    const CLOEXEC: u32 = 1;
+    // lowerdir= takes a list: `NAME:empty`, put together on the stack.
+    let (name, rest) = (lower.to_bytes(), b":empty\0");
+    let mut value = [0u8; 32];
+    let end = name.len() + rest.len();
+    value.get_mut(..name.len()).ok_or(Errno::ENAMETOOLONG)?.copy_from_slice(name);
+    value.get_mut(name.len()..end).ok_or(Errno::ENAMETOOLONG)?.copy_from_slice(rest);
+
+    let context = call!(SYS_fsopen, c"overlay".as_ptr(), CLOEXEC)?;
+    for (key, value) in [(c"lowerdir", value.as_ptr().cast::<c_char>()), (c"xino", c"off".as_ptr())] {
+        call!(SYS_fsconfig, context, FSCONFIG_SET_STRING, key.as_ptr(), value, 0)?;
+    }
+    call!(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0)?;
+    let attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_RDONLY;
+    let made = call!(SYS_fsmount, context, CLOEXEC, attributes as u32)?;
+    call!(SYS_close, context)?;
+    Ok(made as RawFd)
 }
 
 fn undumpable() -> Done {

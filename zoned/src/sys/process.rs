@@ -55,6 +55,12 @@ pub fn reap(pidfd: BorrowedFd<'_>, block: bool) -> Result<Option<Ended>, Errno> 
     wait(pidfd, flags)
 }
 
+/// Reaps a child that is about to end; `None` when it did not within `patience`.
+pub fn reap_within(pidfd: BorrowedFd<'_>, patience: Duration) -> Option<Ended> {
+    crate::confine::wait_readable(pidfd, patience);
+    reap(pidfd, false).ok().flatten()
+}
+
 fn wait(pidfd: BorrowedFd<'_>, flags: WaitPidFlag) -> Result<Option<Ended>, Errno> {
     loop {
         return match waitid(Id::PIDFd(pidfd), flags) {
