@@ -119,12 +119,11 @@ fn the_busybox_guest_boots_to_its_prompt_reboots_and_powers_off() {
     zoned.install("z", &busybox(), &["kernel=2.6.32"]);
     let mut console = Terminal::start(&zoned.command(&["console", "z"]));
     zoned.zonectl(&["boot", "z"]).ok();
-    console.expect("the zone comes up", 20);
     log_in(&mut console);
     let first = zoned.init_of("z");
     console.send("reboot\n");
-    console.expect("the zone goes down", 30);
-    console.expect("the zone comes up", 30);
+    // What a guest's last programs write may be lost with the hang-up of their terminal, as on any line.
+    console.expect("z is running", 30);
     assert_ne!(first, zoned.init_of("z"), "a reboot makes another process 1");
     log_in(&mut console);
     console.send("poweroff\n");
@@ -282,7 +281,7 @@ fn shutdown_asks_and_halt_does_not() {
     zoned.zonectl(&["boot", "z"]).ok();
     console.expect("login: ", 20);
     zoned.zonectl(&["shutdown", "z", "-t", "20"]).ok();
-    console.expect("the zone goes down", 20);
+    console.expect("z is installed", 20);
     zoned.wait_for("z", "installed");
     zoned.zonectl(&["boot", "z"]).ok();
     zoned.zonectl(&["reboot", "z"]).ok();
