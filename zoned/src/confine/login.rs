@@ -170,8 +170,7 @@ pub fn enter(target: &Target<'_>, program: &Program, streams: &Streams) -> Resul
     }
     let mut slots = Slots::default();
     let mut plan = Plan::default();
-    plan.then("wait", Step::Receive)
-        .then("start a session", Step::Session);
+    plan.then("wait", Step::Receive).then("start a session", Step::Session);
     for tasks in target.cgroup.v1_tasks()? {
         plan.then("join the control groups", Step::JoinCgroup(slots.add(tasks)?));
     }
