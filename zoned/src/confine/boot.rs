@@ -418,19 +418,18 @@ fn mount_views(
         mount_step(c"cgroup2", c"/sys/fs/cgroup", c"cgroup2", BASE_FLAGS, c""),
     );
 
-    let dev = mount::clone_tree(with.dev.as_fd(), c"", false)
-        .map_err(|e| Failure::new("clone", "the zone's /dev", e))?;
     let pts = c"newinstance,ptmxmode=0666,mode=0620,gid=5";
-    plan.then("mount /dev", Step::Attach(slots.add(dev)?, Where::At(c"/dev".to_owned())))
-        .then(
-            "mount /dev/pts",
-            mount_step(c"devpts", c"/dev/pts", c"devpts", libc::MS_NOSUID | libc::MS_NOEXEC, pts),
-        )
-        .then(
-            "mount /dev/shm",
-            mount_step(c"tmpfs", c"/dev/shm", c"tmpfs", libc::MS_NOSUID | libc::MS_NODEV, c"mode=1777"),
-        )
-        .try_then("mount /dev/mqueue", mount_step(c"mqueue", c"/dev/mqueue", c"mqueue", BASE_FLAGS, c""));
+    plan.then("mount /dev", Step::Attach(slots.add(with.dev)?, Where::At(c"/dev".to_owned())));
+    show_files(plan, slots, kernel, site.ids.base)?;
+    plan.then(
+        "mount /dev/pts",
+        mount_step(c"devpts", c"/dev/pts", c"devpts", libc::MS_NOSUID | libc::MS_NOEXEC, pts),
+    )
+    .then(
+        "mount /dev/shm",
+        mount_step(c"tmpfs", c"/dev/shm", c"tmpfs", libc::MS_NOSUID | libc::MS_NODEV, c"mode=1777"),
+    )
+    .try_then("mount /dev/mqueue", mount_step(c"mqueue", c"/dev/mqueue", c"mqueue", BASE_FLAGS, c""));
     if **root == RootSpec::Host {
         for dir in [c"/run", c"/tmp", c"/var/tmp"] {
             let step = mount_step(c"tmpfs", dir, c"tmpfs", libc::MS_NOSUID | libc::MS_NODEV, c"mode=1777");
@@ -442,13 +441,20 @@ fn mount_views(
             mount_step(c"tmpfs", &hide, c"tmpfs", libc::MS_RDONLY, c"size=4k"),
         );
     }
+    Ok(())
+}
 
+/// Binds the brand's files over their places below /proc. They lie in one small file system of the
+/// host's, which stands at /dev/shm for the while: a mount that is attached nowhere can be cloned
+/// from Linux 6.15 on only.
+fn show_files(plan: &mut Plan, slots: &mut Slots, kernel: &Kernel, owner: u32) -> Result<(), Failure> {
     if kernel.files.is_empty() {
         return Ok(());
     }
-    // One small file system of the host's holds them; each is bound over its place by itself.
     let story = mount::make(c"tmpfs", &[(c"mode", c"0755"), (c"size", c"1m")], 0)
         .map_err(|e| Failure::new("make", "the brand's files", e))?;
+    let place = c"/dev/shm";
+    plan.then("mount the brand's files", Step::Attach(slots.add(&story)?, Where::At(place.to_owned())));
     for (i, (path, content)) in kernel.files.iter().enumerate() {
         let shown = format!("/proc/{path}");
         let fail = |e: Errno| Failure::new("make", &shown, e);
@@ -456,16 +462,14 @@ fn mount_views(
         let flags = OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
         let file = nix::fcntl::openat(&story, name.as_c_str(), flags, Mode::from_bits_truncate(0o444))
             .map_err(fail)?;
-        let owner = site.ids.base;
         nix::unistd::fchown(&file, Some(owner.into()), Some(owner.into())).map_err(fail)?;
         io::Write::write_all(&mut File::from(file), content).map_err(|e| Failure::new("write", &shown, e))?;
-        let tree = mount::clone_tree(story.as_fd(), &name, false).map_err(fail)?;
-        mount::set_attributes(&tree, mount::MOUNT_ATTR_RDONLY, None, false).map_err(fail)?;
-        plan.then(
-            format!("show {shown}"),
-            Step::Attach(slots.add(tree)?, Where::At(c_string(shown.clone())?)),
-        );
+        let source = c_string(format!("/dev/shm/{i}"))?;
+        let target = c_string(shown.as_str())?;
+        plan.then(format!("show {shown}"), mount_step(&source, &target, c"", libc::MS_BIND, c""))
+            .then(format!("make {shown} read-only"), Step::ReadOnly(target));
     }
+    plan.then("unmount the brand's files", Step::Unmount(place.to_owned()));
     Ok(())
 }
 

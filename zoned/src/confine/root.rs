@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, fchownat};
+use rustix::fs::{OFlags, XattrFlags};
 use serde::{Deserialize, Serialize};
 
 use super::{Failure, Ids, unescape};
@@ -100,7 +101,7 @@ impl Tree {
 #[derive(Debug)]
 pub struct Layers {
     /// Stage on which the child puts the root together: a tmpfs with folders `lower`, `own`,
-    /// `root` and, where what the zone writes is not kept, `upper` and `work`.
+    /// `root`, and `upper` and `work` for a zone that writes to memory.
     pub stage: OwnedFd,
     /// Attached on the stage, in this order.
     pub trees: Vec<Tree>,
@@ -130,9 +131,26 @@ impl Layers {
 /// zone over the host's files sees nothing.
 pub fn layers(spec: &RootSpec, zone_dir: &Path, hide: &Path, ids: Ids) -> Result<Layers, Failure> {
     let read_only = mount::MOUNT_ATTR_RDONLY;
+    let stage = stage(ids)?;
+    let own = || Tree::open(zone_dir, c"own".to_owned(), 0, true);
+    // userxattr: what an overlay notes in trusted.* it may not write in a user namespace (Linux
+    // 5.11). xino=off: inode numbers stay those of the layers, which 32-bit programs can hold.
+    let mut options = c"lowerdir=lower,upperdir=upper,workdir=work,userxattr,xino=off".to_owned();
     let trees = match spec {
-        RootSpec::Installed => vec![Tree::open(zone_dir, c"own".to_owned(), 0, true)?],
-        RootSpec::Directory(path) => vec![Tree::open(path, c"lower".to_owned(), read_only, true)?],
+        RootSpec::Installed => {
+            options = c"lowerdir=own/root,upperdir=own/upper,workdir=own/work,userxattr,xino=off".to_owned();
+            vec![own()?]
+        }
+        RootSpec::Directory(path) => {
+            let mut trees = vec![Tree::open(path, c"lower".to_owned(), read_only, true)?];
+            // An overlay without attributes of files cannot remove a folder of its lower layer; one
+            // whose upper layer lies within the lower is refused.
+            if !has_attributes(&stage) && !zone_dir.starts_with(path) {
+                options = c"lowerdir=lower,upperdir=own/upper,workdir=own/work,userxattr,xino=off".to_owned();
+                trees.push(own()?);
+            }
+            trees
+        }
         RootSpec::Host => {
             let mut trees = vec![Tree::open(Path::new("/"), c"lower".to_owned(), read_only, true)?];
             for path in host_mounts(hide)? {
@@ -145,23 +163,15 @@ pub fn layers(spec: &RootSpec, zone_dir: &Path, hide: &Path, ids: Ids) -> Result
             trees
         }
     };
-    Ok(Layers {
-        stage: stage(ids)?,
-        trees,
-        options: overlay_options(*spec == RootSpec::Installed),
-        read_only: *spec == RootSpec::Host,
-    })
+    Ok(Layers { stage, trees, options, read_only: *spec == RootSpec::Host })
 }
 
-fn overlay_options(keeps: bool) -> CString {
-    // userxattr: what an overlay notes in trusted.* it may not write in a user namespace (Linux
-    // 5.11). xino=off: inode numbers stay those of the layers, which 32-bit programs can hold.
-    let options = if keeps {
-        c"lowerdir=own/root,upperdir=own/upper,workdir=own/work,userxattr,xino=off"
-    } else {
-        c"lowerdir=lower,upperdir=upper,workdir=work,userxattr,xino=off"
-    };
-    options.to_owned()
+/// Whether files on the stage can have attributes of users (xattr(7)): tmpfs since Linux 6.6.
+fn has_attributes(stage: &OwnedFd) -> bool {
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(stage, "root", flags, rustix::fs::Mode::empty())
+        .and_then(|folder| rustix::fs::fsetxattr(folder, "user.zone", b"", XattrFlags::empty()))
+        .is_ok()
 }
 
 fn stage(ids: Ids) -> Result<OwnedFd, Failure> {

@@ -181,7 +181,17 @@ impl Place<'_> {
         let options: [(&CStr, &CStr); 3] = [(c"mode", c"0700"), (c"size", c"4k"), (c"nr_inodes", c"8")];
         let home = mount::make(c"tmpfs", &options, mount::MOUNT_ATTR_NOSUID | mount::MOUNT_ATTR_NOEXEC)?;
         devices::node(&home, "node", mode, numbers, owner).map_err(errno_of)?;
-        mount::clone_tree(home.as_fd(), c"node", false)
+        // Before Linux 6.15 only what is attached in the caller's own namespace can be cloned.
+        thread::scope(|scope| {
+            scope
+                .spawn(|| {
+                    own::own_mounts(self.top.as_fd())?;
+                    mount::attach(&home, AT_FDCWD, c"/")?;
+                    mount::clone_tree(home.as_fd(), c"node", false)
+                })
+                .join()
+                .unwrap_or(Err(Errno::EIO))
+        })
     }
 
     /// What is mounted with its root at `path`.

@@ -138,6 +138,8 @@ pub enum Step {
     TellReady,
     /// Makes the mount at a path read-only.
     ReadOnly(CString),
+    /// umount2(2) with MNT_DETACH; what is bound from there elsewhere stays.
+    Unmount(CString),
     /// execve(2) as [`Step::Exec`], but goes on with the plan where none of the programs exists.
     ExecIfPresent(Exec),
     /// Takes this program's command line out of sight: start and length of its memory
@@ -500,6 +502,7 @@ impl Runner {
                 let size = size_of::<libc::mount_attr>();
                 call!(SYS_mount_setattr, libc::AT_FDCWD, path.as_ptr(), 0, &raw const attr, size).map(drop)
             }
+            Step::Unmount(path) => call!(SYS_umount2, path.as_ptr(), libc::MNT_DETACH).map(drop),
             Step::ExecIfPresent(exec) => match self.exec(exec) {
                 Err(Errno::ENOENT) => Ok(()),
                 other => other,

@@ -17,7 +17,8 @@ fn owned(ret: libc::c_long) -> Result<OwnedFd, Errno> {
 }
 
 /// A detached copy of the mount that `path` lies on, beginning at `path`; with `recursive`, of
-/// the mounts below it too.
+/// the mounts below it too. Before Linux 6.15 that mount must be attached, in the mount namespace
+/// of the caller.
 pub fn clone_tree(dir: BorrowedFd<'_>, path: &CStr, recursive: bool) -> Result<OwnedFd, Errno> {
     let mut flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_EMPTY_PATH as u32;
     if recursive {

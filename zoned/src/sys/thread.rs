@@ -3,6 +3,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
+use nix::mount::MsFlags;
 
 use super::{check, process};
 
@@ -12,6 +13,19 @@ pub fn enter_mounts(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
     // SAFETY: unshare takes a plain integer; CLONE_FS separates this thread's own state.
     check(unsafe { libc::syscall(libc::SYS_unshare, libc::CLONE_FS) })?;
     process::set_namespace(pidfd, libc::CLONE_NEWNS)
+}
+
+/// Moves the calling thread into a mount namespace of its own, a copy of its present one whose root
+/// is `top`. What it mounts there nobody else sees. Meant for a thread that ends afterwards.
+pub fn own_mounts(top: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: unshare takes a plain integer; CLONE_FS separates this thread's own state.
+    check(unsafe { libc::syscall(libc::SYS_unshare, libc::CLONE_FS) })?;
+    // From the top, because propagation is changed at the root of a mount only.
+    set_root(top, top)?;
+    // SAFETY: as above.
+    check(unsafe { libc::syscall(libc::SYS_unshare, libc::CLONE_NEWNS) })?;
+    let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
+    nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
 }
 
 /// Makes `root` the calling thread's root and `cwd` its working directory.
