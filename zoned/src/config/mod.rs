@@ -16,8 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use edit::{apply, changes, get};
 pub use error::ConfigError;
 pub use facts::{check_kernel, known_brands};
-pub(crate) use rules::CAPABILITIES;
-pub use rules::{bytes as size_in_bytes, check_init, name_rule as check_name};
+pub use rules::{bytes as size_in_bytes, check_init, limit, name_rule as check_name};
 
 /// What a zone's file says, validated. Keys are those of `docs/reference/configuration.md`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

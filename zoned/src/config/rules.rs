@@ -1,6 +1,8 @@
 //! What a single value may be. Each rule answers with what is wrong, as a clause.
 
 use super::facts::known_brands;
+use crate::confine::limits::RESOURCES;
+use crate::confine::privileges;
 
 /// What is wrong with a value.
 pub(crate) type Verdict = Result<(), String>;
@@ -73,56 +75,12 @@ pub(crate) fn ip_type(text: &str) -> Verdict {
     one_of("ip-type", text, &["exclusive", "shared", "none"])
 }
 
-/// Capability names as capabilities(7) has them, in lower case without `cap_`.
-pub(crate) const CAPABILITIES: [&str; 41] = [
-    "chown",
-    "dac_override",
-    "dac_read_search",
-    "fowner",
-    "fsetid",
-    "kill",
-    "setgid",
-    "setuid",
-    "setpcap",
-    "linux_immutable",
-    "net_bind_service",
-    "net_broadcast",
-    "net_admin",
-    "net_raw",
-    "ipc_lock",
-    "ipc_owner",
-    "sys_module",
-    "sys_rawio",
-    "sys_chroot",
-    "sys_ptrace",
-    "sys_pacct",
-    "sys_admin",
-    "sys_boot",
-    "sys_nice",
-    "sys_resource",
-    "sys_time",
-    "sys_tty_config",
-    "mknod",
-    "lease",
-    "audit_write",
-    "audit_control",
-    "setfcap",
-    "mac_override",
-    "mac_admin",
-    "syslog",
-    "wake_alarm",
-    "block_suspend",
-    "audit_read",
-    "perfmon",
-    "bpf",
-    "checkpoint_restore",
-];
-
 pub(crate) fn privilege(text: &str) -> Verdict {
     if text == "default" {
         return Ok(());
     }
-    one_of("capability", text.strip_prefix('!').unwrap_or(text), &CAPABILITIES)
+    one_of("capability", text.strip_prefix('!').unwrap_or(text), &privileges::NAMES)?;
+    privileges::resolve(&[text.to_owned()]).map(drop)
 }
 
 /// Bytes in a size: a number, with K, M, G or T for powers of 1024.
@@ -158,43 +116,30 @@ pub(crate) fn swap(text: &str) -> Verdict {
     bytes(text).map(drop)
 }
 
-/// setrlimit(2), in lower case without `RLIMIT_`.
-pub(crate) const RLIMITS: [&str; 16] = [
-    "as",
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
-
 pub(crate) fn rctl_name(text: &str) -> Verdict {
-    one_of("limit", text, &RLIMITS)
+    let names = RESOURCES.map(|(name, _)| name);
+    one_of("limit", text, &names)
 }
 
 pub(crate) fn rctl_value(text: &str) -> Verdict {
+    limit(text).map(drop)
+}
+
+/// Soft and hard limit of `SOFT:HARD` or one number; `unlimited` is a number.
+pub fn limit(text: &str) -> Result<(u64, u64), String> {
     let one = |part: &str| match part {
-        "unlimited" => Ok(u64::MAX),
+        "unlimited" => Ok(libc::RLIM_INFINITY),
         _ if !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()) => {
             part.parse().map_err(|_| format!("{part} is too large"))
         }
         _ => Err(format!("{text:?} is not SOFT:HARD or one number; unlimited is a number")),
     };
-    match text.split_once(':') {
-        None => one(text).map(drop),
-        Some((soft, hard)) if one(soft)? <= one(hard)? => Ok(()),
-        Some((soft, hard)) => Err(format!("the soft limit {soft} is above the hard limit {hard}")),
+    let (soft, hard) = text.split_once(':').unwrap_or((text, text));
+    let (low, high) = (one(soft)?, one(hard)?);
+    if low > high {
+        return Err(format!("the soft limit {soft} is above the hard limit {hard}"));
     }
+    Ok((low, high))
 }
 
 /// An absolute path without `..`: what a path means must not hang on where a link points.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::config::CAPABILITIES;
+use crate::confine::privileges::NAMES;
 
 /// capabilities(7) that making a zone takes.
 const NEEDED: [&str; 10] = [
@@ -44,7 +44,7 @@ fn effective(status: &str) -> Option<u64> {
 }
 
 fn lacking(have: u64) -> Vec<&'static str> {
-    let number = |name: &str| CAPABILITIES.iter().position(|known| *known == name);
+    let number = |name: &str| NAMES.iter().position(|known| *known == name);
     NEEDED.into_iter().filter(|name| number(name).is_none_or(|bit| have & (1 << bit) == 0)).collect()
 }
 
