@@ -46,8 +46,8 @@ fn line(path: impl AsRef<Path>) -> Option<String> {
 }
 
 fn kernel(facts: &Facts) -> Finding {
-    let verdict = ok_or(facts.kernel >= Kernel(5, 10), Verdict::Fatal);
-    let why = "zones are made with clone3, pidfds, openat2 and user notification: Linux 5.10 or newer";
+    let verdict = ok_or(facts.kernel >= Kernel(5, 19), Verdict::Fatal);
+    let why = "a zone's root is an overlay over mounts with mapped ids: Linux 5.19 or newer";
     finding("kernel", verdict, &facts.release, why)
 }
 
