@@ -167,11 +167,6 @@ impl Cgroup {
         self.v1.iter().map(open).collect()
     }
 
-    /// Number of tasks, where a hierarchy counts them.
-    pub fn tasks(&self) -> usize {
-        self.all().map(|group| processes(group).len()).max().unwrap_or(0)
-    }
-
     /// Kills everything in the groups and those below, and waits for its end, ten seconds at most.
     pub fn kill(&self) -> Result<(), Failure> {
         let patience = Instant::now() + Duration::from_secs(10);

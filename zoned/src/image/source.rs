@@ -1,7 +1,7 @@
 //! Where a root comes from, as the command line spells it.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::error::ImageError;
@@ -47,19 +47,6 @@ impl Suite {
             None if self.is_archived() => "http://archive.debian.org/debian",
             None => "http://deb.debian.org/debian",
         }
-    }
-}
-
-impl Source {
-    /// As `FromStr`, and a bare path too: a folder is `dir:`, a file `tar:`. `run --root` takes it.
-    pub fn parse_or_path(given: &str) -> Result<Self, ImageError> {
-        if !given.starts_with(['/', '.']) {
-            return given.parse();
-        }
-        let path = Path::new(given);
-        let found =
-            std::fs::metadata(path).map_err(|source| ImageError::Open { path: path.to_owned(), source })?;
-        Ok(if found.is_dir() { Self::Dir(path.to_owned()) } else { Self::Tar(path.to_owned()) })
     }
 }
 
@@ -173,13 +160,6 @@ mod tests {
             assert_eq!(error.kind(), zone_api::ErrorKind::Invalid);
             assert!(error.hint().is_some());
         }
-    }
-
-    #[test]
-    fn bare_paths_are_looked_at() {
-        assert_eq!(Source::parse_or_path("/usr").unwrap(), Source::Dir("/usr".into()));
-        assert_eq!(Source::parse_or_path("/proc/version").unwrap(), Source::Tar("/proc/version".into()));
-        assert!(matches!(Source::parse_or_path("/no/such"), Err(ImageError::Open { .. })));
     }
 
     #[test]

@@ -205,16 +205,6 @@ impl Plan {
         self
     }
 
-    /// Number of steps.
-    pub fn len(&self) -> usize {
-        self.steps.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
-    }
-
     /// Puts a step that fails before step `at`.
     pub fn fail_at(&mut self, at: usize) {
         let name = format!("made to fail before: {}", self.steps.get(at).map_or("", |s| &s.name));
