@@ -1,5 +1,6 @@
 //! Keeps isolated, branded zones on a Linux host.
 
+mod causes;
 pub mod config;
 pub mod confine;
 pub mod doctor;

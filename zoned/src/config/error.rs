@@ -72,11 +72,11 @@ impl ConfigError {
     pub fn to_api(&self) -> ApiError {
         match self {
             Self::Read { path, source } => {
-                let why = crate::lifecycle::chain(source);
+                let why = crate::causes::chain(source);
                 ApiError::new(ErrorKind::Failed, format!("read {}", path.display()), why)
             }
             Self::Write { path, source } => {
-                let why = crate::lifecycle::chain(source);
+                let why = crate::causes::chain(source);
                 ApiError::new(ErrorKind::Failed, format!("write {}", path.display()), why)
             }
             Self::Invalid { origin, line, key, why } => {

@@ -107,7 +107,7 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
     };
 
     may_fail(0)?;
-    let hierarchies = Hierarchies::detect().map_err(|e| Failure::new("read", "mountinfo", e))?;
+    let hierarchies = Hierarchies::detect()?;
     let cgroup = Cgroup::create(&hierarchies, &site.cgroup_key, site.ids.base, &Limits::of(config))?;
 
     may_fail(1)?;
@@ -214,7 +214,7 @@ pub fn failure(told: Told) -> Failure {
 /// Takes down whatever is left of a zone: its processes, and with the last of them its namespaces
 /// and mounts; then its control groups. Does nothing where nothing is left.
 pub fn take_down(site: &Site) -> Result<(), Failure> {
-    let hierarchies = Hierarchies::detect().map_err(|e| Failure::new("read", "mountinfo", e))?;
+    let hierarchies = Hierarchies::detect()?;
     let cgroup = Cgroup::at(&hierarchies, &site.cgroup_key);
     cgroup.kill()?;
     cgroup.remove()
@@ -366,9 +366,12 @@ fn put_root_together(plan: &mut Plan, slots: &mut Slots, with: &Materials<'_>) -
             // A mount that is only read-only could be made writable again from inside; a file system
             // that has nothing to write to cannot.
             let path = tree.place.to_string_lossy().into_owned();
-            let place = c_string(root::wall(i))?;
-            plan.then(format!("attach {path}"), Step::Attach(slots.add(&tree.fd)?, Where::At(place.clone())))
-                .then(format!("wall off {path}"), Step::Overlay { lower: place, slot: walled(i) });
+            let place = root::wall(i);
+            // An overlay without a layer to write to needs two.
+            let layers = c_string(format!("{place}:empty"))?;
+            let attach = Step::Attach(slots.add(&tree.fd)?, Where::At(c_string(place)?));
+            plan.then(format!("attach {path}"), attach)
+                .then(format!("wall off {path}"), Step::Overlay { layers, slot: walled(i) });
         }
     }
     plan.then(

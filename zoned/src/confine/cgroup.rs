@@ -35,21 +35,18 @@ pub struct Hierarchies {
 
 impl Hierarchies {
     /// Reads /proc/self/mountinfo.
-    pub fn detect() -> io::Result<Self> {
-        Ok(Self::from_mountinfo(&fs::read_to_string("/proc/self/mountinfo")?))
+    pub fn detect() -> Result<Self, Failure> {
+        Ok(Self::from_mountinfo(&super::mountinfo()?))
     }
 
     /// The same from the text of proc_pid_mountinfo(5). Where one hierarchy is mounted twice the
     /// first counts.
     pub fn from_mountinfo(text: &str) -> Self {
         let mut found = Self::default();
-        for line in text.lines() {
-            let Some((left, right)) = line.split_once(" - ") else { continue };
-            let Some(point) = left.split(' ').nth(4).map(super::unescape) else { continue };
-            let mut right = right.split(' ');
-            match (right.next(), right.nth(1)) {
-                (Some("cgroup2"), _) if found.v2.is_none() => found.v2 = Some(point),
-                (Some("cgroup"), Some(options)) => {
+        for (point, kind, options) in super::mounts(text) {
+            match kind {
+                "cgroup2" if found.v2.is_none() => found.v2 = Some(point),
+                "cgroup" => {
                     let controllers: Vec<String> = options
                         .split(',')
                         .filter(|o| {

@@ -78,8 +78,23 @@ impl Ids {
     }
 }
 
+/// The text of /proc/self/mountinfo.
+pub fn mountinfo() -> Result<String, Failure> {
+    let path = "/proc/self/mountinfo";
+    std::fs::read_to_string(path).map_err(|e| Failure::new("read", path, e))
+}
+
+/// Mount point, file system type and super options of each line of proc_pid_mountinfo(5).
+pub fn mounts(mountinfo: &str) -> impl Iterator<Item = (PathBuf, &str, &str)> {
+    mountinfo.lines().filter_map(|line| {
+        let (left, right) = line.split_once(" - ")?;
+        let mut right = right.split(' ');
+        Some((left.split(' ').nth(4).map(unescape)?, right.next()?, right.nth(1).unwrap_or_default()))
+    })
+}
+
 /// A path of /proc/self/mountinfo, where space, tab, newline and backslash are octal.
-pub fn unescape(text: &str) -> PathBuf {
+fn unescape(text: &str) -> PathBuf {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;

@@ -62,6 +62,25 @@ pub fn bit(name: &str) -> Option<u64> {
     NAMES.iter().position(|n| *n == bare).map(|n| 1 << n)
 }
 
+/// What zoned itself needs to make zones.
+const NEEDED: [&str; 10] = [
+    "chown",
+    "dac_override",
+    "fowner",
+    "kill",
+    "setgid",
+    "setuid",
+    "sys_chroot",
+    "sys_ptrace",
+    "sys_admin",
+    "mknod",
+];
+
+/// What zoned needs and does not have in `set`, its effective capabilities.
+pub fn lacking(set: u64) -> Vec<&'static str> {
+    NEEDED.into_iter().filter(|name| bit(name).is_none_or(|bit| set & bit == 0)).collect()
+}
+
 fn bits(names: &[&str]) -> u64 {
     names.iter().filter_map(|n| bit(n)).sum()
 }
@@ -106,6 +125,14 @@ mod tests {
         assert_ne!(default & bit("CAP_NET_RAW").unwrap(), 0);
         assert_eq!(resolve(&words("default !net_raw")).unwrap(), default & !bit("net_raw").unwrap());
         assert!(resolve(&words("default bpf")).unwrap() & bit("bpf").unwrap() != 0);
+    }
+
+    #[test]
+    fn what_zoned_lacks_is_named() {
+        assert!(lacking(0x1ff_ffff_ffff).is_empty());
+        assert_eq!(lacking(0), NEEDED);
+        // CAP_SYS_ADMIN is 21, CAP_MKNOD 27 in linux/capability.h.
+        assert_eq!(lacking(!(1 << 21 | 1 << 27)), ["sys_admin", "mknod"]);
     }
 
     #[test]

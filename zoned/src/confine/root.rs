@@ -2,7 +2,6 @@
 //! puts an overlay over them inside the zone's own user namespace.
 
 use std::ffi::CString;
-use std::fs;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -13,7 +12,7 @@ use nix::unistd::{Gid, Uid, fchownat};
 use rustix::fs::{OFlags, XattrFlags};
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, Ids, unescape};
+use super::{Failure, Ids, mountinfo, mounts};
 use crate::sys::mount;
 
 /// Where a zone's files come from.
@@ -188,13 +187,9 @@ fn stage(ids: Ids) -> Result<OwnedFd, Failure> {
 /// Folders on the host that are mounts of their own and hold files rather than a view of the
 /// kernel, in the order in which they must be attached.
 fn host_mounts(hide: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let text = fs::read_to_string("/proc/self/mountinfo")
-        .map_err(|e| Failure::new("read", "/proc/self/mountinfo", e))?;
+    let text = mountinfo()?;
     let mut found: Vec<PathBuf> = Vec::new();
-    for line in text.lines() {
-        let Some((left, right)) = line.split_once(" - ") else { continue };
-        let Some(path) = left.split(' ').nth(4).map(unescape) else { continue };
-        let kind = right.split(' ').next().unwrap_or_default();
+    for (path, kind, _) in mounts(&text) {
         let is_view = !matches!(
             kind,
             "ext2" | "ext3" | "ext4" | "xfs" | "btrfs" | "erofs" | "f2fs" | "squashfs" | "tmpfs"

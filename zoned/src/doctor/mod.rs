@@ -11,7 +11,9 @@ use std::path::Path;
 use zone_api::{Finding, Verdict};
 
 use crate::confine::cgroup::Hierarchies;
+use crate::confine::privileges::lacking;
 use crate::image;
+use crate::sys::process::status_set;
 use facts::{Facts, Kernel};
 
 /// Looks at this host; `root` is the daemon's folder, which need not exist yet.
@@ -52,23 +54,8 @@ fn kernel(facts: &Facts) -> Finding {
 }
 
 fn privileges() -> Finding {
-    // SETUID, SETGID, SYS_CHROOT and SYS_ADMIN (capability.h), CHOWN, DAC_OVERRIDE, FOWNER, KILL, NET_ADMIN, MKNOD.
-    const NEEDED: [(u32, &str); 9] = [
-        (0, "chown"),
-        (1, "dac_override"),
-        (3, "fowner"),
-        (5, "kill"),
-        (6, "setgid"),
-        (7, "setuid"),
-        (12, "net_admin"),
-        (18, "sys_chroot"),
-        (21, "sys_admin"),
-    ];
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let effective = effective.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(0);
-    let lacking: Vec<&str> =
-        NEEDED.iter().filter(|(bit, _)| effective & (1 << bit) == 0).map(|(_, name)| *name).collect();
+    let lacking = lacking(status_set(&status, "CapEff:").unwrap_or(0));
     let found = if lacking.is_empty() { "all".to_owned() } else { format!("without {}", lacking.join(", ")) };
     let why = "zoned maps ids, mounts and makes groups of processes: run it as root";
     finding("capabilities", ok_or(lacking.is_empty(), Verdict::Fatal), found, why)

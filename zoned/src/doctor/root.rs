@@ -45,19 +45,15 @@ pub(super) fn examine(root: &Path, facts: &Facts) -> Vec<Finding> {
 /// Type of the file system that `path` lies on, by the mount with the longest path that holds it.
 fn kind(path: &Path) -> Option<String> {
     let path = path.canonicalize().ok()?;
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let mut best: Option<(PathBuf, String)> = None;
-    for line in mounts.lines() {
-        let Some((left, right)) = line.split_once(" - ") else { continue };
-        let Some(point) = left.split(' ').nth(4).map(crate::confine::unescape) else {
-            continue;
-        };
+    let text = crate::confine::mountinfo().ok()?;
+    let mut best: Option<(PathBuf, &str)> = None;
+    for (point, kind, _) in crate::confine::mounts(&text) {
         let longer = best.as_ref().is_none_or(|(best, _)| point.as_os_str().len() >= best.as_os_str().len());
         if path.starts_with(&point) && longer {
-            best = Some((point, right.split(' ').next()?.to_owned()));
+            best = Some((point, kind));
         }
     }
-    Some(best?.1)
+    Some(best?.1.to_owned())
 }
 
 /// With two files that have no names, and so are gone when they are closed.

@@ -33,6 +33,8 @@ use std::path::PathBuf;
 
 use zone_api::{ApiError, ErrorKind};
 
+use crate::causes::chain;
+
 pub use host::Host;
 pub use install::InstallJob;
 pub use registry::Zones;
@@ -52,26 +54,6 @@ pub struct Paths {
 /// An error with the whole chain of its causes.
 pub(crate) fn because(what: impl Into<String>, error: &dyn Error) -> ApiError {
     ApiError::new(ErrorKind::Failed, what, chain(error))
-}
-
-/// An error and its causes as one clause of ours: the system's texts begin with a capital and end with a
-/// number that nobody asked for.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or(&text);
-    let mut letters = text.chars();
-    let mut text: String = match (letters.next(), letters.as_str()) {
-        // A word of capitals stays one.
-        (Some(first), rest) if rest.starts_with(|c: char| c.is_lowercase()) => {
-            first.to_lowercase().chain(rest.chars()).collect()
-        }
-        _ => text.to_owned(),
-    };
-    if let Some(cause) = error.source() {
-        text.push_str(": ");
-        text.push_str(&chain(cause));
-    }
-    text
 }
 
 fn no_such_zone(what: impl Into<String>, name: &str) -> ApiError {

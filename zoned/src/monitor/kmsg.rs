@@ -12,6 +12,8 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
+use crate::sys::process;
+
 /// Bytes that the ring holds; CONFIG_LOG_BUF_SHIFT=17 of a usual kernel.
 const SIZE: usize = 128 * 1024;
 
@@ -89,10 +91,7 @@ impl Caller {
         if !opened.is_ok_and(|mut file| file.read_to_string(&mut status).is_ok()) {
             return true;
         }
-        let mask = |key: &str| {
-            let value = status.lines().find_map(|line| line.strip_prefix(key));
-            value.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0)
-        };
+        let mask = |key: &str| process::status_set(&status, key).unwrap_or(0);
         (mask("SigPnd:") | mask("ShdPnd:")) & !mask("SigBlk:") & !mask("SigIgn:") != 0
     }
 }

@@ -14,6 +14,7 @@ use super::brand::Branded;
 use super::session::{Client, Session, Stage, event_of, refusal};
 use super::wire::{Event, How, Reply};
 use super::{Ending, FIRST, Live, Monitor, dispatch};
+use crate::causes::chain;
 use crate::config::{Config, Init};
 use crate::confine::boot::{self, Request, Start};
 use crate::confine::cgroup::{Cgroup, Hierarchies};
@@ -532,9 +533,7 @@ impl Monitor {
 
     pub(super) fn limit(&mut self, from: (u64, u64), config: Config) {
         let limits = Limits::of(&config);
-        let applied = Hierarchies::detect()
-            .map_err(|e| Failure::new("read", "mountinfo", e))
-            .and_then(|h| Cgroup::update(&h, &self.site.cgroup_key, &limits));
+        let applied = Hierarchies::detect().and_then(|h| Cgroup::update(&h, &self.site.cgroup_key, &limits));
         match applied {
             Ok(()) => {
                 self.spec.config = config;
@@ -559,15 +558,4 @@ fn hint(failure: &Failure) -> Option<String> {
         }
         _ => None,
     }
-}
-
-/// An error and its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

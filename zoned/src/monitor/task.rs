@@ -214,13 +214,9 @@ impl Task for GuestTask<'_> {
     fn ids(&mut self) -> Result<Ids, Errno> {
         let status = self.read_below("status")?;
         let number = |key: &str, column: usize| -> Option<u32> {
-            let line = status.lines().find_map(|l| l.strip_prefix(key))?;
-            line.split_whitespace().nth(column)?.parse().ok()
+            process::status_field(&status, key)?.split_whitespace().nth(column)?.parse().ok()
         };
-        let capabilities = status
-            .lines()
-            .find_map(|l| l.strip_prefix("CapEff:"))
-            .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+        let capabilities = process::status_set(&status, "CapEff:");
         // Capabilities in a user namespace that anybody may make inside are none over the zone.
         let space = fstatat(self.directory()?, "ns/user", AtFlags::empty()).map_err(|_| Errno::ESRCH)?;
         let capabilities = capabilities.map(|set| if space.st_ino == self.zone.userns { set } else { 0 });

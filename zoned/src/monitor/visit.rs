@@ -14,7 +14,7 @@ use nix::unistd::{AccessFlags, Gid, Uid, faccessat, fchownat};
 
 use super::dispatch::Zone;
 use crate::confine::devices::{self, Owner};
-use crate::sys::{mount, thread as own};
+use crate::sys::{mount, process, thread as own};
 
 /// Who the guest is to the file system, by host ids.
 #[derive(Debug)]
@@ -29,13 +29,13 @@ pub struct Guest {
 impl Guest {
     /// From /proc/PID and the text of its `status`.
     pub fn new(directory: OwnedFd, status: &str) -> Result<Self, Errno> {
-        let line = |key: &str| status.lines().find_map(|l| l.strip_prefix(key));
+        let line = |key: &str| process::status_field(status, key);
         // Uid: and Gid: list the real, effective, saved and file system ids.
         let id =
             |key: &str| line(key).and_then(|l| l.split_whitespace().nth(3)?.parse().ok()).ok_or(Errno::ESRCH);
         let groups =
             line("Groups:").unwrap_or("").split_whitespace().filter_map(|g| g.parse().ok()).collect();
-        let umask = line("Umask:").and_then(|l| u32::from_str_radix(l.trim(), 8).ok()).unwrap_or(0o022);
+        let umask = line("Umask:").and_then(|l| u32::from_str_radix(l, 8).ok()).unwrap_or(0o022);
         Ok(Self { directory, uid: id("Uid:")?, gid: id("Gid:")?, groups, umask })
     }
 }

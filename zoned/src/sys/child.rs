@@ -3,13 +3,13 @@
 //! threads may spawn it, and a failure names its step.
 
 use std::ffi::{CStr, CString, c_char};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair};
 use nix::unistd::Pid;
 
-use super::{check, scm};
+use super::{check, mount, scm};
 
 /// Which of the descriptors that [`Child::release`] sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,11 +65,10 @@ pub enum Step {
         /// Options; empty for none.
         data: CString,
     },
-    /// Makes a detached overlay of a folder that cannot be written to, and keeps it in a slot. An
-    /// overlay without a layer to write to needs two; the other is `empty`.
+    /// Makes a detached overlay that cannot be written to, and keeps it in a slot.
     Overlay {
-        /// The folder, below the working directory.
-        lower: CString,
+        /// `lowerdir=` of the kernel's overlayfs.rst: two folders at least.
+        layers: CString,
         /// Where it is kept.
         slot: Slot,
     },
@@ -413,10 +412,13 @@ impl Runner {
             Step::ChangeDirectory(slot) => call!(SYS_fchdir, self.slot(*slot)).map(drop),
             Step::ChangeDirectoryTo(path) => call!(SYS_chdir, path.as_ptr()).map(drop),
             Step::Mount { source, target, kind, flags, data } => mount(source, target, kind, *flags, data),
-            Step::Overlay { lower, slot } => {
-                let made = overlay_of(lower)?;
+            Step::Overlay { layers, slot } => {
+                let options = [(c"lowerdir", layers.as_c_str()), (c"xino", c"off")];
+                let attributes =
+                    mount::MOUNT_ATTR_NOSUID | mount::MOUNT_ATTR_NODEV | mount::MOUNT_ATTR_RDONLY;
+                let made = mount::make(c"overlay", &options, attributes)?;
                 if let Some(kept) = self.slots.get_mut(slot.0) {
-                    *kept = made;
+                    *kept = made.into_raw_fd();
                 }
                 Ok(())
             }
@@ -679,29 +681,6 @@ fn ignore(result: Result<libc::c_long, Errno>, harmless: Errno) -> Done {
 
 fn mount(source: &CStr, target: &CStr, kind: &CStr, flags: libc::c_ulong, data: &CStr) -> Done {
     call!(SYS_mount, source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, data.as_ptr()).map(drop)
-}
-
-/// fsopen(2) and its kin for [`Step::Overlay`].
-fn overlay_of(lower: &CStr) -> Result<RawFd, Errno> {
-    const FSCONFIG_SET_STRING: u32 = 1;
-    const FSCONFIG_CMD_CREATE: u32 = 6;
-    const CLOEXEC: u32 = 1;
-    // lowerdir= takes a list: `NAME:empty`, put together on the stack.
-    let (name, rest) = (lower.to_bytes(), b":empty\0");
-    let mut value = [0u8; 32];
-    let end = name.len() + rest.len();
-    value.get_mut(..name.len()).ok_or(Errno::ENAMETOOLONG)?.copy_from_slice(name);
-    value.get_mut(name.len()..end).ok_or(Errno::ENAMETOOLONG)?.copy_from_slice(rest);
-
-    let context = call!(SYS_fsopen, c"overlay".as_ptr(), CLOEXEC)?;
-    for (key, value) in [(c"lowerdir", value.as_ptr().cast::<c_char>()), (c"xino", c"off".as_ptr())] {
-        call!(SYS_fsconfig, context, FSCONFIG_SET_STRING, key.as_ptr(), value, 0)?;
-    }
-    call!(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0)?;
-    let attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_RDONLY;
-    let made = call!(SYS_fsmount, context, CLOEXEC, attributes as u32)?;
-    call!(SYS_close, context)?;
-    Ok(made as RawFd)
 }
 
 fn undumpable() -> Done {

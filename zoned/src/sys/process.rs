@@ -91,6 +91,16 @@ pub fn set_namespace(fd: BorrowedFd<'_>, flags: i32) -> Result<(), Errno> {
     Ok(())
 }
 
+/// What follows `key`, colon included, in the text of proc_pid_status(5).
+pub fn status_field<'a>(status: &'a str, key: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim)
+}
+
+/// The same of a set of signals or capabilities, which is in hex.
+pub fn status_set(status: &str, key: &str) -> Option<u64> {
+    u64::from_str_radix(status_field(status, key)?, 16).ok()
+}
+
 /// Children of this process that came to it because their monitor died: they are in a pid
 /// namespace below ours (NSpid of proc_pid_status(5)), which no child of our own making is.
 fn adopted() -> Vec<Pid> {
@@ -99,8 +109,8 @@ fn adopted() -> Vec<Pid> {
     let pids = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
     pids.filter(|pid| {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let field = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
-        field("PPid:").trim() == own && field("NSpid:").split_whitespace().count() > 1
+        let field = |key: &str| status_field(&status, key).unwrap_or_default();
+        field("PPid:") == own && field("NSpid:").split_whitespace().count() > 1
     })
     .map(Pid::from_raw)
     .collect()
@@ -147,5 +157,18 @@ pub fn reap_all(patience: Duration) {
             Ok(WaitStatus::StillAlive) | Err(_) => return,
             Ok(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_a_status_are_read() {
+        let status = "Name:\tx\nCapEff:\t000001ffffffffff\n";
+        assert_eq!(status_field(status, "Name:"), Some("x"));
+        assert_eq!(status_set(status, "CapEff:"), Some(0x1ff_ffff_ffff));
+        assert_eq!(status_set("Name:\tx\n", "CapEff:"), None);
     }
 }
