@@ -23,8 +23,8 @@ impl Compiled {
     /// Makes a brand ready for zones of this world.
     pub fn new(brand: &Brand, world: &World) -> Result<Self, FilterError> {
         let mut rows: BTreeMap<_, Vec<&'static Row>> = BTreeMap::new();
-        for row in brand.rows.iter().filter(|row| row.covers(world)) {
-            for abi in Abi::ALL {
+        for row in brand.rows {
+            for abi in Abi::ALL.into_iter().filter(|abi| row.covers(world, *abi)) {
                 let Some(nr) = row.number(abi) else { continue };
                 rows.entry((abi, nr)).or_default().push(row);
             }

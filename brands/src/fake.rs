@@ -109,7 +109,7 @@ impl Fake {
             arch: arch.map(str::to_owned),
             host_release: "6.18.2-host".to_owned(),
             host_version: "#7 SMP PREEMPT_DYNAMIC".to_owned(),
-            bootargs: Vec::new(),
+            ..Request::default()
         };
         let platform = table::brand("linux").map(|brand| brand.platform(&request));
         Self::new(platform.map_or_else(|| crate::platform::host_world(&request), |p: Platform| p.world))

@@ -88,6 +88,17 @@ impl Level {
         Ok((level, text.to_owned()))
     }
 
+    /// The release in a running kernel's uname(2), whatever a distribution adds to it; a kernel newer
+    /// than the newest level, or one that says nothing of use, is taken for that one.
+    pub fn of_host(release: &str) -> Self {
+        let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u16>);
+        let mut next = || numbers.next().and_then(Result::ok);
+        match (next(), next()) {
+            (Some(major), Some(minor)) => Self::new(major, minor, next().unwrap_or(0)).min(Self::newest()),
+            _ => Self::newest(),
+        }
+    }
+
     fn check(self, text: &str) -> Result<(), LevelError> {
         let [major, minor, patch] = self.parts;
         if self < OLDEST {
@@ -199,6 +210,20 @@ mod tests {
         let (level, release) = Level::parse_release("2.6.32-754.el6.x86_64").unwrap();
         assert_eq!(level, Level::new(2, 6, 32));
         assert_eq!(release, "2.6.32-754.el6.x86_64");
+    }
+
+    #[test]
+    fn a_hosts_release_is_read_whatever_follows_it() {
+        for (text, shown) in [
+            ("6.18.5-cloud-amd64", "6.18.5"),
+            ("5.10.0-30-cloud-amd64", "5.10"),
+            ("6.1", "6.1"),
+            ("6.19+", "6.19"),
+            ("99.1.0", "7.2"),
+            ("next", "7.2"),
+        ] {
+            assert_eq!(Level::of_host(text).to_string(), shown, "{text}");
+        }
     }
 
     #[test]

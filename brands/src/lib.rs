@@ -8,6 +8,7 @@ pub mod cond;
 pub mod engine;
 pub mod fake;
 pub mod filter;
+pub mod history;
 pub mod interp;
 pub mod level;
 mod linux;

@@ -14,6 +14,13 @@ pub struct Request {
     pub host_release: String,
     /// uname(2) `version` of the host.
     pub host_version: String,
+    /// Whether calls younger than the level fail as they did then.
+    pub strict: bool,
+    /// The release that the host's kernel is taken for, where that is not its own: calls that it did
+    /// not have yet are answered as on such a host.
+    pub host: Option<Level>,
+    /// Whether file systems of the zone may number inodes above 32 bits.
+    pub wide_inodes: bool,
     /// What the zone's /proc/cmdline shows.
     pub bootargs: Vec<String>,
 }
@@ -66,5 +73,15 @@ pub fn host_world(request: &Request) -> World {
         machine: "x86_64".to_owned(),
         machine32: COMPAT_MACHINE.to_owned(),
         personality: 0,
+        strict: false,
+        host: request.host_level(),
+        wide_inodes: request.wide_inodes,
+    }
+}
+
+impl Request {
+    /// The release of the kernel that the zone's calls are taken to reach.
+    pub fn host_level(&self) -> Level {
+        self.host.unwrap_or_else(|| Level::of_host(&self.host_release))
     }
 }

@@ -34,6 +34,10 @@ pub enum Why {
     Pinned,
     /// It did nothing more in the kernel that the level names.
     NoEffectThen,
+    /// The kernel that the level names did not have it, and the zone is strict.
+    NotYet,
+    /// The host's kernel does not have it.
+    HostLacks,
 }
 
 impl Why {
@@ -44,6 +48,8 @@ impl Why {
             Self::NotBuilt => "as a kernel built without it",
             Self::Pinned => "the zone set it at boot",
             Self::NoEffectThen => "the kernel did no more then",
+            Self::NotYet => "the level did not have it",
+            Self::HostLacks => "the host does not have it",
         }
     }
 }
@@ -59,16 +65,25 @@ pub enum Scope {
     Pinned,
     /// Those that boot with PER_LINUX32.
     Bits32,
+    /// Those that are strict.
+    Strict,
+    /// Those on a host whose kernel lacks the row's call.
+    Lacks,
+    /// Those with file systems whose inode numbers may not fit 32 bits.
+    WideInodes,
 }
 
 impl Scope {
-    /// Whether a zone of this world is meant.
-    pub fn covers(self, world: &World) -> bool {
+    /// Whether a zone of this world is meant by a row for `name` of `abi`.
+    pub fn covers(self, world: &World, abi: Abi, name: &str) -> bool {
         match self {
             Self::Every => true,
             Self::Renamed => world.level.is_some() || world.machine != "x86_64" || world.machine32 != "i686",
             Self::Pinned => world.personality != 0,
             Self::Bits32 => crate::platform::is_linux32(world.personality),
+            Self::Strict => world.strict,
+            Self::Lacks => !crate::history::has(abi, name, world.host),
+            Self::WideInodes => world.wide_inodes,
         }
     }
 
@@ -79,6 +94,9 @@ impl Scope {
             Self::Renamed => "zones with a level or an arch",
             Self::Pinned => "zones with a pinned personality",
             Self::Bits32 => "32-bit zones",
+            Self::Strict => "strict zones",
+            Self::Lacks => "hosts without the call",
+            Self::WideInodes => "zones with inodes above 32 bits",
         }
     }
 }
@@ -175,11 +193,11 @@ impl Row {
         Self { gap: Some(gap), ..self }
     }
 
-    /// Whether zones of this world have the row.
-    pub fn covers(&self, world: &World) -> bool {
+    /// Whether zones of this world have the row for calls of `abi`.
+    pub fn covers(&self, world: &World, abi: Abi) -> bool {
         let since = self.since.is_none_or(|since| world.level.is_none_or(|level| level >= since));
         let before = self.before.is_none_or(|before| world.level.is_some_and(|level| level < before));
-        since && before && self.scope.covers(world)
+        since && before && self.scope.covers(world, abi, self.name)
     }
 
     /// The row's number in `abi`, when it is for that ABI and the ABI has the call.
@@ -217,7 +235,9 @@ impl Brand {
     /// [`crate::engine::Compiled`] answers the same from an index.
     pub fn find(&self, world: &World, call: &Call) -> Option<&'static Row> {
         self.rows.iter().find(|row| {
-            row.number(call.abi) == Some(call.nr) && row.covers(world) && row.cond.holds(call.abi, &call.args)
+            row.number(call.abi) == Some(call.nr)
+                && row.covers(world, call.abi)
+                && row.cond.holds(call.abi, &call.args)
         })
     }
 }

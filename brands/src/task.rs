@@ -21,6 +21,12 @@ pub struct World {
     pub machine32: String,
     /// Personality pinned at boot; 0 when none is.
     pub personality: u32,
+    /// Whether calls younger than the level fail as they did then.
+    pub strict: bool,
+    /// The release of the host's kernel, or the older one that it is taken for.
+    pub host: Level,
+    /// Whether file systems of the zone may number inodes above 32 bits.
+    pub wide_inodes: bool,
 }
 
 /// Ids of the calling task as its zone sees them.

@@ -29,7 +29,7 @@ fn zones() -> impl Iterator<Item = (&'static Brand, Platform)> {
         arch: arch.map(str::to_owned),
         host_release: "6.18.2".to_owned(),
         host_version: "#1 SMP".to_owned(),
-        bootargs: Vec::new(),
+        ..Request::default()
     };
     table::all().iter().flat_map(move |brand| {
         levels()

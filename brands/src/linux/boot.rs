@@ -28,6 +28,9 @@ pub(super) fn platform(request: &Request) -> Platform {
         machine: arch.to_owned(),
         machine32: if bits32 { arch } else { COMPAT_MACHINE }.to_owned(),
         personality,
+        strict: request.strict && level.is_some(),
+        host: request.host_level(),
+        wide_inodes: request.wide_inodes,
     };
     let boot = Boot { personality, nofile: nofile(level), files: files(&world, &request.bootargs) };
     Platform { world, boot }
@@ -93,6 +96,7 @@ mod tests {
             host_release: "6.18.2-host".to_owned(),
             host_version: "#7 SMP".to_owned(),
             bootargs: vec!["root=/dev/zone".to_owned(), "ro".to_owned()],
+            ..Request::default()
         })
     }
 

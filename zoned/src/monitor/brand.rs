@@ -63,6 +63,8 @@ impl Branded {
             host_release: host(|h| h.release()),
             host_version: host(|h| h.version()),
             bootargs: bootargs.to_vec(),
+            strict: config.strict,
+            ..platform::Request::default()
         });
         let compiled = Compiled::new(brand, &platform.world)
             .map_err(|e| BrandError::Compile(config.brand.clone(), e))?;
