@@ -8,6 +8,8 @@
  *   // native: fails             what it does where nothing is repaired: `fails`, `passes` (a law that holds
  *                                in both), or `any` with the reason behind it
  *   // cflags: -nostdlib         further flags for gcc
+ *   // options: --strict         further words for `zonectl run`
+ * cases.h is for programs of many small cases.
  */
 #define _GNU_SOURCE
 #include <errno.h>
