@@ -35,6 +35,10 @@ pub enum Test {
         /// What they must not be.
         value: u64,
     },
+    /// This or more, as `unsigned int`.
+    AtLeast(u32),
+    /// Less, as `unsigned int`.
+    Below(u32),
 }
 
 /// A condition on a call's arguments.
@@ -100,6 +104,23 @@ impl Arg {
     pub const fn bits_not(self, mask: u64, value: u64) -> Cond {
         self.test(Test::BitsNot { mask, value })
     }
+
+    /// Any of these bits is set.
+    pub const fn any_of(self, mask: u64) -> Cond {
+        self.test(Test::BitsNot { mask, value: 0 })
+    }
+
+    /// `value` or more, as `unsigned int`.
+    pub const fn at_least(self, value: u32) -> Cond {
+        assert!(matches!(self.width, Width::Int), "longs are compared for equality only");
+        self.test(Test::AtLeast(value))
+    }
+
+    /// Less than `value`, as `unsigned int`.
+    pub const fn below(self, value: u32) -> Cond {
+        assert!(matches!(self.width, Width::Int), "longs are compared for equality only");
+        self.test(Test::Below(value))
+    }
 }
 
 impl Width {
@@ -120,6 +141,8 @@ impl Test {
             Self::IsNot(value) => arg != value & width,
             Self::Bits { mask, value } => arg & mask == value & width,
             Self::BitsNot { mask, value } => arg & mask != value & width,
+            Self::AtLeast(value) => arg >= u64::from(value),
+            Self::Below(value) => arg < u64::from(value),
         }
     }
 }
@@ -166,6 +189,8 @@ impl fmt::Display for Cond {
                 Test::IsNot(v) => write!(f, "arg{index} ≠ {v:#x}"),
                 Test::Bits { mask, value } => write!(f, "arg{index} & {mask:#x} = {value:#x}"),
                 Test::BitsNot { mask, value } => write!(f, "arg{index} & {mask:#x} ≠ {value:#x}"),
+                Test::AtLeast(v) => write!(f, "arg{index} ≥ {v:#x}"),
+                Test::Below(v) => write!(f, "arg{index} < {v:#x}"),
             },
             Self::All(parts) => list(f, parts, "and"),
             Self::Any(parts) => list(f, parts, "or"),

@@ -8,34 +8,70 @@ use crate::abi::Abi;
 use crate::call::{Answered, Call, Reply};
 use crate::cond::Cond;
 use crate::filter::{self, Entry, FilterError, Insn, Verdict};
-use crate::table::{Answer, Brand, Row};
+use crate::history;
+use crate::level::Level;
+use crate::table::{Answer, Brand, Row, Why};
 use crate::task::{Task, World};
 
+/// What was done with a call, for the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Done {
+    /// The brand answered it.
+    Emulated,
+    /// The brand answered it with an error.
+    Refused,
+    /// It, or a flag of it, is not the level's.
+    Masked,
+    /// No table knows its number.
+    Unknown,
+    /// The host's kernel performed it after all.
+    Passed,
+}
+
+impl Done {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Emulated => "emulated",
+            Self::Refused => "refused",
+            Self::Masked => "masked",
+            Self::Unknown => "unknown",
+            Self::Passed => "passed",
+        }
+    }
+}
+
 /// The rows that a zone of one world has, by call, and the program that tells its kernel of them.
-/// What the program notifies and what [`Compiled::answer`] finds a handler for are the same rows.
+/// What the program notifies and what [`Compiled::answer`] answers are the same rows, and the numbers
+/// that no table knows.
 #[derive(Debug, Clone)]
 pub struct Compiled {
-    rows: BTreeMap<(Abi, u32), Vec<&'static Row>>,
+    rows: BTreeMap<(Abi, u32), Vec<Row>>,
     program: Vec<Insn>,
 }
 
 impl Compiled {
     /// Makes a brand ready for zones of this world.
     pub fn new(brand: &Brand, world: &World) -> Result<Self, FilterError> {
-        let mut rows: BTreeMap<_, Vec<&'static Row>> = BTreeMap::new();
-        for row in brand.rows {
-            for abi in Abi::ALL.into_iter().filter(|abi| row.covers(world, *abi)) {
-                let Some(nr) = row.number(abi) else { continue };
-                rows.entry((abi, nr)).or_default().push(row);
+        let mut rows = BTreeMap::new();
+        for abi in Abi::ALL {
+            for call in history::entries(abi) {
+                let own = brand.rows_for(world, abi, call);
+                if !own.is_empty() {
+                    rows.insert((abi, call.nr), own);
+                }
             }
         }
-        let entry = |(&(abi, nr), rows): (&(Abi, u32), &Vec<&'static Row>)| Entry {
-            abi,
-            nr,
-            cases: rows.iter().map(|row| (row.cond, verdict(row.answer))).collect(),
+        let entry = |(&(abi, nr), rows): (&(Abi, u32), &Vec<Row>)| {
+            Entry::call(abi, nr, rows.iter().map(|row| (row.cond, Verdict::Notify)).collect())
         };
-        let entries: Vec<_> = rows.iter().map(entry).collect();
-        let program = if entries.is_empty() { Vec::new() } else { filter::compile(&entries)? };
+        let mut entries: Vec<_> = rows.iter().map(entry).collect();
+        let program = if entries.is_empty() {
+            Vec::new()
+        } else {
+            entries.extend(Abi::ALL.map(beyond));
+            filter::compile(&entries)?
+        };
         Ok(Self { rows, program })
     }
 
@@ -45,44 +81,67 @@ impl Compiled {
     }
 
     /// The row that fits a call.
-    pub fn row(&self, call: &Call) -> Option<&'static Row> {
+    pub fn row(&self, call: &Call) -> Option<&Row> {
         let rows = self.rows.get(&(call.abi, call.nr))?;
-        rows.iter().copied().find(|row| row.cond.holds(call.abi, &call.args))
+        rows.iter().find(|row| row.cond.holds(call.abi, &call.args))
     }
 
-    /// Answers a notified call. A call without a row is not notified; were it asked for all the
-    /// same, it is the host kernel's, as in the filter.
+    /// Answers a notified call. Besides those of rows, numbers are notified that no table knows, and they
+    /// are ENOSYS as they would be of the host's kernel.
     pub fn answer(&self, task: &mut dyn Task, call: &Call) -> Answered {
         match self.row(call).map(|row| row.answer) {
             Some(Answer::Emulate(handler)) => handler(task, call),
             Some(Answer::Refuse(errno)) => Err(errno),
             Some(Answer::Succeed) => Ok(Reply::Value(0)),
-            None => Ok(Reply::Continue),
+            None => Err(Errno::ENOSYS),
         }
     }
 
+    /// What was done with a call that got this answer.
+    pub fn done(&self, call: &Call, answered: &Answered) -> Done {
+        match (self.row(call), answered) {
+            (None, _) => Done::Unknown,
+            (Some(row), _) if row.why == Some(Why::NotYet) => Done::Masked,
+            (_, Ok(Reply::Continue)) => Done::Passed,
+            (_, Ok(_)) => Done::Emulated,
+            (_, Err(_)) => Done::Refused,
+        }
+    }
+
+    /// The release that a masked call, or flag of one, needs; `None` for others, and for calls that the
+    /// level does not have any more.
+    pub fn needs(&self, call: &Call) -> Option<Level> {
+        self.row(call).filter(|row| row.why == Some(Why::NotYet)).and_then(|row| row.before)
+    }
+
     /// Every call that has rows, by ABI and number.
-    pub fn calls(&self) -> impl Iterator<Item = (Abi, u32, &[&'static Row])> {
+    pub fn calls(&self) -> impl Iterator<Item = (Abi, u32, &[Row])> {
         self.rows.iter().map(|(&(abi, nr), rows)| (abi, nr, rows.as_slice()))
     }
 }
 
-/// What the filter does with a call whose row has this answer.
-pub fn verdict(answer: Answer) -> Verdict {
-    match answer {
-        Answer::Emulate(_) => Verdict::Notify,
-        Answer::Refuse(errno) => Verdict::Errno(errno_number(errno)),
-        Answer::Succeed => Verdict::Errno(0),
-    }
+/// The numbers of an ABI that no table knows.
+fn beyond(abi: Abi) -> Entry {
+    let last = match abi {
+        Abi::X86_64 => filter::X32_BIT - 1,
+        Abi::I386 => filter::SKIPPED - 1,
+    };
+    Entry { abi, nr: history::last(abi) + 1, last, cases: vec![(Cond::Always, Verdict::Notify)] }
 }
 
-/// What the filter does with a call of a zone, read from the brand's table from the top.
+/// What the filter does with a call of a zone, from the brand's table and the calls' history.
 pub fn expected(brand: &Brand, world: &World, call: &Call) -> Verdict {
-    let x32 = call.abi == Abi::X86_64 && call.nr >= filter::X32_BIT;
-    if x32 && call.nr != filter::SKIPPED {
+    if call.nr == filter::SKIPPED {
+        return Verdict::Allow;
+    }
+    if call.abi == Abi::X86_64 && call.nr >= filter::X32_BIT {
         return Verdict::Errno(errno_number(Errno::ENOSYS));
     }
-    brand.find(world, call).map_or(Verdict::Allow, |row| verdict(row.answer))
+    let Some(life) = history::entries(call.abi).iter().find(|life| life.nr == call.nr) else {
+        return if call.nr > history::last(call.abi) { Verdict::Notify } else { Verdict::Allow };
+    };
+    let rows = brand.rows_for(world, call.abi, life);
+    if rows.iter().any(|row| row.cond.holds(call.abi, &call.args)) { Verdict::Notify } else { Verdict::Allow }
 }
 
 /// SECCOMP_RET_DATA has 16 bits and the kernel cuts errors at 4095, which every errno is below.
@@ -91,7 +150,7 @@ fn errno_number(errno: Errno) -> u16 {
 }
 
 /// Whether a row can never be reached because an earlier one takes all its calls.
-pub fn shadowed<'a>(rows: impl IntoIterator<Item = &'a &'static Row>) -> Option<&'static Row> {
+pub fn shadowed(rows: &[Row]) -> Option<&Row> {
     let mut closed = false;
     for row in rows {
         if closed {

@@ -48,15 +48,25 @@ impl Verdict {
     }
 }
 
-/// All that a table says about one call: cases in order, then [`Verdict::Allow`].
+/// All that a table says about one call, or about a range of numbers: cases in order, then
+/// [`Verdict::Allow`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Calling convention.
     pub abi: Abi,
     /// Number in it.
     pub nr: u32,
+    /// Last number that it is for; the same again for one call.
+    pub last: u32,
     /// Conditions and what becomes of a call that fits the first of them.
     pub cases: Vec<(Cond, Verdict)>,
+}
+
+impl Entry {
+    /// For one call.
+    pub fn call(abi: Abi, nr: u32, cases: Vec<(Cond, Verdict)>) -> Self {
+        Self { abi, nr, last: nr, cases }
+    }
 }
 
 /// Why no program could be made.
@@ -252,6 +262,8 @@ impl Backward {
             Test::IsNot(value) => (wide, value & wide, no, yes),
             Test::Bits { mask, value } => (mask & wide, value & wide, yes, no),
             Test::BitsNot { mask, value } => (mask & wide, value & wide, no, yes),
+            Test::AtLeast(value) => return self.at_least(index, value, yes, no),
+            Test::Below(value) => return self.at_least(index, value, no, yes),
         };
         // The machine is little-endian: the low word stands first.
         let at = ARGS + 8 * u32::from(index);
@@ -266,6 +278,12 @@ impl Backward {
             };
         }
         yes
+    }
+
+    /// Of an `int`, hence of the low word.
+    fn at_least(&mut self, index: u8, value: u32, yes: Label, no: Label) -> Label {
+        self.jump(JGE_K, value, yes, no);
+        self.push(LD_W_ABS, ARGS + 8 * u32::from(index))
     }
 
     fn half(&mut self, at: u32, mask: u32, value: u32, yes: Label, no: Label) -> Label {
@@ -301,17 +319,17 @@ fn segments(abi: Abi, entries: &[Entry]) -> Result<Vec<Segment<'_>>, FilterError
     };
     let mut last = None;
     for entry in sorted {
-        if last == Some(entry.nr) {
+        if last.is_some_and(|last| entry.nr <= last) {
             return Err(FilterError::Twice { abi, nr: entry.nr });
         }
-        last = Some(entry.nr);
+        last = Some(entry.last);
         let what = match entry.cases.as_slice() {
             [] => Leaf::Flat(Verdict::Allow),
             [(Cond::Always, verdict), ..] => Leaf::Flat(*verdict),
             cases => Leaf::Cases(cases),
         };
         add(entry.nr, what);
-        if let Some(next) = entry.nr.checked_add(1) {
+        if let Some(next) = entry.last.checked_add(1) {
             add(next, Leaf::Flat(Verdict::Allow));
         }
     }

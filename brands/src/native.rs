@@ -10,7 +10,7 @@ pub(crate) static NATIVE: Brand = Brand {
     about: "Every call goes to the host kernel. There is no filter and no listener, and nothing of \
             uname(2) or /proc is changed. A level or an arch in the configuration is not heeded.",
     levels: None,
-    rows: &[],
+    tables: &[],
     platform,
 };
 

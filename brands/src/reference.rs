@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
+use crate::abi::Abi;
 use crate::cond::Cond;
+use crate::history;
 use crate::table::{Answer, Brand, Row};
 
 /// The page in Markdown: what the brand is, then a line for every row.
@@ -12,11 +14,11 @@ pub fn page(brand: &Brand) -> String {
     if let Some((oldest, newest)) = brand.levels {
         let _ = writeln!(out, "\nLevels: {oldest} to {newest}, or none for the host's own.");
     }
-    if brand.rows.is_empty() {
+    if brand.rows().next().is_none() {
         return out;
     }
     out.push_str("\n| call | for | when | answer | what it does | gaps |\n|---|---|---|---|---|---|\n");
-    for row in brand.rows {
+    for row in brand.rows() {
         let _ = writeln!(
             out,
             "| `{}` | {} | {} | {} | {} | {} |",
@@ -32,12 +34,38 @@ pub fn page(brand: &Brand) -> String {
 }
 
 /// Pages of all brands under one heading.
-pub fn book() -> String {
+fn book() -> String {
     let pages: Vec<_> = crate::table::all().iter().map(|brand| page(brand)).collect();
     format!(
         "# Brands\n\nWritten from the brands' tables by `cargo xtask docs`; change those.\n\n{}",
         pages.join("\n")
     )
+}
+
+/// Every page that the tables make: its name under docs/reference, and its text.
+pub fn pages() -> [(&'static str, String); 2] {
+    [("brands.md", book()), ("syscalls.md", syscalls())]
+}
+
+/// The history of every call, a table for each ABI.
+fn syscalls() -> String {
+    let mut out = "# System calls\n\nWhen each call came and went; a strict zone answers ENOSYS to those that its \
+                   level does not have. Written\nby `cargo xtask docs` from brands/src/history/data.rs, which \
+                   says where the facts are from. Releases before 2.0\nare 1.x; `never`: a number that was only \
+                   set aside.\n"
+        .to_owned();
+    for abi in Abi::ALL {
+        let _ = write!(
+            out,
+            "\n## {abi}\n\n| number | call | since | gone in | source |\n|---|---|---|---|---|\n"
+        );
+        for call in history::entries(abi) {
+            let since = if call.never_was() { "never".to_owned() } else { call.since.to_string() };
+            let until = call.until.filter(|_| !call.never_was()).map(|u| u.to_string()).unwrap_or_default();
+            let _ = writeln!(out, "| {} | `{}` | {since} | {until} | {} |", call.nr, call.name, call.source);
+        }
+    }
+    out
 }
 
 fn whom(row: &Row) -> String {
@@ -85,7 +113,7 @@ mod tests {
         for brand in table::all() {
             let page = page(brand);
             let rows = page.lines().filter(|line| line.starts_with("| `")).count();
-            assert_eq!(rows, brand.rows.len());
+            assert_eq!(rows, brand.rows().count());
             assert!(
                 page.lines()
                     .filter(|l| l.starts_with('|'))
@@ -97,7 +125,7 @@ mod tests {
 
     #[test]
     fn every_row_says_what_it_does() {
-        for row in table::all().iter().flat_map(|brand| brand.rows) {
+        for row in table::all().iter().flat_map(|brand| brand.rows()) {
             assert!(!row.about.is_empty(), "{}", row.name);
         }
     }

@@ -5,6 +5,7 @@ use nix::errno::Errno;
 use crate::abi::Abi;
 use crate::call::{Answered, Call};
 use crate::cond::Cond;
+use crate::history::Entry;
 use crate::level::Level;
 use crate::platform::{Platform, Request};
 use crate::task::{Task, World};
@@ -34,7 +35,7 @@ pub enum Why {
     Pinned,
     /// It did nothing more in the kernel that the level names.
     NoEffectThen,
-    /// The kernel that the level names did not have it, and the zone is strict.
+    /// The kernel that the level names does not have it, and the zone is strict.
     NotYet,
     /// The host's kernel does not have it.
     HostLacks,
@@ -48,7 +49,7 @@ impl Why {
             Self::NotBuilt => "as a kernel built without it",
             Self::Pinned => "the zone set it at boot",
             Self::NoEffectThen => "the kernel did no more then",
-            Self::NotYet => "the level did not have it",
+            Self::NotYet => "the level does not have it",
             Self::HostLacks => "the host does not have it",
         }
     }
@@ -220,8 +221,8 @@ pub struct Brand {
     pub about: &'static str,
     /// Oldest and newest level, for a brand that has levels.
     pub levels: Option<(Level, Level)>,
-    /// The table.
-    pub rows: &'static [Row],
+    /// The table, in parts; of two rows that fit a call the one that stands first answers it.
+    pub(crate) tables: &'static [&'static [Row]],
     pub(crate) platform: fn(&Request) -> Platform,
 }
 
@@ -231,15 +232,40 @@ impl Brand {
         (self.platform)(request)
     }
 
-    /// The row that fits a call in a zone of this world, found by reading the table from the top.
-    /// [`crate::engine::Compiled`] answers the same from an index.
-    pub fn find(&self, world: &World, call: &Call) -> Option<&'static Row> {
-        self.rows.iter().find(|row| {
-            row.number(call.abi) == Some(call.nr)
-                && row.covers(world, call.abi)
-                && row.cond.holds(call.abi, &call.args)
-        })
+    /// Every row, in its order.
+    pub fn rows(&self) -> impl Iterator<Item = &'static Row> {
+        self.tables.iter().copied().flatten()
     }
+
+    /// The rows for one call in a zone of this world: those of the table, in their order, unless the
+    /// history of the call says it all.
+    pub fn rows_for(&self, world: &World, abi: Abi, call: &Entry) -> Vec<Row> {
+        if self.rows().next().is_none() {
+            return Vec::new();
+        }
+        if let Some(row) = masked(world, call) {
+            return vec![row];
+        }
+        let own = self.rows().filter(|row| row.number(abi) == Some(call.nr) && row.covers(world, abi));
+        let rows: Vec<Row> = own.copied().collect();
+        if rows.is_empty() && call.since > world.host {
+            return vec![refuse(call.name, Errno::ENOSYS, Why::HostLacks).about(LACKED)];
+        }
+        rows
+    }
+}
+
+const MASKED: &str = "as on the kernel of the level";
+const LACKED: &str = "as on a host of that age";
+
+/// What a strict zone says to a call that its level did not have yet, or not any more.
+fn masked(world: &World, call: &Entry) -> Option<Row> {
+    let level = world.level.filter(|_| world.strict)?;
+    if call.lives_in(level) {
+        return None;
+    }
+    let row = refuse(call.name, Errno::ENOSYS, Why::NotYet).within(Scope::Strict).about(MASKED);
+    Some(if call.since > level { row.before(call.since) } else { row })
 }
 
 static ALL: &[&Brand] = &[&crate::linux::LINUX, &crate::native::NATIVE];

@@ -23,8 +23,7 @@ fn run(program: &[brands::filter::Insn], abi: Abi, nr: u32, args: [u64; 6]) -> i
 
 /// `count` rows spread over the numbers, so that no two lie together.
 fn spread(count: u32, cond: Cond) -> Vec<Entry> {
-    let entry =
-        |i| Entry { abi: Abi::I386, nr: 3 * i + 1, cases: vec![(cond, Verdict::Errno(i as u16 % 7 + 1))] };
+    let entry = |i| Entry::call(Abi::I386, 3 * i + 1, vec![(cond, Verdict::Errno(i as u16 % 7 + 1))]);
     (0..count).map(entry).collect()
 }
 
@@ -48,7 +47,7 @@ fn the_cost_of_a_call_grows_with_the_logarithm() {
 
 #[test]
 fn neighbours_with_one_answer_are_one_range() {
-    let refused = |nr| Entry { abi: Abi::X86_64, nr, cases: vec![(Cond::Always, Verdict::Errno(38))] };
+    let refused = |nr| Entry::call(Abi::X86_64, nr, vec![(Cond::Always, Verdict::Errno(38))]);
     let one = compile(&[refused(300)]).unwrap().len();
     let many = compile(&(300..400).map(refused).collect::<Vec<_>>()).unwrap().len();
     assert_eq!(one, many);
@@ -80,7 +79,7 @@ fn too_much_is_refused() {
 
 #[test]
 fn the_ends_of_the_numbers() {
-    let at = |nr| Entry { abi: Abi::I386, nr, cases: vec![(Cond::Always, Verdict::Notify)] };
+    let at = |nr| Entry::call(Abi::I386, nr, vec![(Cond::Always, Verdict::Notify)]);
     let entries = [at(0), at(u32::MAX), at(u32::MAX - 1)];
     let program = compile(&entries).unwrap();
     for nr in [0, 1, u32::MAX - 2, u32::MAX - 1, u32::MAX] {
@@ -135,7 +134,7 @@ fn verdict() -> impl Strategy<Value = Verdict> {
 fn entries() -> impl Strategy<Value = Vec<Entry>> {
     let abi = prop_oneof![Just(Abi::X86_64), Just(Abi::I386)];
     let cases = prop::collection::vec((cond(), verdict()), 0..4);
-    let entry = (abi, 0u32..60, cases).prop_map(|(abi, nr, cases)| Entry { abi, nr, cases });
+    let entry = (abi, 0u32..60, cases).prop_map(|(abi, nr, cases)| Entry::call(abi, nr, cases));
     prop::collection::vec(entry, 0..40).prop_map(|mut entries| {
         entries.sort_by_key(|e| (e.abi, e.nr));
         entries.dedup_by_key(|e| (e.abi, e.nr));

@@ -1,8 +1,10 @@
-//! The page in the documentation is the one that the tables make.
+//! The pages in the documentation are those that the tables make.
 
 #[test]
-fn the_page_in_docs_is_up_to_date() {
-    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/brands.md");
-    let there = std::fs::read_to_string(page).expect("the page is there");
-    assert!(there == brands::reference::book(), "cargo xtask docs writes it anew");
+fn the_pages_in_docs_are_up_to_date() {
+    for (name, text) in brands::reference::pages() {
+        let path = format!("{}/../docs/reference/{name}", env!("CARGO_MANIFEST_DIR"));
+        let there = std::fs::read_to_string(path).expect("the page is there");
+        assert!(there == text, "{name}: cargo xtask docs writes it anew");
+    }
 }

@@ -16,8 +16,10 @@ pub(crate) fn run() -> Result<()> {
         Command::new(programs.join("zonectl")).arg("man").arg(&man).status().context("run zonectl man")?;
     ensure!(status.success(), "zonectl man failed");
     println!("wrote {}", man.display());
-    let page = crate::top().join("docs/reference/brands.md");
-    fs::write(&page, brands::reference::book()).with_context(|| format!("write {}", page.display()))?;
-    println!("wrote {}", page.display());
+    for (name, text) in brands::reference::pages() {
+        let page = crate::top().join("docs/reference").join(name);
+        fs::write(&page, text).with_context(|| format!("write {}", page.display()))?;
+        println!("wrote {}", page.display());
+    }
     Ok(())
 }

@@ -30,6 +30,10 @@ pub(crate) fn for_tests() -> Result<()> {
         Package { name: "gcc-multilib", is_there: || compiles("-m32") },
         Package { name: "libc6-dev-i386", is_there: || compiles("-m32") },
         Package { name: "mmdebstrap", is_there: || program("mmdebstrap") },
+        Package {
+            name: "manpages-dev",
+            is_there: || Path::new("/usr/share/man/man2/syscalls.2.gz").is_file(),
+        },
         Package { name: "busybox-static", is_there: static_busybox },
         Package { name: "binutils", is_there: || program("readelf") },
         Package { name: "e2fsprogs", is_there: || program("mkfs.ext4") },

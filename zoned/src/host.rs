@@ -293,7 +293,7 @@ fn describe(brand: &table::Brand) -> Brand {
         name: brand.name.to_owned(),
         summary: brand.summary.to_owned(),
         levels: brand.levels.map(|(oldest, newest)| (oldest.to_string(), newest.to_string())),
-        rows: brand.rows.iter().map(describe_row).collect(),
+        rows: brand.rows().map(describe_row).collect(),
     }
 }
 

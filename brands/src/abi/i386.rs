@@ -1,5 +1,5 @@
 //! System call numbers of i386. Generated from asm/unistd_32.h of linux-libc-dev 6.1.187 (Linux 6.1), with the
-//! calls that Linux added up to 6.18, from cachestat on, and set_zone_reclaim, which early
+//! calls that Linux added up to 7.2, from cachestat on, and set_zone_reclaim, which early
 //! 2.6 releases had.
 
 /// Sorted by number.
@@ -464,6 +464,8 @@ pub(super) static BY_NUMBER: &[(u32, &str)] = &[
     (467, "open_tree_attr"),
     (468, "file_getattr"),
     (469, "file_setattr"),
+    (470, "listns"),
+    (471, "rseq_slice_yield"),
 ];
 
 /// Sorted by name.
@@ -649,6 +651,7 @@ pub(super) static BY_NAME: &[(&str, u32)] = &[
     ("linkat", 303),
     ("listen", 363),
     ("listmount", 458),
+    ("listns", 470),
     ("listxattr", 232),
     ("listxattrat", 465),
     ("llistxattr", 233),
@@ -776,6 +779,7 @@ pub(super) static BY_NAME: &[(&str, u32)] = &[
     ("restart_syscall", 0),
     ("rmdir", 40),
     ("rseq", 386),
+    ("rseq_slice_yield", 471),
     ("rt_sigaction", 174),
     ("rt_sigpending", 176),
     ("rt_sigprocmask", 175),

@@ -1,5 +1,5 @@
 //! System call numbers of x86_64. Generated from asm/unistd_64.h of linux-libc-dev 6.1.187 (Linux 6.1), with the
-//! calls that Linux added up to 6.18: uretprobe and those from cachestat on.
+//! calls that Linux added up to 7.2: uretprobe and those from cachestat on.
 
 /// Sorted by number.
 pub(super) static BY_NUMBER: &[(u32, &str)] = &[
@@ -385,6 +385,8 @@ pub(super) static BY_NUMBER: &[(u32, &str)] = &[
     (467, "open_tree_attr"),
     (468, "file_getattr"),
     (469, "file_setattr"),
+    (470, "listns"),
+    (471, "rseq_slice_yield"),
 ];
 
 /// Sorted by name.
@@ -543,6 +545,7 @@ pub(super) static BY_NAME: &[(&str, u32)] = &[
     ("linkat", 265),
     ("listen", 50),
     ("listmount", 458),
+    ("listns", 470),
     ("listxattr", 194),
     ("listxattrat", 465),
     ("llistxattr", 195),
@@ -653,6 +656,7 @@ pub(super) static BY_NAME: &[(&str, u32)] = &[
     ("restart_syscall", 219),
     ("rmdir", 84),
     ("rseq", 334),
+    ("rseq_slice_yield", 471),
     ("rt_sigaction", 13),
     ("rt_sigpending", 127),
     ("rt_sigprocmask", 14),

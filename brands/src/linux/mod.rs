@@ -6,6 +6,7 @@ mod clock;
 mod era;
 mod mknod;
 mod mount;
+mod strict;
 mod sysctl;
 mod sysinfo;
 mod syslog;
@@ -25,7 +26,7 @@ pub(crate) static LINUX: Brand = Brand {
     about: "Programs run on the host kernel. What changed between the level and the host and breaks \
             them is answered by the rows below; a call that the host kernel does not know is ENOSYS.",
     levels: Some((OLDEST, Level::newest())),
-    rows: ROWS,
+    tables: &[strict::ROWS, ROWS],
     platform: boot::platform,
 };
 
