@@ -309,3 +309,46 @@ fn what_a_zone_may_only_read_it_cannot_write() {
     assert_eq!(std::fs::read_to_string(shared.join("file")).expect("read"), "as it was");
     assert!(shared.join("more").exists());
 }
+
+/// `done`, `count` and `program` of a call in a zone's ledger.
+fn counted(zoned: &Zoned, zone: &str, call: &str) -> Option<(String, u64, String)> {
+    let entries: serde_json::Value =
+        serde_json::from_str(&zoned.zonectl(&["--json", "ledger", zone]).ok()).expect("it is JSON");
+    let entry = entries.as_array().expect("an array").iter().find(|e| e["call"] == call)?;
+    let text = |key: &str| entry[key].as_str().expect("text").to_owned();
+    Some((text("done"), entry["count"].as_u64().expect("a number"), text("program")))
+}
+
+#[test]
+fn a_ledger_counts_through_reboot_and_halt_until_it_is_reset() {
+    let zoned = Zoned::start();
+    zoned.install("z", &busybox(), &["kernel=2.6.18"]);
+    assert_eq!(counted(&zoned, "z", "uname"), None);
+    zoned.zonectl(&["boot", "z", "-i", "none"]).ok();
+    let uname = || zoned.zonectl(&["login", "z", "--", "uname", "-r"]).ok();
+    uname();
+    assert_eq!(counted(&zoned, "z", "uname"), Some(("emulated".into(), 1, "uname".into())));
+    zoned.zonectl(&["reboot", "z"]).ok();
+    uname();
+    assert_eq!(counted(&zoned, "z", "uname"), Some(("emulated".into(), 2, "uname".into())));
+    zoned.zonectl(&["halt", "z"]).ok();
+    assert_eq!(counted(&zoned, "z", "uname"), Some(("emulated".into(), 2, "uname".into())));
+    zoned.zonectl(&["ledger", "z", "--reset"]).ok();
+    assert_eq!(counted(&zoned, "z", "uname"), None);
+    zoned.zonectl(&["boot", "z", "-i", "none"]).ok();
+    uname();
+    assert_eq!(counted(&zoned, "z", "uname"), Some(("emulated".into(), 1, "uname".into())));
+    zoned.zonectl(&["ledger", "z", "--reset"]).ok();
+    assert_eq!(counted(&zoned, "z", "uname"), None);
+    zoned.zonectl(&["ledger", "nobody"]).code(3);
+}
+
+/// A program of the host's own glibc registers rseq(2), of Linux 4.18, and does without.
+#[test]
+fn a_strict_run_names_what_its_level_did_not_have() {
+    let zoned = Zoned::start();
+    let run = |more: &[&str]| zoned.zonectl(&[&["run", "--strict"], more, &["--", "/bin/true"]].concat());
+    run(&["--kernel", "3.10"]).code(0).says(&["rseq", "4.18", "younger than 3.10"]);
+    run(&["--kernel", "3.10", "--gate"]).code(1).says(&["3.10 did not have"]);
+    run(&[]).code(2).says(&["strict", "set kernel"]);
+}

@@ -49,6 +49,11 @@ impl Output {
         Self { json, quiet, colour: may_colour(io::stdout().is_terminal()) }
     }
 
+    /// The same for what goes to stderr.
+    pub(crate) fn for_stderr(&self) -> Self {
+        Self { colour: may_colour(io::stderr().is_terminal()), ..*self }
+    }
+
     /// Whether the answer goes to a program.
     pub(crate) fn is_json(&self) -> bool {
         self.json

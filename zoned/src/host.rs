@@ -392,6 +392,10 @@ impl Control for Remote {
         self.ask(what, request, Some(&conn)).map(drop)
     }
 
+    fn ledger(&self, reset: bool) -> Result<(), ApiError> {
+        self.ask("keep the ledger of", Request::Ledger { reset }, None).map(drop)
+    }
+
     fn update(&self, config: &Config, _live: &[String]) -> Result<(), ApiError> {
         self.ask("limit", Request::Limit(Box::new(config.clone())), None).map(drop)
     }

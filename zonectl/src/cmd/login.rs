@@ -1,7 +1,7 @@
 //! `zonectl login`
 
 use super::{Context, Done};
-use crate::session::{self, Pty};
+use crate::session::{self, Pty, Stdout};
 
 /// Run a program in a running zone; without one, the user's login shell
 ///
@@ -40,7 +40,8 @@ pub(crate) fn run(args: Args, context: &Context<'_>) -> Done {
     };
     let login = session::request(user, command, pty);
     let mut session = context.client.login(&name, &login)?;
-    session::program(&format!("login {name}"), &mut session, login.tty.is_some())
+    let end = session::program(&format!("login {name}"), &mut session, login.tty.is_some(), Stdout::Ours)?;
+    Ok(end.status)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod export;
 mod get;
 mod halt;
 mod install;
+mod ledger;
 mod list;
 mod log;
 mod login;
@@ -71,6 +72,7 @@ pub(crate) enum Verb {
     List(list::Args),
     Uninstall(uninstall::Args),
     Log(log::Args),
+    Ledger(ledger::Args),
     Brand(brand::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
@@ -103,6 +105,7 @@ impl Verb {
             Self::List(args) => list::run(&args, context),
             Self::Uninstall(args) => uninstall::run(&args, context),
             Self::Log(args) => log::run(&args, context),
+            Self::Ledger(args) => ledger::run(&args, context),
             Self::Brand(args) => brand::run(&args, context),
             Self::Doctor(doctor::Args {}) => doctor::run(context),
             Self::Completions(args) => completions::run(&args, context),

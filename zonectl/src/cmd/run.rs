@@ -1,18 +1,27 @@
 //! `zonectl run`
 
-use zone_api::{Edit, Run};
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+use zone_api::{ApiError, Edit, ErrorKind, Run};
 
 use super::{Context, Done};
-use crate::session::{self, Pty};
+use crate::output::{Colour, Table};
+use crate::session::{self, End, Pty, Stdout, Younger};
 use crate::words::{self, KeyValue};
 
 /// Run one program in a zone that exists while it runs
 ///
 /// Without --root it runs over the host's own files, read-only. Terminals, signals and the exit status are as with
 /// login.
+///
+/// With --strict a call or flag that is younger than the level fails as it did then. At the end stderr has the calls
+/// that needed a younger kernel, and the lowest level that has all that this run asked for. With --json too, stdout has
+/// that as one document, and the program's own stdout goes to stderr.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   zonectl run --kernel 2.6.18 -- uname -r
+  zonectl run --kernel 3.10 --strict -- ./a.out
   zonectl run --root tar:centos5-i386.tar.xz --bind .:/src hostname=builder -- make -C /src")]
 pub(crate) struct Args {
     /// Brand [default: linux]
@@ -21,9 +30,12 @@ pub(crate) struct Args {
     /// Kernel level, where the brand has levels
     #[arg(long, value_name = "V")]
     kernel: Option<String>,
-    /// Refuse what the level did not have
+    /// Refuse what the level did not have, and tell of it
     #[arg(long)]
     strict: bool,
+    /// With --strict: fail (1) when the program did well but asked for what the level did not have
+    #[arg(long, requires = "strict")]
+    gate: bool,
     /// A source, as install takes it, or a folder
     #[arg(long, value_name = "SOURCE|DIR")]
     root: Option<String>,
@@ -40,12 +52,69 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args, context: &Context<'_>) -> Done {
     let program = args.command.first().cloned().unwrap_or_default();
-    let run = request(args)?;
+    let (strict, gate) = (args.strict, args.gate);
+    let document = strict && context.output.is_json();
+    let (pty, stdout) = if document { (Pty::Never, Stdout::Stderr) } else { (Pty::Fitting, Stdout::Ours) };
+    let run = request(args, pty)?;
     let session = context.client.run(&run)?;
-    session::program_of_its_own_zone(&format!("run {program}"), session, run.login.tty.is_some())
+    let what = format!("run {program}");
+    let end = session::program_of_its_own_zone(&what, session, run.login.tty.is_some(), stdout)?;
+    let Some(younger) = end.younger.as_ref().filter(|_| strict) else { return Ok(end.status) };
+    if document {
+        context.output.document(&report(&end, younger))?;
+    } else if !context.output.is_quiet() {
+        // Nobody is left to be told about a stderr that is gone.
+        let _ = io::stderr().write_all(summary(younger, context).as_bytes());
+    }
+    if gate && end.status == 0 && !younger.entries.is_empty() {
+        let why = format!("it asked for what {} did not have; {} has it", younger.level, younger.lowest);
+        let error = ApiError::new(ErrorKind::Failed, what, why);
+        // The document is out, and there is to be one.
+        let _ = writeln!(io::stderr(), "zonectl: {error}");
+        return Ok(error.kind.exit_code());
+    }
+    Ok(end.status)
 }
 
-fn request(args: Args) -> Result<Run, crate::failure::Failure> {
+/// What a strict run came to, for people.
+fn summary(younger: &Younger, context: &Context<'_>) -> String {
+    let Younger { level, lowest, entries } = younger;
+    if entries.is_empty() {
+        return format!("zonectl: made no call younger than {level}\n");
+    }
+    let mut table = Table::new(&["CALL", "ABI", "NEEDS", "COUNT", "PROGRAM"]);
+    for entry in entries {
+        let needs = entry.needs.clone().unwrap_or_else(|| "-".to_owned());
+        let cells = [&entry.call, &entry.abi, &needs, &entry.count.to_string(), &entry.program];
+        table.row(cells.map(|cell| (cell.clone(), Colour::Plain)).to_vec());
+    }
+    format!(
+        "zonectl: made calls younger than {level}:\n{}the lowest level that has them all: {lowest}\n",
+        table.render(&context.output.for_stderr())
+    )
+}
+
+/// What a strict run came to, for programs.
+fn report(end: &End, younger: &Younger) -> Value {
+    let Younger { level, lowest, entries } = younger;
+    let calls: Vec<_> = entries
+        .iter()
+        .map(|e| {
+            json!({"call": e.call, "abi": e.abi, "needs": e.needs, "count": e.count, "program": e.program})
+        })
+        .collect();
+    json!({
+        "status": end.status,
+        "signal": end.signal,
+        "level": level,
+        "younger": calls,
+        "lowest_level": lowest,
+        // It got what it asked for, or did well without.
+        "would_run": entries.is_empty() || end.status == 0,
+    })
+}
+
+fn request(args: Args, pty: Pty) -> Result<Run, crate::failure::Failure> {
     let set = |key: &str, value| Edit::Set { key: key.to_owned(), value };
     let edits = args
         .brand
@@ -57,7 +126,7 @@ fn request(args: Args) -> Result<Run, crate::failure::Failure> {
         .collect();
     let root = args.root.map(|r| words::source_or_folder(&r)).transpose()?;
     let binds = args.bind.iter().map(|b| words::bind(b)).collect::<Result<_, _>>()?;
-    Ok(Run { edits, root, binds, login: session::request(None, args.command, Pty::Fitting) })
+    Ok(Run { edits, root, binds, login: session::request(None, args.command, pty) })
 }
 
 #[cfg(test)]
@@ -69,7 +138,7 @@ mod tests {
     fn parsed(words: &[&str]) -> Result<Run, clap::Error> {
         let words = [&["zonectl", "run"], words].concat();
         match crate::Cli::try_parse_from(words)?.verb {
-            crate::cmd::Verb::Run(args) => Ok(request(args).unwrap()),
+            crate::cmd::Verb::Run(args) => Ok(request(args, Pty::Fitting).unwrap()),
             other => panic!("{other:?}"),
         }
     }

@@ -40,6 +40,7 @@ pub(crate) fn console(what: &str, mut session: Session, quiet: bool, escapes: bo
                     }
                 }
                 SessionEvent::Exited { .. } | SessionEvent::Killed { .. } => break 'session,
+                SessionEvent::Younger { .. } => {}
             }
         }
         let [talks, caught, leaves] =

@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use zone_api::client::Session;
-use zone_api::{ApiError, ErrorKind, Login, SessionEvent, SessionInput};
+use zone_api::{ApiError, ErrorKind, LedgerEntry, Login, SessionEvent, SessionInput};
 
 pub(crate) use console::console;
 
@@ -48,20 +48,64 @@ fn fits(stdin: bool, stdout: bool, shell: bool) -> bool {
     stdin && (stdout || shell)
 }
 
-/// Carries a program's input and output until it ended and all that it wrote is out; gives its status.
-pub(crate) fn program(what: &str, session: &mut Session, pty: bool) -> Result<u8, Failure> {
+/// How a program ended.
+#[derive(Debug, Default)]
+pub(crate) struct End {
+    /// Exit status; 128 and the signal's number where a signal ended it.
+    pub(crate) status: u8,
+    /// The signal that ended it.
+    pub(crate) signal: Option<u8>,
+    /// What a strict run's level did not have.
+    pub(crate) younger: Option<Younger>,
+}
+
+/// The calls of a strict run that are younger than its level.
+#[derive(Debug, Default)]
+pub(crate) struct Younger {
+    pub(crate) level: String,
+    /// The lowest level that has them all.
+    pub(crate) lowest: String,
+    pub(crate) entries: Vec<LedgerEntry>,
+}
+
+impl End {
+    fn exited(status: u8) -> Self {
+        Self { status, ..Self::default() }
+    }
+
+    fn killed(signal: u8) -> Self {
+        Self { status: 128_u8.saturating_add(signal), signal: Some(signal), ..Self::default() }
+    }
+}
+
+/// Where what a program writes to its stdout goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stdout {
+    Ours,
+    /// To our stderr, since ours is for a document.
+    Stderr,
+}
+
+/// Carries a program's input and output until it ended and all that it wrote is out.
+pub(crate) fn program(what: &str, session: &mut Session, pty: bool, stdout: Stdout) -> Result<End, Failure> {
     let failed = |e: io::Error| Failure::local(what, &e);
     let signals = Signals::catch(pty).map_err(failed)?;
     let mut running: Option<Running> = None;
+    let mut younger: Option<Younger> = None;
     let ended = 'session: loop {
         while let Some((event, descriptors)) = session.received()? {
             match event {
                 SessionEvent::Started { tty, .. } => {
-                    running = Some(Running::start(tty, descriptors).map_err(failed)?);
+                    running = Some(Running::start(tty, descriptors, stdout).map_err(failed)?);
                 }
                 SessionEvent::Refused { error, status } => return Err(Failure::Error(error, status)),
-                SessionEvent::Exited { status } => break 'session Ok(status),
-                SessionEvent::Killed { signal } => break 'session Ok(128_u8.saturating_add(signal)),
+                SessionEvent::Younger { level, lowest, entries } => {
+                    let all = younger.get_or_insert_default();
+                    (all.level, all.lowest) = (level, lowest);
+                    all.entries.extend(entries);
+                }
+                SessionEvent::Exited { status } => break 'session Ok(End { younger, ..End::exited(status) }),
+                SessionEvent::Killed { signal } => break 'session Ok(End { younger, ..End::killed(signal) }),
                 SessionEvent::State { .. } => {}
             }
         }
@@ -76,7 +120,7 @@ pub(crate) fn program(what: &str, session: &mut Session, pty: bool) -> Result<u8
                         // The program's end decides about ours; a monitor that is gone shows below.
                         let _ = session.send(&SessionInput::Signal { signal });
                     }
-                    (Caught::Ending(signal), _) => return Ok(128 + signal),
+                    (Caught::Ending(signal), _) => return Ok(End::killed(signal)),
                 }
             }
         }
@@ -87,20 +131,25 @@ pub(crate) fn program(what: &str, session: &mut Session, pty: bool) -> Result<u8
     };
     let Some(running) = running else { return ended };
     match (running.outputs.finish(&signals).map_err(failed)?, ended) {
-        (Finished::Signal(signal), _) => Ok(128 + signal),
+        (Finished::Signal(signal), _) => Ok(End::killed(signal)),
         (Finished::All(Ok(())), ended) | (Finished::All(Err(_)), ended @ Err(_)) => ended,
-        (Finished::All(Err(e)), Ok(status)) => match Failure::stdout(&e) {
+        (Finished::All(Err(e)), Ok(end)) => match Failure::stdout(&e) {
             // The program was told by SIGPIPE, and its status tells of it.
-            Failure::ReaderGone => Ok(status),
-            Failure::Error(error, _) => Err(Failure::Error(error, Some(status.max(1)))),
+            Failure::ReaderGone => Ok(end),
+            Failure::Error(error, _) => Err(Failure::Error(error, Some(end.status.max(1)))),
         },
     }
 }
 
 /// As [`program`], for a zone that exists while its program runs: comes back when nothing of it is left, which
 /// zoned tells by closing the connection.
-pub(crate) fn program_of_its_own_zone(what: &str, mut session: Session, pty: bool) -> Result<u8, Failure> {
-    let ended = program(what, &mut session, pty);
+pub(crate) fn program_of_its_own_zone(
+    what: &str,
+    mut session: Session,
+    pty: bool,
+    stdout: Stdout,
+) -> Result<End, Failure> {
+    let ended = program(what, &mut session, pty, stdout);
     // Where we leave before the program does, this ends it.
     let _ = session.stream.shutdown(Shutdown::Write);
     let _ = session.stream.set_read_timeout(Some(PATIENCE));
@@ -121,13 +170,16 @@ struct Running {
 }
 
 impl Running {
-    fn start(tty: bool, descriptors: Vec<OwnedFd>) -> io::Result<Self> {
+    fn start(tty: bool, descriptors: Vec<OwnedFd>, stdout: Stdout) -> io::Result<Self> {
         let missing = || io::Error::other("the session came without its descriptors");
         let mut descriptors = descriptors.into_iter();
         let mut next = || descriptors.next().ok_or_else(missing);
         let mut outputs = Outputs::new()?;
         let stdin = io::stdin().as_fd().try_clone_to_owned()?;
-        let stdout = io::stdout().as_fd().try_clone_to_owned()?;
+        let stdout = match stdout {
+            Stdout::Ours => io::stdout().as_fd().try_clone_to_owned()?,
+            Stdout::Stderr => io::stderr().as_fd().try_clone_to_owned()?,
+        };
         if !tty {
             let (into, out, err) = (next()?, next()?, next()?);
             let stderr = io::stderr().as_fd().try_clone_to_owned()?;

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
-use zone_api::{ApiError, ErrorKind, SessionEvent, SessionInput};
+use zone_api::{ApiError, ErrorKind, LedgerEntry, SessionEvent, SessionInput};
 
 use crate::fake::Fake;
 
@@ -216,4 +216,69 @@ fn run_sends_its_zone() {
     assert_eq!(body["binds"], json!(["/b"]));
     assert_eq!(body["edits"][1], json!({"op": "set", "key": "x", "value": "y"}));
     assert_eq!(body["login"]["command"], json!(["uname", "-r"]));
+}
+
+/// A run whose level has neither of two calls; its program writes a line.
+fn strict_run(status: u8) -> Fake {
+    Fake::with_session(move |mut monitor| {
+        let (_stdin, mut stdout, _stderr) = monitor.pipes();
+        stdout.write_all(b"out\n").unwrap();
+        drop(stdout);
+        for (call, needs) in [("getrandom", "3.17"), ("statx", "4.11")] {
+            let entry = LedgerEntry {
+                call: call.into(),
+                abi: "x86_64".into(),
+                done: "masked".into(),
+                count: 2,
+                needs: Some(needs.into()),
+                program: "ls".into(),
+                first: 1,
+            };
+            let (level, lowest) = ("3.10".into(), "4.11".into());
+            monitor.event(&SessionEvent::Younger { level, lowest, entries: vec![entry] });
+        }
+        monitor.event(&SessionEvent::Exited { status });
+    })
+}
+
+#[test]
+fn a_strict_run_tells_what_its_level_did_not_have() {
+    let words =
+        |more: &[&'static str]| [&["run", "--strict", "--kernel", "3.10"], more, &["--", "ls"]].concat();
+    let outcome = strict_run(3).run(&words(&[])).code(3);
+    assert_eq!(outcome.out, "out\n");
+    assert_eq!(
+        outcome.err,
+        "zonectl: made calls younger than 3.10:\n\
+         CALL       ABI     NEEDS  COUNT  PROGRAM\n\
+         getrandom  x86_64  3.17   2      ls\n\
+         statx      x86_64  4.11   2      ls\n\
+         the lowest level that has them all: 4.11\n"
+    );
+    let outcome = strict_run(0).run(&words(&["--gate", "-q"])).code(1);
+    assert_eq!(outcome.err, "zonectl: run ls: it asked for what 3.10 did not have; 4.11 has it\n");
+    assert_eq!(strict_run(3).run(&words(&["--gate", "-q"])).code(3).err, "");
+    for status in [0, 3] {
+        let outcome = strict_run(status).run(&words(&["--json"])).code(i32::from(status));
+        assert_eq!(outcome.err, "out\n");
+        let call =
+            |name, needs| json!({"call": name, "abi": "x86_64", "needs": needs, "count": 2, "program": "ls"});
+        let expected = json!({
+            "status": status, "signal": null, "level": "3.10", "lowest_level": "4.11",
+            "younger": [call("getrandom", "3.17"), call("statx", "4.11")], "would_run": status == 0,
+        });
+        assert_eq!(outcome.json(), expected);
+    }
+}
+
+#[test]
+fn a_strict_run_that_had_all_says_so() {
+    let fake = Fake::with_session(|mut monitor| {
+        drop(monitor.pipes());
+        let (level, lowest) = ("3.10".into(), "3.10".into());
+        monitor.event(&SessionEvent::Younger { level, lowest, entries: Vec::new() });
+        monitor.event(&SessionEvent::Exited { status: 0 });
+    });
+    let outcome = fake.run(&["run", "--strict", "--gate", "--kernel", "3.10", "--", "x"]).code(0);
+    assert_eq!(outcome.err, "zonectl: made no call younger than 3.10\n");
 }

@@ -350,7 +350,7 @@ fn completions_are_scripts_and_every_verb_has_a_page() {
         assert!(text.contains(".SH NAME") && text.contains(".SH SYNOPSIS"), "{page}");
     }
     let document = fake.run(&["man", pages.to_str().unwrap(), "--json"]).code(0).json();
-    assert_eq!(document["files"].as_array().unwrap().len(), 27);
+    assert_eq!(document["files"].as_array().unwrap().len(), 28);
     assert_eq!(fake.lines(), [""; 0]);
 }
 

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 pub use session::Session;
 
 use crate::{
-    ApiError, Boot, Brand, Create, Edit, Edited, Finding, Install, LogLine, Login, Progress, Run, Shutdown,
-    Verified, Zone,
+    ApiError, Boot, Brand, Create, Edit, Edited, Finding, Install, LedgerEntry, LogLine, Login, Progress,
+    Run, Shutdown, Verified, Zone,
 };
 use http::{Body, Method, Request, answer_json, answer_text};
 
@@ -233,6 +233,16 @@ impl Client {
     /// What happened to a zone, oldest first.
     pub fn log(&self, name: &str) -> Result<Vec<LogLine>> {
         self.json(Method::GET, &of(name, &["log"]), Body::None)
+    }
+
+    /// What its brand did, by call.
+    pub fn ledger(&self, name: &str) -> Result<Vec<LedgerEntry>> {
+        self.json(Method::GET, &of(name, &["ledger"]), Body::None)
+    }
+
+    /// Begins its ledger anew.
+    pub fn reset_ledger(&self, name: &str) -> Result<()> {
+        self.done(Method::DELETE, &of(name, &["ledger"]), Body::None)
     }
 
     /// Brands.

@@ -319,6 +319,16 @@ pub enum SessionEvent {
         /// Its status.
         status: u8,
     },
+    /// Of a strict run: calls that it made and its level did not have. Comes before the program's
+    /// end, in several events where they are many, and once where there are none.
+    Younger {
+        /// The level.
+        level: String,
+        /// The lowest level that has all that this run asked for.
+        lowest: String,
+        /// Calls; those of all such events together.
+        entries: Vec<LedgerEntry>,
+    },
     /// A signal ended it, or the end of its zone.
     Killed {
         /// Signal number.
@@ -413,4 +423,25 @@ pub struct LogLine {
     pub time: u64,
     /// What happened: "booted", "state installed: its monitor was killed by signal 9".
     pub text: String,
+}
+
+/// An entry of `ledger`: what a zone's brand did with a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LedgerEntry {
+    /// System call; its number where it has no name, and `others` for numbers that are counted
+    /// together.
+    pub call: String,
+    /// `x86_64` or `i386`.
+    pub abi: String,
+    /// `emulated`, `refused`, `masked` (younger than the level), `unknown`, or `passed` on to the
+    /// host's kernel.
+    pub done: String,
+    /// How often.
+    pub count: u64,
+    /// For `masked`: the first release that has the call, or the flag that was used.
+    pub needs: Option<String>,
+    /// The program that made it first, as it calls itself; what cannot be shown is escaped.
+    pub program: String,
+    /// When, in seconds since 1970.
+    pub first: u64,
 }

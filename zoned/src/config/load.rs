@@ -147,6 +147,10 @@ impl<'a> Source<'a> {
             check_kernel(&config.brand, kernel)
                 .map_err(|why| self.wrong(at("kernel"), Some("kernel"), why))?;
         }
+        if config.strict && config.kernel.is_none() {
+            let why = "it needs a level to be strict about; set kernel";
+            return Err(self.wrong(at("strict"), Some("strict"), why));
+        }
         if !config.net.is_empty() && config.ip_type != IpType::Exclusive {
             return Err(self.wrong(at("net"), Some("net"), "interfaces need ip-type = \"exclusive\""));
         }

@@ -113,6 +113,7 @@ fn errors_name_file_line_and_key() {
         ),
         ("name = \"a\"\nbrand = \"native\"\nkernel = \"2.6.18\"", "x:3: kernel: brand native has no levels"),
         ("name = \"a\"\nstrict = \"yes\"", "x:2: strict: it must be true or false"),
+        ("name = \"a\"\nstrict = true", "x:2: strict: it needs a level to be strict about; set kernel"),
         ("name = \"a\"\nmax-processes = 0", "x:2: max-processes: it must be a whole number, 1 or more"),
         ("name = \"a\"\n[capped-cpu]\nncpus = -1.0", "x:3: capped-cpu.ncpus: it must be a number above 0"),
         ("name = \"a\"\n[capped-cpu]\n", "x:2: capped-cpu.ncpus: it is missing"),
@@ -179,11 +180,11 @@ fn a_new_key_goes_above_the_tables() {
         apply("name = \"a\"\n\n[[net]]\nphysical = \"zones0\"\n", &[set("autoboot", "true")], "x").unwrap();
     assert!(config.autoboot, "{text}");
     let (_, config) =
-        apply("name = \"a\"\n", &[set("capped-memory.swap", "1G"), set("strict", "true")], "x").unwrap();
-    assert!(config.strict);
+        apply("name = \"a\"\n", &[set("capped-memory.swap", "1G"), set("autoboot", "true")], "x").unwrap();
+    assert!(config.autoboot);
     let (text, config) = apply(
         "name = \"a\"\nnet = [{ physical = \"b0\" }]\n",
-        &[add("net", &[("physical", "b1")]), set("strict", "true")],
+        &[add("net", &[("physical", "b1")]), set("autoboot", "true")],
         "x",
     )
     .unwrap();

@@ -163,6 +163,10 @@ impl Control for FakeMonitor {
         Ok(())
     }
 
+    fn ledger(&self, _reset: bool) -> Result<(), ApiError> {
+        self.hears()
+    }
+
     fn update(&self, _: &Config, live: &[String]) -> Result<(), ApiError> {
         self.hears()?;
         self.updates.lock().unwrap().push(live.to_vec());

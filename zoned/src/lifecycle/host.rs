@@ -170,6 +170,12 @@ pub trait Control: Send + Sync {
     /// Nothing was written to the connection.
     fn session(&self, session: Session, request: SessionRequest) -> Result<(), ApiError>;
 
+    /// Writes the ledger to the zone's folder; with `reset`, an empty one.
+    ///
+    /// # Errors
+    /// The file then holds what it held.
+    fn ledger(&self, reset: bool) -> Result<(), ApiError>;
+
     /// Another configuration: the keys in `live` take effect now, all others when the zone reboots.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ mod events;
 mod halt;
 pub mod host;
 mod install;
+mod ledger;
 mod log;
 mod login;
 mod reboot;

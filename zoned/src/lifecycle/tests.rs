@@ -77,7 +77,7 @@ async fn a_zone_with_an_operation_takes_no_second() {
     for refused in [
         place.zones.boot("a", Boot::default()),
         place.zones.halt("a"),
-        place.zones.edit("a", &[set("strict", "true")]).map(drop),
+        place.zones.edit("a", &[set("autoboot", "true")]).map(drop),
         place.zones.delete("a", true),
     ] {
         let error = refused.unwrap_err();
@@ -368,9 +368,9 @@ async fn edits_reach_a_running_zone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn create_takes_what_export_gave() {
     let place = Place::new();
-    let toml = Some("# old\nname = \"x\"\nstrict = true\n".to_owned());
+    let toml = Some("# old\nname = \"x\"\nautoboot = true\n".to_owned());
     place.zones.create(&Create { toml, ..create("a") }).unwrap();
-    assert_eq!(place.zones.config_text("a").unwrap(), "# old\nname = \"a\"\nstrict = true\n");
+    assert_eq!(place.zones.config_text("a").unwrap(), "# old\nname = \"a\"\nautoboot = true\n");
     for (name, toml) in [("b", "colour = 1"), ("b", "name = 1"), ("b", "= ="), ("global", "")] {
         let refused = place.zones.create(&Create { toml: Some(toml.into()), ..create(name) });
         assert_eq!(refused.unwrap_err().kind, ErrorKind::Invalid, "{toml}");
@@ -448,7 +448,7 @@ async fn no_mixture_of_verbs_leaves_a_zone_stuck() {
                         4 => zones.shutdown("a", &Shutdown { reboot: dice % 2 == 0, timeout: Some(0) }),
                         5 => zones.uninstall("a"),
                         6 => zones.begin_install("a", "dir:/x").and_then(|job| job.run(None, &|_| {})),
-                        7 => zones.edit("a", &[set("strict", "true")]).map(drop),
+                        7 => zones.edit("a", &[set("autoboot", "true")]).map(drop),
                         _ => {
                             let monitor = place.fake.monitors.lock().unwrap().get("a").cloned();
                             if let Some(monitor) = monitor {

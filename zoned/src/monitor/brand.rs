@@ -30,9 +30,6 @@ pub enum BrandError {
     /// The level cannot be.
     #[error("kernel level {0}")]
     Level(String, #[source] brands::level::LevelError),
-    /// It is to be strict.
-    #[error("strict mode is not there yet: unset strict")]
-    Strict,
     /// Its table does not compile.
     #[error("compile brand {0}")]
     Compile(String, #[source] brands::filter::FilterError),
@@ -46,9 +43,6 @@ impl Branded {
             let names: Vec<_> = brands::table::all().iter().map(|b| b.name).collect();
             BrandError::Unknown(config.brand.clone(), names.join(", "))
         })?;
-        if config.strict {
-            return Err(BrandError::Strict);
-        }
         let level = match &config.kernel {
             None => None,
             Some(text) => Some(Level::parse_release(text).map_err(|e| BrandError::Level(text.clone(), e))?),

@@ -4,20 +4,21 @@
 //! another wait before it looks at the call, so that a handler that is slow for one guest holds up
 //! nobody else; where no other is free, it starts one.
 
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread;
 
 use brands::abi::Abi;
 use brands::call::{Call, Reply};
-use brands::engine::Compiled;
+use brands::engine::{Compiled, Done};
 use brands::task::{World, ZoneRequest};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::kmsg::Kmsg;
+use super::ledger::Ledger;
 use super::task::GuestTask;
 use crate::confine::Ids;
 use crate::sys::notify::{Listener, Notification, Response};
@@ -59,7 +60,7 @@ pub struct Zone {
     /// Whether its root is a file system of its own.
     pub root_is_own: bool,
     /// What the brand did, by call and outcome.
-    pub ledger: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
+    pub ledger: Arc<Ledger>,
 }
 
 impl Zone {
@@ -68,15 +69,6 @@ impl Zone {
     pub fn request(&self, what: ZoneRequest) -> Result<(), Errno> {
         tracing::info!(?what, "guest asks for its end");
         crate::sys::process::signal(self.init.as_fd(), libc::SIGKILL)
-    }
-
-    fn count(&self, call: &'static str, outcome: &'static str) {
-        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = ledger.entry((call, outcome)).or_insert(0);
-        *count += 1;
-        if *count == 1 {
-            tracing::info!(call, outcome, "first call that the brand answers");
-        }
     }
 }
 
@@ -182,35 +174,51 @@ impl Team {
     }
 
     fn answer(&self, notification: &Notification) {
-        let (response, outcome, name) = match call_of(notification) {
-            None => (Response::Error(Errno::ENOSYS), "unknown ABI", "?"),
-            Some(call) => {
-                let name = self.zone.compiled.row(&call).map_or("?", |row| row.name);
-                let mut task = GuestTask::new(&self.zone, &self.listener, notification);
-                let answered = self.zone.compiled.answer(&mut task, &call);
-                tracing::trace!(name, ?call, ?answered, "call");
-                match answered {
-                    Ok(Reply::Value(value)) => (Response::Value(value), "emulated", name),
-                    Ok(Reply::Continue) => (Response::Continue, "passed", name),
-                    Err(errno) => (Response::Error(errno), "refused", name),
-                    Ok(Reply::Fd { file, cloexec }) => match task.file(file) {
-                        Some(file) => {
-                            let _ = self.listener.respond_with_fd(notification.id, file, cloexec);
-                            self.zone.count(name, "emulated");
-                            return;
-                        }
-                        None => (Response::Error(Errno::EBADF), "refused", name),
-                    },
+        let Some(call) = call_of(notification) else {
+            let _ = self.listener.respond(notification.id, Response::Error(Errno::ENOSYS));
+            return;
+        };
+        let compiled = &self.zone.compiled;
+        let mut task = GuestTask::new(&self.zone, &self.listener, notification);
+        let mut answered = compiled.answer(&mut task, &call);
+        let done = compiled.done(&call, &answered);
+        tracing::trace!(?call, ?answered, ?done, "call");
+        if done == Done::Masked && is_ours(notification.pid) {
+            // Between the filter and exec our own code goes on, which no level binds.
+            answered = Ok(Reply::Continue);
+        } else {
+            // Before the answer, so that the caller is still there, and a run's end finds all counted.
+            let needs = if done == Done::Masked { compiled.needs(&call) } else { None };
+            self.zone.ledger.count(&call, done, needs, || task.program());
+        }
+        let response = match answered {
+            Ok(Reply::Value(value)) => Response::Value(value),
+            Ok(Reply::Continue) => Response::Continue,
+            Err(errno) => Response::Error(errno),
+            Ok(Reply::Fd { file, cloexec }) => match task.file(file) {
+                Some(file) => {
+                    let _ = self.listener.respond_with_fd(notification.id, file, cloexec);
+                    return;
                 }
-            }
+                None => Response::Error(Errno::EBADF),
+            },
         };
         // ENOENT: the caller was killed meanwhile.
         let _ = self.listener.respond(notification.id, response);
-        self.zone.count(name, outcome);
     }
 }
 
 fn call_of(notification: &Notification) -> Option<Call> {
     let abi = [Abi::X86_64, Abi::I386].into_iter().find(|abi| abi.audit_arch() == notification.arch)?;
     Some(Call { abi, nr: notification.nr as u32, args: notification.args, ip: notification.ip })
+}
+
+/// Whether process `pid` runs our own program: it was not yet executed into another, or is our reaper.
+pub fn is_ours(pid: i32) -> bool {
+    static OURS: LazyLock<Option<(u64, u64)>> = LazyLock::new(|| file_id("/proc/self/exe"));
+    file_id(&format!("/proc/{pid}/exe")) == *OURS
+}
+
+fn file_id(path: &str) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()))
 }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use zone_api::{ApiError, Boot, ErrorKind, Login, SessionEvent, State};
+use brands::level::Level;
+use zone_api::{ApiError, Boot, ErrorKind, LedgerEntry, Login, SessionEvent, State};
 
 use super::brand::Branded;
 use super::session::{Client, Session, Stage, event_of, refusal};
@@ -194,7 +195,7 @@ impl Monitor {
             userns: namespace("user")?,
             dev: live.made.dev.try_clone().map_err(fail)?,
             root_is_own,
-            ledger: Default::default(),
+            ledger: Arc::clone(&self.ledger),
         });
         live.program = live.made.go(|listener| dispatch::serve(listener, &zone))?;
         live.zone = Some(zone);
@@ -367,7 +368,7 @@ impl Monitor {
         self.ask_for_end(from, again, "shut down", Some(deadline));
         let Some(live) = &self.live else { return };
         let init = live.made.init.pidfd.as_fd();
-        if is_reaper(live.made.init.pid.as_raw()) {
+        if dispatch::is_ours(live.made.init.pid.as_raw()) {
             let _ = process::signal(init, libc::SIGTERM);
             return;
         }
@@ -495,11 +496,21 @@ impl Monitor {
             if let Some(runner) = self.runner.take()
                 && let Some(client) = &runner.client
             {
+                if self.spec.config.strict {
+                    self.tell_younger(client);
+                }
                 let mut word = [0; 4];
                 let status = live.made.status.take().and_then(|mut s| s.read_exact(&mut word).ok());
                 let ended = status.map(|()| Ended::from_wait_status(i32::from_ne_bytes(word)));
                 client.tell(&event_of(ended.unwrap_or(Ended::Killed(libc::SIGKILL as u8))), &[]);
             }
+        }
+        // Of a run nothing is kept.
+        if self.spec.run.is_none()
+            && self.ledger.has_counted()
+            && let Err(error) = self.ledger.keep(&self.spec.zone_dir)
+        {
+            tracing::error!(%error, "cannot keep the zone's ledger");
         }
         let taken_down = boot::take_down(&self.site);
         // A boot that failed leaves a child that nothing else knows of.
@@ -508,6 +519,24 @@ impl Monitor {
             tracing::error!(why = failure.sentence(), "something of the zone is left");
             failure.sentence()
         })
+    }
+
+    /// Tells the client of a strict run which of its calls the level did not have.
+    fn tell_younger(&self, client: &Client) {
+        let level = self.spec.config.kernel.clone().unwrap_or_default();
+        let mut entries = self.ledger.younger();
+        let lowest = lowest_level(&level, &entries);
+        client.wait_for_room();
+        // A line must not be longer than a client takes.
+        loop {
+            let rest = entries.split_off(entries.len().min(MOST_ENTRIES));
+            let event = SessionEvent::Younger { level: level.clone(), lowest: lowest.clone(), entries };
+            client.tell(&event, &[]);
+            entries = rest;
+            if entries.is_empty() {
+                break;
+            }
+        }
     }
 
     fn leave_with(&mut self, how: How, reason: &str, left: Option<String>) {
@@ -544,10 +573,17 @@ impl Monitor {
     }
 }
 
-/// Whether process `pid` is our own reaper rather than an init of the guest's.
-fn is_reaper(pid: i32) -> bool {
-    let id = |path: String| std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
-    id(format!("/proc/{pid}/exe")) == id("/proc/self/exe".to_owned())
+/// Entries of the ledger in one event of a session.
+const MOST_ENTRIES: usize = 64;
+
+/// The lowest release that has everything in the ledger.
+fn lowest_level(level: &str, entries: &[LedgerEntry]) -> String {
+    let read = |text: &str| Level::parse_release(text).ok().map(|(level, _)| level);
+    let needed = entries.iter().filter_map(|entry| read(entry.needs.as_deref()?)).max();
+    match needed {
+        Some(needed) if Some(needed) > read(level) => needed.to_string(),
+        _ => level.to_owned(),
+    }
 }
 
 fn hint(failure: &Failure) -> Option<String> {

@@ -5,6 +5,7 @@ pub mod brand;
 pub mod console;
 pub mod dispatch;
 pub mod kmsg;
+pub mod ledger;
 mod life;
 pub mod link;
 pub mod session;
@@ -75,6 +76,7 @@ pub struct Monitor {
     listening: OwnedFd,
     controls: Vec<Control>,
     live: Option<Live>,
+    ledger: Arc<ledger::Ledger>,
     ending: Option<Ending>,
     console: Console,
     viewers: Vec<Viewer>,
@@ -138,6 +140,7 @@ pub fn run(control: OwnedFd) -> Result<(), Failure> {
         cgroup_key: spec.cgroup_key.clone(),
     };
     let console = Console::new(&spec.zone_dir.join("console.log"));
+    let ledger = Arc::new(ledger::Ledger::resume(&spec.zone_dir));
     let mut monitor = Monitor {
         spec: *spec,
         site,
@@ -145,6 +148,7 @@ pub fn run(control: OwnedFd) -> Result<(), Failure> {
         listening,
         controls: vec![Control { number: FIRST, socket: control }],
         live: None,
+        ledger,
         ending: None,
         console,
         viewers: Vec::new(),
@@ -341,7 +345,20 @@ impl Monitor {
             Request::Login(login, already) => self.log_in(from, &login, fd, already),
             Request::Console(already) => self.show_console(from, fd, already),
             Request::Limit(config) => self.limit(from, *config),
+            Request::Ledger { reset } => self.keep_ledger(from, reset),
         }
+    }
+
+    /// Writes the ledger where zoned reads it: it may be longer than a message.
+    fn keep_ledger(&self, from: (u64, u64), reset: bool) {
+        if reset {
+            self.ledger.reset();
+        }
+        let reply = match self.ledger.keep(&self.spec.zone_dir) {
+            Ok(()) => Reply::Done,
+            Err(error) => Reply::Failed(self.failed("keep the ledger of", error.to_string())),
+        };
+        self.reply(from, reply);
     }
 
     fn show_console(&mut self, from: (u64, u64), fd: Option<OwnedFd>, already: Vec<u8>) {

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use zone_api::{ApiError, ErrorKind, SessionEvent, SessionInput};
 
@@ -13,6 +14,9 @@ use crate::sys::scm;
 
 /// Longest line that a client may send.
 const MOST_LINE: usize = 4096;
+
+/// How long a client may take to read the last that it is told.
+const MOST_WAIT: Duration = Duration::from_secs(5);
 
 /// A client's connection.
 #[derive(Debug)]
@@ -39,6 +43,12 @@ impl Client {
         {
             let _ = (&self.stream).write_all(rest);
         }
+    }
+
+    /// From now on telling waits for a client that is slow to read, but not for ever.
+    pub fn wait_for_room(&self) {
+        let _ = self.stream.set_nonblocking(false);
+        let _ = self.stream.set_write_timeout(Some(MOST_WAIT));
     }
 
     /// What the client sent meanwhile; `None` when it is gone.

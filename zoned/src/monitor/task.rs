@@ -55,6 +55,16 @@ impl<'a> GuestTask<'a> {
         }
     }
 
+    /// What the caller's thread is called: the file that it executed, unless it gave itself another
+    /// name (PR_SET_NAME). Empty once it is gone.
+    pub fn program(&mut self) -> Vec<u8> {
+        let mut name = [0; 64];
+        let read = self
+            .open_below("comm", OFlag::O_RDONLY)
+            .and_then(|file| file.read_at(&mut name, 0).map_err(|e| gone(&e)));
+        name[..read.unwrap_or(0)].trim_ascii_end().to_vec()
+    }
+
     /// A file that a handler opened.
     pub fn file(&self, id: FileId) -> Option<BorrowedFd<'_>> {
         self.files.get(id.0 as usize).map(AsFd::as_fd)

@@ -83,6 +83,11 @@ pub enum Request {
     Console(Vec<u8>),
     /// Change limits in place.
     Limit(Box<Config>),
+    /// Write the ledger to the zone's folder.
+    Ledger {
+        /// Forget everything first.
+        reset: bool,
+    },
 }
 
 /// How a zone stands.

@@ -286,6 +286,7 @@ async fn the_description_has_every_route() {
         routes,
         [
             "delete /v1/zones/{name}",
+            "delete /v1/zones/{name}/ledger",
             "get /v1/brands",
             "get /v1/brands/{brand}",
             "get /v1/doctor",
@@ -295,6 +296,7 @@ async fn the_description_has_every_route() {
             "get /v1/zones/{name}",
             "get /v1/zones/{name}/config",
             "get /v1/zones/{name}/get",
+            "get /v1/zones/{name}/ledger",
             "get /v1/zones/{name}/log",
             "patch /v1/zones/{name}/config",
             "post /v1/run",

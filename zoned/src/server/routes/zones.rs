@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
-use zone_api::{ApiError, Create, LogLine, Zone};
+use zone_api::{ApiError, Create, LedgerEntry, LogLine, Zone};
 
 use crate::lifecycle::Zones;
 use crate::server::answer::{Answer, Doc, Name, Params, Switch, off};
@@ -89,4 +89,35 @@ pub(crate) async fn log(
         zones.log(&name)
     });
     lines.await.map(Json)
+}
+
+/// What a zone's brand did, by call.
+#[utoipa::path(get, path = "/v1/zones/{name}/ledger", params(("name" = String, Path)), responses(
+    (status = 200, body = Vec<LedgerEntry>), (status = 403, body = ApiError), (status = 404, body = ApiError)))]
+pub(crate) async fn ledger(
+    State(zones): State<Arc<Zones>>,
+    peer: Peer,
+    Name(name): Name,
+) -> Answer<Json<Vec<LedgerEntry>>> {
+    let entries = off(move || {
+        peer.may(&zones, &name, Auth::Any, "ledger")?;
+        zones.ledger(&name)
+    });
+    entries.await.map(Json)
+}
+
+/// Begins a zone's ledger anew.
+#[utoipa::path(delete, path = "/v1/zones/{name}/ledger", params(("name" = String, Path)), responses(
+    (status = 204), (status = 403, body = ApiError), (status = 404, body = ApiError)))]
+pub(crate) async fn reset_ledger(
+    State(zones): State<Arc<Zones>>,
+    peer: Peer,
+    Name(name): Name,
+) -> Answer<StatusCode> {
+    off(move || {
+        peer.may(&zones, &name, Auth::Manage, "ledger")?;
+        zones.reset_ledger(&name)
+    })
+    .await?;
+    Ok(StatusCode::NO_CONTENT)
 }
