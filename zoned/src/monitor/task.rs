@@ -238,8 +238,12 @@ impl Task for GuestTask<'_> {
     }
 
     fn personality(&mut self) -> Result<u32, Errno> {
-        let text = self.read_below("personality")?;
-        u32::from_str_radix(text.trim(), 16).map_err(|_| Errno::ESRCH)
+        // One line of eight digits, which one read gives whole.
+        let mut line = [0; 16];
+        let file = self.open_below("personality", OFlag::O_RDONLY)?;
+        let got = nix::unistd::read(&file, &mut line).map_err(|e| gone(&e.into()))?;
+        let text = std::str::from_utf8(&line[..got]).map_err(|_| Errno::ESRCH)?;
+        u32::from_str_radix(text.trim_end(), 16).map_err(|_| Errno::ESRCH)
     }
 
     fn names(&mut self) -> Result<(Vec<u8>, Vec<u8>), Errno> {
