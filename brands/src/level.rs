@@ -21,6 +21,14 @@ pub enum LevelError {
         /// What was given.
         text: String,
     },
+    /// A word that is no distribution's name.
+    #[error("{text:?} is neither a kernel release nor a distribution known here; near it: {near}")]
+    Name {
+        /// What was given.
+        text: String,
+        /// Names to choose from.
+        near: String,
+    },
     /// Longer than uname(2) can show.
     #[error("kernel release {text:?} is longer than the 64 bytes that uname has room for")]
     Long {

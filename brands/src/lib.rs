@@ -5,6 +5,7 @@
 pub mod abi;
 pub mod call;
 pub mod cond;
+pub mod distro;
 pub mod engine;
 pub mod fake;
 pub mod filter;

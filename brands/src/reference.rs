@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::abi::Abi;
 use crate::cond::Cond;
+use crate::distro;
 use crate::history;
 use crate::table::{Answer, Brand, Row};
 
@@ -37,9 +38,23 @@ pub fn page(brand: &Brand) -> String {
 fn book() -> String {
     let pages: Vec<_> = crate::table::all().iter().map(|brand| page(brand)).collect();
     format!(
-        "# Brands\n\nWritten from the brands' tables by `cargo xtask docs`; change those.\n\n{}",
-        pages.join("\n")
+        "# Brands\n\nWritten from the brands' tables by `cargo xtask docs`; change those.\n\n{}\n{}",
+        pages.join("\n"),
+        distributions()
     )
+}
+
+/// The names that stand for levels.
+fn distributions() -> String {
+    let mut out = "## Distributions\n\nNames for `kernel = \"…\"` and `--kernel`, and what `uname -r` says \
+                   on x86_64.\n\n| name | also | distribution | release |\n|---|---|---|---|\n"
+        .to_owned();
+    for distro in distro::ALL {
+        let also = distro.aliases.join(", ");
+        let _ =
+            writeln!(out, "| `{}` | {also} | {} | {} |", distro.name, distro.title, distro.release("x86_64"));
+    }
+    out
 }
 
 /// Every page that the tables make: its name under docs/reference, and its text.

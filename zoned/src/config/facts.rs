@@ -1,6 +1,6 @@
 //! What a configuration has to know of the brands.
 
-use brands::level::Level;
+use brands::distro;
 use brands::table;
 
 /// Names of the brands.
@@ -14,5 +14,5 @@ pub fn check_kernel(brand: &str, kernel: &str) -> Result<(), String> {
     if !has_levels {
         return Err(format!("brand {brand} has no levels; its kernel is the host's"));
     }
-    Level::parse_release(kernel).map(drop).map_err(|error| error.to_string())
+    distro::resolve(kernel, "x86_64").map(drop).map_err(|error| error.to_string())
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use brands::distro;
 use brands::engine::Compiled;
-use brands::level::Level;
 use brands::platform;
 use brands::task::World;
 
@@ -43,9 +43,13 @@ impl Branded {
             let names: Vec<_> = brands::table::all().iter().map(|b| b.name).collect();
             BrandError::Unknown(config.brand.clone(), names.join(", "))
         })?;
+        let arch = config.arch.clone().or_else(|| arch.map(str::to_owned));
         let level = match &config.kernel {
             None => None,
-            Some(text) => Some(Level::parse_release(text).map_err(|e| BrandError::Level(text.clone(), e))?),
+            Some(text) => Some(
+                distro::resolve(text, arch.as_deref().unwrap_or("x86_64"))
+                    .map_err(|e| BrandError::Level(text.clone(), e))?,
+            ),
         };
         let host = nix::sys::utsname::uname().ok();
         let host = |field: fn(&nix::sys::utsname::UtsName) -> &std::ffi::OsStr| {
@@ -53,7 +57,7 @@ impl Branded {
         };
         let platform = brand.platform(&platform::Request {
             level,
-            arch: config.arch.clone().or_else(|| arch.map(str::to_owned)),
+            arch,
             host_release: host(|h| h.release()),
             host_version: host(|h| h.version()),
             bootargs: bootargs.to_vec(),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use brands::level::Level;
+use brands::distro;
 use zone_api::{ApiError, Boot, ErrorKind, LedgerEntry, Login, SessionEvent, State};
 
 use super::brand::Branded;
@@ -578,7 +578,7 @@ const MOST_ENTRIES: usize = 64;
 
 /// The lowest release that has everything in the ledger.
 fn lowest_level(level: &str, entries: &[LedgerEntry]) -> String {
-    let read = |text: &str| Level::parse_release(text).ok().map(|(level, _)| level);
+    let read = |text: &str| distro::resolve(text, "x86_64").ok().map(|(level, _)| level);
     let needed = entries.iter().filter_map(|entry| read(entry.needs.as_deref()?)).max();
     match needed {
         Some(needed) if Some(needed) > read(level) => needed.to_string(),
