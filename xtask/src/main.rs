@@ -3,6 +3,7 @@
 
 mod demo;
 mod docs;
+mod outside;
 mod packages;
 mod stop;
 mod test;
@@ -16,7 +17,9 @@ const USAGE: &str = "usage: cargo xtask CHORE
 
 demo   make a Debian 11 of i386 a zone at level 2.6.32, show it from inside, and clean up
 test   install what is missing, then check the form, build and run every test
-docs   write the reference pages anew from the programs";
+docs   write the reference pages anew from the programs
+outside
+       build the kernel's own selftests and compare what they say in a zone with what they say outside";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -24,6 +27,7 @@ fn main() -> ExitCode {
         ["demo"] => demo::run(),
         ["test"] => test::run(),
         ["docs"] => docs::run(),
+        ["outside"] => outside::run(),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())

@@ -50,6 +50,19 @@ pub(crate) fn for_tests() -> Result<()> {
     ])
 }
 
+/// For the kernel's selftests.
+pub(crate) fn for_outside() -> Result<()> {
+    for_tests()?;
+    install(&[
+        Package { name: "make", is_there: || program("make") },
+        Package { name: "xz-utils", is_there: || program("xz") },
+        Package { name: "rsync", is_there: || program("rsync") },
+        Package { name: "libcap-dev", is_there: || Path::new("/usr/include/sys/capability.h").is_file() },
+        Package { name: "libcap-ng-dev", is_there: || Path::new("/usr/include/cap-ng.h").is_file() },
+        Package { name: "libpopt-dev", is_there: || Path::new("/usr/include/popt.h").is_file() },
+    ])
+}
+
 fn program(name: &str) -> bool {
     let dirs = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
     dirs.split(':').any(|dir| Path::new(dir).join(name).is_file())
