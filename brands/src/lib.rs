@@ -18,3 +18,5 @@ pub mod platform;
 pub mod reference;
 pub mod table;
 pub mod task;
+
+pub use linux::proc;

@@ -43,6 +43,8 @@ pub struct Boot {
     pub nofile: Option<(u64, u64)>,
     /// Files that take the place of the host's: path under /proc, content.
     pub files: Vec<(String, Vec<u8>)>,
+    /// What is written to files of /proc/sys that are the zone's own: path below it, content.
+    pub sysctls: Vec<(&'static str, &'static str)>,
 }
 
 /// uname(2) `machine` of 32-bit processes on an x86_64 host (COMPAT_UTS_MACHINE).

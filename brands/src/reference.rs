@@ -6,6 +6,7 @@ use crate::abi::Abi;
 use crate::cond::Cond;
 use crate::distro;
 use crate::history;
+use crate::proc;
 use crate::table::{Answer, Brand, Row};
 
 /// The page in Markdown: what the brand is, then a line for every row.
@@ -38,10 +39,23 @@ pub fn page(brand: &Brand) -> String {
 fn book() -> String {
     let pages: Vec<_> = crate::table::all().iter().map(|brand| page(brand)).collect();
     format!(
-        "# Brands\n\nWritten from the brands' tables by `cargo xtask docs`; change those.\n\n{}\n{}",
+        "# Brands\n\nWritten from the brands' tables by `cargo xtask docs`; change those.\n\n{}\n{}\n{}",
         pages.join("\n"),
+        files(),
         distributions()
     )
+}
+
+/// The files of /proc that have a level's form.
+fn files() -> String {
+    let mut out = "## Files of /proc\n\nWhat zones of brand `linux` with a level see in place of the host's. Live ones are \
+                   made anew at each opening.\n\n| file | live | what it does |\n|---|---|---|\n"
+        .to_owned();
+    for file in proc::all() {
+        let live = if file.live { "yes" } else { "" };
+        let _ = writeln!(out, "| `/proc/{}` | {live} | {} |", file.path, file.about);
+    }
+    out
 }
 
 /// The names that stand for levels.

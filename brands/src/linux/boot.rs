@@ -32,7 +32,12 @@ pub(super) fn platform(request: &Request) -> Platform {
         host: request.host_level(),
         wide_inodes: request.wide_inodes,
     };
-    let boot = Boot { personality, nofile: nofile(level), files: files(&world, &request.bootargs) };
+    let boot = Boot {
+        personality,
+        nofile: nofile(level),
+        files: files(&world, &request.bootargs),
+        sysctls: sysctls(level),
+    };
     Platform { world, boot }
 }
 
@@ -79,6 +84,18 @@ fn files(world: &World, bootargs: &[String]) -> Vec<(String, Vec<u8>)> {
         files.push(line("sys/kernel/version", version));
     }
     files
+}
+
+/// Limits of System V shared memory were 32 MiB a segment up to 3.15 (include/uapi/linux/shm.h), and installers
+/// compute with them in a shell's numbers; process numbers were below 32768 unless somebody raised them, and old
+/// daemons keep them in a short.
+fn sysctls(level: Option<Level>) -> Vec<(&'static str, &'static str)> {
+    let Some(level) = level else { return Vec::new() };
+    let mut out = vec![("kernel/pid_max", "32768")];
+    if level < Level::new(3, 16, 0) {
+        out.extend([("kernel/shmmax", "33554432"), ("kernel/shmall", "2097152")]);
+    }
+    out
 }
 
 fn line(path: &str, text: &str) -> (String, Vec<u8>) {

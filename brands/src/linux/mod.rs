@@ -6,6 +6,7 @@ mod clock;
 mod era;
 mod mknod;
 mod mount;
+pub mod proc;
 mod strict;
 mod sysctl;
 mod sysinfo;

@@ -37,13 +37,29 @@ fn memory(info: &mut SystemInfo) -> [&mut u64; 6] {
     ]
 }
 
-/// Programs of then keep the figures in a signed int, so they must stay below 2 GiB.
+/// Programs of then keep the figures in a signed int, so they must stay below 2 GiB. Where there is more, the whole
+/// is told as just below it, and its parts as the same shares of it.
 fn clamped(mut info: SystemInfo) -> SystemInfo {
-    const MOST: u64 = 0x7fff_f000;
-    for figure in memory(&mut info) {
-        *figure = (*figure).min(MOST);
+    let (ram, swap) = (info.total_ram, info.total_swap);
+    let [figures @ .., total_swap, free_swap] = memory(&mut info);
+    for figure in figures {
+        *figure = share(*figure, ram, MOST_BYTES);
+    }
+    for figure in [total_swap, free_swap] {
+        *figure = share(*figure, swap, MOST_BYTES);
     }
     info
+}
+
+/// The most memory that a program which counts bytes in an int can be told of.
+pub(super) const MOST_BYTES: u64 = 0x7fff_f000;
+
+/// `part` of a `whole` that is told as no more than `most`.
+pub(super) fn share(part: u64, whole: u64, most: u64) -> u64 {
+    if whole <= most {
+        return part.min(most);
+    }
+    u64::try_from(u128::from(part) * u128::from(most) / u128::from(whole)).unwrap_or(most).min(most)
 }
 
 /// As the kernel does for 32-bit programs: bytes when memory and swap fit 32 bits, else pages
@@ -153,7 +169,8 @@ mod tests {
         let mut fake = fake("2.2.26", 16 * GIB);
         sysinfo(&mut fake, &call(Abi::I386, "sysinfo", &[AT])).unwrap();
         assert_eq!(u32_at(&fake, 16), 0x7fff_f000);
-        assert_eq!(u32_at(&fake, 20), 1 << 30);
+        // The free 1 GiB of 16 are a sixteenth still.
+        assert_eq!(u32_at(&fake, 20), 0x7fff_f000 / 16);
         assert_eq!(u32_at(&fake, 52), 1);
     }
 

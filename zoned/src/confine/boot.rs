@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -42,6 +43,11 @@ pub struct Kernel {
     pub nofile: Option<(u64, u64)>,
     /// Files shown below /proc: path there, content.
     pub files: Vec<(String, Vec<u8>)>,
+    /// Files shown below /proc that are made when they are opened: a detached file system, and where
+    /// file `i` of it belongs.
+    pub live: Option<(Arc<OwnedFd>, Vec<&'static str>)>,
+    /// What is written to files of /proc/sys, where the kernel lets a zone have its own.
+    pub sysctls: Vec<(&'static str, &'static str)>,
     /// The filter; empty for none.
     pub filter: Vec<libc::sock_filter>,
 }
@@ -423,7 +429,12 @@ fn mount_views(
 
     let pts = c"newinstance,ptmxmode=0666,mode=0620,gid=5";
     plan.then("mount /dev", Step::Attach(slots.add(with.dev)?, Where::At(c"/dev".to_owned())));
+    for (path, value) in &kernel.sysctls {
+        let file = c_string(format!("/proc/sys/{path}"))?;
+        plan.try_then(format!("set {path}"), Step::WriteFile(file, value.as_bytes().to_vec()));
+    }
     show_files(plan, slots, kernel, site.ids.base)?;
+    show_live_files(plan, slots, kernel)?;
     plan.then(
         "mount /dev/pts",
         mount_step(c"devpts", c"/dev/pts", c"devpts", libc::MS_NOSUID | libc::MS_NOEXEC, pts),
@@ -473,6 +484,21 @@ fn show_files(plan: &mut Plan, slots: &mut Slots, kernel: &Kernel, owner: u32) -
             .then(format!("make {shown} read-only"), Step::ReadOnly(target));
     }
     plan.then("unmount the brand's files", Step::Unmount(place.to_owned()));
+    Ok(())
+}
+
+/// The same of files that the monitor serves.
+fn show_live_files(plan: &mut Plan, slots: &mut Slots, kernel: &Kernel) -> Result<(), Failure> {
+    let Some((mount, paths)) = &kernel.live else { return Ok(()) };
+    let place = c"/dev/shm";
+    plan.then("mount the brand's live files", Step::Attach(slots.add(mount)?, Where::At(place.to_owned())));
+    for (i, path) in paths.iter().enumerate() {
+        let source = c_string(format!("/dev/shm/{i}"))?;
+        let target = c_string(format!("/proc/{path}"))?;
+        plan.then(format!("show /proc/{path}"), mount_step(&source, &target, c"", libc::MS_BIND, c""))
+            .then(format!("make /proc/{path} read-only"), Step::ReadOnly(target));
+    }
+    plan.then("unmount the brand's live files", Step::Unmount(place.to_owned()));
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use brands::engine::Compiled;
 use brands::platform;
 use brands::task::World;
 
+use super::procfs;
 use crate::config::Config;
 use crate::confine::boot::Kernel;
 
@@ -74,10 +75,33 @@ impl Branded {
                 personality: platform.boot.personality,
                 nofile: platform.boot.nofile,
                 files: platform.boot.files,
+                sysctls: platform.boot.sysctls,
+                live: None,
                 filter,
             },
             world: platform.world,
             compiled: Arc::new(compiled),
         })
+    }
+
+    /// Adds the level's files of /proc: fixed ones to those of the boot, live ones as the monitor serves them, which
+    /// `owner` has on the host. A host without FUSE has them all fixed, as they are now.
+    pub fn show_proc(&mut self, owner: u32) {
+        let (live, fixed): (Vec<_>, Vec<_>) = brands::proc::files(&self.world).partition(|file| file.live);
+        let served =
+            if live.is_empty() { None } else { Some(procfs::serve(live.clone(), &self.world, owner)) };
+        let fixed = match served {
+            None => fixed,
+            Some(Ok(served)) => {
+                self.kernel.live = Some((Arc::new(served.mount), served.paths));
+                fixed
+            }
+            Some(Err(error)) => {
+                tracing::warn!(%error, "no FUSE: files of /proc stay as they are at boot");
+                [fixed, live].concat()
+            }
+        };
+        let text = |file: &brands::proc::File| file.content(&self.world, &procfs::host).into_bytes();
+        self.kernel.files.extend(fixed.into_iter().map(|file| (file.path.to_owned(), text(file))));
     }
 }

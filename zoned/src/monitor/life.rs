@@ -141,9 +141,10 @@ impl Monitor {
 
     fn make(&mut self, start: &Start) -> Result<(), Failure> {
         let config = &self.spec.config;
-        let branded = Branded::of(config, self.spec.arch.as_deref(), self.bootargs()).map_err(|e| {
+        let mut branded = Branded::of(config, self.spec.arch.as_deref(), self.bootargs()).map_err(|e| {
             Failure::new("prepare", format!("brand {}", config.brand), std::io::Error::other(chain(&e)))
         })?;
+        branded.show_proc(self.site.ids.base);
         let capabilities = privileges::resolve(&config.limit_privileges)
             .map_err(|why| Failure::new("resolve", "limit-privileges", std::io::Error::other(why)))?;
         let made = boot::make(&Request {

@@ -8,6 +8,7 @@ pub mod kmsg;
 pub mod ledger;
 mod life;
 pub mod link;
+pub mod procfs;
 pub mod session;
 pub mod task;
 pub mod visit;

@@ -74,25 +74,24 @@ pub fn attach(tree: impl AsFd, dir: BorrowedFd<'_>, path: &CStr) -> Result<(), E
     Ok(())
 }
 
-/// A new, detached file system: `kind` with `options`, its mount with `attributes`.
+/// A new, detached file system: `kind` with `options`, its mount with `attributes`. An option without
+/// a value is a flag.
 pub fn make(kind: &CStr, options: &[(&CStr, &CStr)], attributes: u64) -> Result<OwnedFd, Errno> {
     const FSOPEN_CLOEXEC: u32 = 1;
+    const FSCONFIG_SET_FLAG: u32 = 0;
     const FSCONFIG_SET_STRING: u32 = 1;
     const FSCONFIG_CMD_CREATE: u32 = 6;
     const FSMOUNT_CLOEXEC: u32 = 1;
     // SAFETY: `kind` is a NUL-terminated string that outlives the call.
     let context = owned(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC) })?;
     for (key, value) in options {
-        // SAFETY: key and value are NUL-terminated strings that outlive the call.
+        let (command, value) = match value.is_empty() {
+            true => (FSCONFIG_SET_FLAG, std::ptr::null()),
+            false => (FSCONFIG_SET_STRING, value.as_ptr()),
+        };
+        // SAFETY: key and value are NUL-terminated strings that outlive the call; a flag has no value.
         check(unsafe {
-            libc::syscall(
-                libc::SYS_fsconfig,
-                context.as_raw_fd(),
-                FSCONFIG_SET_STRING,
-                key.as_ptr(),
-                value.as_ptr(),
-                0,
-            )
+            libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, key.as_ptr(), value, 0)
         })?;
     }
     let null = std::ptr::null::<libc::c_char>();

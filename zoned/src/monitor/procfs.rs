@@ -1,0 +1,181 @@
+//! The files of /proc that change while a zone runs, in its level's form: a small FUSE file system, served by a
+//! thread of the monitor for as long as the zone has it mounted. Each opening is a text of its own, so that whoever
+//! reads in small pieces reads one moment.
+
+use std::collections::HashMap;
+use std::ffi::{CString, OsStr};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, UNIX_EPOCH};
+
+use brands::proc::File;
+use brands::task::World;
+use fuser::{
+    Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, LockOwner,
+    OpenFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen, Request, Session, SessionACL,
+};
+
+use crate::sys::mount;
+
+/// Files below a zone's /proc that are made anew whenever one of its programs opens them.
+#[derive(Debug)]
+pub struct Live {
+    /// The file system that holds them, mounted nowhere yet. File `i` is called `i` there.
+    pub mount: OwnedFd,
+    /// Where they belong, below /proc.
+    pub paths: Vec<&'static str>,
+}
+
+/// Most openings at once; a guest that holds more gets ENFILE.
+const MOST_OPEN: usize = 4096;
+
+/// Nothing of what the kernel may remember changes.
+const FOR_EVER: Duration = Duration::from_secs(1 << 30);
+
+/// Makes the file system and the thread that serves it. The thread ends when the last mount is gone.
+pub fn serve(files: Vec<&'static File>, world: &World, owner: u32) -> io::Result<Live> {
+    let device = std::fs::OpenOptions::new().read(true).write(true).open("/dev/fuse")?;
+    let number = CString::new(device.as_raw_fd().to_string())?;
+    let options = [
+        (c"fd", number.as_c_str()),
+        (c"rootmode", c"40000"),
+        (c"user_id", c"0"),
+        (c"group_id", c"0"),
+        (c"allow_other", c""),
+    ];
+    let attributes = mount::MOUNT_ATTR_NOSUID | mount::MOUNT_ATTR_NODEV | mount::MOUNT_ATTR_NOEXEC;
+    let mount = mount::make(c"fuse", &options, attributes)?;
+    let paths = files.iter().map(|file| file.path).collect();
+    let tree = Tree { files, world: world.clone(), owner, open: Mutex::default() };
+    thread::Builder::new().name("procfs".to_owned()).stack_size(256 * 1024).spawn(move || {
+        let session = Session::from_fd(tree, device.into(), SessionACL::All, Config::default());
+        if let Err(error) = session.and_then(Session::run) {
+            tracing::warn!(%error, "live files of /proc are no longer served");
+        }
+    })?;
+    Ok(Live { mount, paths })
+}
+
+#[derive(Debug)]
+struct Tree {
+    files: Vec<&'static File>,
+    world: World,
+    owner: u32,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    next: u64,
+    texts: HashMap<u64, Vec<u8>>,
+}
+
+impl Tree {
+    /// Inode 1 is the root, file `i` is `i + 2`.
+    fn file(&self, inode: INodeNo) -> Option<&'static File> {
+        let at = usize::try_from(inode.0.checked_sub(2)?).ok()?;
+        self.files.get(at).copied()
+    }
+
+    fn attributes(&self, inode: INodeNo) -> Option<FileAttr> {
+        let folder = inode == INodeNo::ROOT;
+        if !folder && self.file(inode).is_none() {
+            return None;
+        }
+        Some(FileAttr {
+            ino: inode,
+            size: 0,
+            blocks: 0,
+            atime: UNIX_EPOCH,
+            mtime: UNIX_EPOCH,
+            ctime: UNIX_EPOCH,
+            crtime: UNIX_EPOCH,
+            kind: if folder { FileType::Directory } else { FileType::RegularFile },
+            perm: if folder { 0o555 } else { 0o444 },
+            nlink: 1,
+            uid: self.owner,
+            gid: self.owner,
+            rdev: 0,
+            blksize: 4096,
+            flags: 0,
+        })
+    }
+
+    fn open(&self) -> std::sync::MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The host's text of a file of /proc.
+pub fn host(path: &str) -> String {
+    std::fs::read_to_string(std::path::Path::new("/proc").join(path)).unwrap_or_default()
+}
+
+impl Filesystem for Tree {
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let number = name.to_str().and_then(|name| name.parse::<u64>().ok());
+        let inode = number.and_then(|n| n.checked_add(2)).map(INodeNo);
+        match inode.filter(|_| parent == INodeNo::ROOT).and_then(|inode| self.attributes(inode)) {
+            Some(attributes) => reply.entry(&FOR_EVER, &attributes, Generation(0)),
+            None => reply.error(Errno::ENOENT),
+        }
+    }
+
+    fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        match self.attributes(inode) {
+            Some(attributes) => reply.attr(&FOR_EVER, &attributes),
+            None => reply.error(Errno::ENOENT),
+        }
+    }
+
+    fn open(&self, _: &Request, inode: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        let Some(file) = self.file(inode) else { return reply.error(Errno::ENOENT) };
+        if Tree::open(self).texts.len() >= MOST_OPEN {
+            return reply.error(Errno::ENFILE);
+        }
+        let text = file.content(&self.world, &host).into_bytes();
+        let handle = {
+            let mut open = Tree::open(self);
+            open.next += 1;
+            let handle = open.next;
+            open.texts.insert(handle, text);
+            handle
+        };
+        // Its size says nothing, as of any file of /proc: reads go on until there is no more.
+        reply.opened(FileHandle(handle), FopenFlags::FOPEN_DIRECT_IO);
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let open = Tree::open(self);
+        let Some(text) = open.texts.get(&handle.0) else { return reply.error(Errno::EBADF) };
+        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(text.len());
+        let to = from.saturating_add(size as usize).min(text.len());
+        reply.data(&text[from..to]);
+    }
+
+    fn release(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
+        Tree::open(self).texts.remove(&handle.0);
+        reply.ok();
+    }
+}
