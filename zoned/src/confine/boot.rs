@@ -43,9 +43,9 @@ pub struct Kernel {
     pub nofile: Option<(u64, u64)>,
     /// Files shown below /proc: path there, content.
     pub files: Vec<(String, Vec<u8>)>,
-    /// Files shown below /proc that are made when they are opened: a detached file system, and where
-    /// file `i` of it belongs.
-    pub live: Option<(Arc<OwnedFd>, Vec<&'static str>)>,
+    /// Files shown below /proc that the monitor serves: a detached file system, and where file `i` of it
+    /// belongs.
+    pub served: Option<(Arc<OwnedFd>, Vec<String>)>,
     /// What is written to files of /proc/sys, where the kernel lets a zone have its own.
     pub sysctls: Vec<(&'static str, &'static str)>,
     /// The filter; empty for none.
@@ -434,7 +434,7 @@ fn mount_views(
         plan.try_then(format!("set {path}"), Step::WriteFile(file, value.as_bytes().to_vec()));
     }
     show_files(plan, slots, kernel, site.ids.base)?;
-    show_live_files(plan, slots, kernel)?;
+    show_served_files(plan, slots, kernel)?;
     plan.then(
         "mount /dev/pts",
         mount_step(c"devpts", c"/dev/pts", c"devpts", libc::MS_NOSUID | libc::MS_NOEXEC, pts),
@@ -488,17 +488,20 @@ fn show_files(plan: &mut Plan, slots: &mut Slots, kernel: &Kernel, owner: u32) -
 }
 
 /// The same of files that the monitor serves.
-fn show_live_files(plan: &mut Plan, slots: &mut Slots, kernel: &Kernel) -> Result<(), Failure> {
-    let Some((mount, paths)) = &kernel.live else { return Ok(()) };
+fn show_served_files(plan: &mut Plan, slots: &mut Slots, kernel: &Kernel) -> Result<(), Failure> {
+    let Some((mount, paths)) = &kernel.served else { return Ok(()) };
     let place = c"/dev/shm";
-    plan.then("mount the brand's live files", Step::Attach(slots.add(mount)?, Where::At(place.to_owned())));
+    plan.then(
+        "mount the files that the monitor serves",
+        Step::Attach(slots.add(mount)?, Where::At(place.to_owned())),
+    );
     for (i, path) in paths.iter().enumerate() {
         let source = c_string(format!("/dev/shm/{i}"))?;
         let target = c_string(format!("/proc/{path}"))?;
         plan.then(format!("show /proc/{path}"), mount_step(&source, &target, c"", libc::MS_BIND, c""))
             .then(format!("make /proc/{path} read-only"), Step::ReadOnly(target));
     }
-    plan.then("unmount the brand's live files", Step::Unmount(place.to_owned()));
+    plan.then("unmount the files that the monitor serves", Step::Unmount(place.to_owned()));
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use brands::engine::Compiled;
 use brands::platform;
 use brands::task::World;
 
-use super::procfs;
+use super::procfs::{self, Content};
 use crate::config::Config;
 use crate::confine::boot::Kernel;
 
@@ -76,7 +76,7 @@ impl Branded {
                 nofile: platform.boot.nofile,
                 files: platform.boot.files,
                 sysctls: platform.boot.sysctls,
-                live: None,
+                served: None,
                 filter,
             },
             world: platform.world,
@@ -84,24 +84,27 @@ impl Branded {
         })
     }
 
-    /// Adds the level's files of /proc: fixed ones to those of the boot, live ones as the monitor serves them, which
-    /// `owner` has on the host. A host without FUSE has them all fixed, as they are now.
+    /// Adds the level's files of /proc, which `owner` has on the host. Where some of them change all are served by the
+    /// monitor, which also keeps them out of what df(1) lists. A host without FUSE has them as they are now.
     pub fn show_proc(&mut self, owner: u32) {
-        let (live, fixed): (Vec<_>, Vec<_>) = brands::proc::files(&self.world).partition(|file| file.live);
-        let served =
-            if live.is_empty() { None } else { Some(procfs::serve(live.clone(), &self.world, owner)) };
-        let fixed = match served {
-            None => fixed,
-            Some(Ok(served)) => {
-                self.kernel.live = Some((Arc::new(served.mount), served.paths));
-                fixed
-            }
-            Some(Err(error)) => {
-                tracing::warn!(%error, "no FUSE: files of /proc stay as they are at boot");
-                [fixed, live].concat()
-            }
-        };
+        let files: Vec<_> = brands::proc::files(&self.world).collect();
         let text = |file: &brands::proc::File| file.content(&self.world, &procfs::host).into_bytes();
-        self.kernel.files.extend(fixed.into_iter().map(|file| (file.path.to_owned(), text(file))));
+        if files.iter().any(|file| file.live) {
+            let fixed =
+                self.kernel.files.iter().map(|(path, text)| (path.clone(), Content::Fixed(text.clone())));
+            let formed = files.iter().map(|&file| {
+                let content = if file.live { Content::Live(file) } else { Content::Fixed(text(file)) };
+                (file.path.to_owned(), content)
+            });
+            match procfs::serve(fixed.chain(formed).collect(), &self.world, owner) {
+                Ok(served) => {
+                    self.kernel.served = Some((Arc::new(served.mount), served.paths));
+                    self.kernel.files.clear();
+                    return;
+                }
+                Err(error) => tracing::warn!(%error, "no FUSE: files of /proc stay as they are at boot"),
+            }
+        }
+        self.kernel.files.extend(files.iter().map(|file| (file.path.to_owned(), text(file))));
     }
 }

@@ -1,6 +1,6 @@
-//! The files of /proc that change while a zone runs, in its level's form: a small FUSE file system, served by a
-//! thread of the monitor for as long as the zone has it mounted. Each opening is a text of its own, so that whoever
-//! reads in small pieces reads one moment.
+//! The files of /proc that a level sees in a form of its own: a small FUSE file system, served by a thread of the
+//! monitor for as long as the zone has it mounted. Each opening of one that changes is a text of its own, so that
+//! whoever reads in small pieces reads one moment.
 
 use std::collections::HashMap;
 use std::ffi::{CString, OsStr};
@@ -19,13 +19,22 @@ use fuser::{
 
 use crate::sys::mount;
 
-/// Files below a zone's /proc that are made anew whenever one of its programs opens them.
+/// One file's content.
 #[derive(Debug)]
-pub struct Live {
+pub enum Content {
+    /// The same while the zone runs.
+    Fixed(Vec<u8>),
+    /// Made anew whenever it is opened.
+    Live(&'static File),
+}
+
+/// Files of a zone's /proc that are served.
+#[derive(Debug)]
+pub struct Served {
     /// The file system that holds them, mounted nowhere yet. File `i` is called `i` there.
     pub mount: OwnedFd,
     /// Where they belong, below /proc.
-    pub paths: Vec<&'static str>,
+    pub paths: Vec<String>,
 }
 
 /// Most openings at once; a guest that holds more gets ENFILE.
@@ -35,7 +44,7 @@ const MOST_OPEN: usize = 4096;
 const FOR_EVER: Duration = Duration::from_secs(1 << 30);
 
 /// Makes the file system and the thread that serves it. The thread ends when the last mount is gone.
-pub fn serve(files: Vec<&'static File>, world: &World, owner: u32) -> io::Result<Live> {
+pub fn serve(files: Vec<(String, Content)>, world: &World, owner: u32) -> io::Result<Served> {
     let device = std::fs::OpenOptions::new().read(true).write(true).open("/dev/fuse")?;
     let number = CString::new(device.as_raw_fd().to_string())?;
     let options = [
@@ -47,7 +56,7 @@ pub fn serve(files: Vec<&'static File>, world: &World, owner: u32) -> io::Result
     ];
     let attributes = mount::MOUNT_ATTR_NOSUID | mount::MOUNT_ATTR_NODEV | mount::MOUNT_ATTR_NOEXEC;
     let mount = mount::make(c"fuse", &options, attributes)?;
-    let paths = files.iter().map(|file| file.path).collect();
+    let (paths, files) = files.into_iter().unzip();
     let tree = Tree { files, world: world.clone(), owner, open: Mutex::default() };
     thread::Builder::new().name("procfs".to_owned()).stack_size(256 * 1024).spawn(move || {
         let session = Session::from_fd(tree, device.into(), SessionACL::All, Config::default());
@@ -55,12 +64,12 @@ pub fn serve(files: Vec<&'static File>, world: &World, owner: u32) -> io::Result
             tracing::warn!(%error, "live files of /proc are no longer served");
         }
     })?;
-    Ok(Live { mount, paths })
+    Ok(Served { mount, paths })
 }
 
 #[derive(Debug)]
 struct Tree {
-    files: Vec<&'static File>,
+    files: Vec<Content>,
     world: World,
     owner: u32,
     open: Mutex<Open>,
@@ -74,9 +83,9 @@ struct Open {
 
 impl Tree {
     /// Inode 1 is the root, file `i` is `i + 2`.
-    fn file(&self, inode: INodeNo) -> Option<&'static File> {
+    fn file(&self, inode: INodeNo) -> Option<&Content> {
         let at = usize::try_from(inode.0.checked_sub(2)?).ok()?;
-        self.files.get(at).copied()
+        self.files.get(at)
     }
 
     fn attributes(&self, inode: INodeNo) -> Option<FileAttr> {
@@ -135,7 +144,10 @@ impl Filesystem for Tree {
         if Tree::open(self).texts.len() >= MOST_OPEN {
             return reply.error(Errno::ENFILE);
         }
-        let text = file.content(&self.world, &host).into_bytes();
+        let text = match file {
+            Content::Fixed(text) => text.clone(),
+            Content::Live(file) => file.content(&self.world, &host).into_bytes(),
+        };
         let handle = {
             let mut open = Tree::open(self);
             open.next += 1;
