@@ -251,6 +251,14 @@ impl Place<'_> {
         Ok(true)
     }
 
+    /// The file at `path`, found with the guest's rights and not opened. ELOOP where the way leads through
+    /// a magic link of proc(5), and where it ends in proc: `self` there is whoever looks.
+    pub fn find(&self, at: At, path: &CStr, follow: bool) -> Result<OwnedFd, Errno> {
+        let flags = if follow { OFlag::O_PATH } else { OFlag::O_PATH | OFlag::O_NOFOLLOW };
+        let found = self.as_guest(|| self.resolve(at, path, flags))?;
+        if fstatfs(&found)?.filesystem_type().0 as i64 == PROC { Err(Errno::ELOOP) } else { Ok(found) }
+    }
+
     /// Opens `path` for reading with the guest's rights.
     pub fn open(&self, path: &CStr) -> Result<OwnedFd, Errno> {
         self.as_guest(|| self.resolve(At::Cwd, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY))
@@ -260,7 +268,8 @@ impl Place<'_> {
 /// /dev/console
 const CONSOLE: (u32, u32) = (5, 1);
 
-const PROC: i64 = 0x9fa0;
+/// PROC_SUPER_MAGIC of linux/magic.h.
+pub const PROC: i64 = 0x9fa0;
 const SYSFS: i64 = 0x6265_6572;
 const DEVPTS: i64 = 0x1cd1;
 
