@@ -174,6 +174,8 @@ static FILES: &[Row] = &[
     wide("readdir", dirents::readdir).gap(LIST_GAP),
     emulate("statfs", statfs::statfs).on(I386).about(STATFS).gap(STATFS_GAP),
     emulate("fstatfs", statfs::fstatfs).on(I386).about(STATFS).gap(STATFS_GAP),
+    emulate("statfs64", statfs::statfs64).on(I386).about(STATFS).gap(STATFS_GAP),
+    emulate("fstatfs64", statfs::fstatfs64).on(I386).about(STATFS).gap(STATFS_GAP),
     emulate("sigaltstack", sigaltstack::sigaltstack)
         .before(Level::new(5, 14, 0))
         .when(long(0).is_not(0))
