@@ -1,7 +1,8 @@
 /*
  * What a program of 32 bits is told of a file system of 30 TiB whose inodes do not fit 32 bits. Run in a folder
  * with the files `known` (5 bytes, 0640, 7:8, of the year 2001), its other name `other`, `link` to it, `n000` to
- * `n299`, and `closed` with a file, which only its owner root may enter. Called with the level.
+ * `n299`, and `closed` with a file, which only its
+ * owner 9 may enter. Called with the level.
  *
  * Up to Linux 2.6.18 such inodes were cut to 32 bits, for oldstat(2) to 16 (fs/stat.c, cp_old_stat); since
  * 2.6.19 they are EOVERFLOW (commit afefdbb28a0a). glibc checks what it is given once more.
@@ -109,6 +110,22 @@ static void as_a_user(void)
 	expect("a user's stat", 0, sc(106, "known", &n));
 	expect("a user's inode", inode_of_known, n.ino);
 	expect("a user's stat in a closed folder", -EACCES, sc(106, "closed/file", &n));
+}
+
+/* Where only root's capability leads. */
+static void as_root(void)
+{
+	struct narrow n;
+	expect("root's stat in a closed folder", 0, sc(106, "closed/file", &n));
+	u32 inode = n.ino;
+	expect("from the root", 0, sc(106, "/mnt/closed/file", &n));
+	expect("the same inode", inode, n.ino);
+	if (chdir("closed")) fail("chdir, expected 0, got errno %d", errno);
+	expect("root's stat in it", 0, sc(107, "file", &n));
+	expect("the same inode again", inode, n.ino);
+	if (chdir("..")) fail("chdir, expected 0, got errno %d", errno);
+	expect("a step up through a folder", 0, sc(106, "../mnt/known", &n));
+	expect("its inode", inode_of_known, n.ino);
 }
 
 /* An entry has the inode that lstat tells. */
@@ -226,6 +243,7 @@ int main(int argc, char **argv)
 	listings(306);
 	space(level(argc, argv));
 	magic();
+	as_root();
 	int pid = fork(), status = -1;
 	if (!pid) {
 		failures = 0;

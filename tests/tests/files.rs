@@ -70,6 +70,7 @@ fn fill(folder: &Path) {
     fs::create_dir(&closed).expect("create");
     File::create(closed.join("file")).expect("create");
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).expect("set the mode");
+    chown(&closed, Some(9), Some(9)).expect("set the owner");
     let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
     File::options().write(true).open(&known).and_then(|f| f.set_modified(then)).expect("set the time");
 }

@@ -1,13 +1,15 @@
 //! What a guest's brand asks of its files. An error here only means that the host's kernel is left to answer
 //! the guest.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 
 use brands::file::{Entry, Listing, Statfs, Statx, Which};
+use brands::task::{At, Task};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag};
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{fstat, fstatat};
+use nix::sys::statfs::fstatfs;
 use nix::unistd::{Pid, Whence, lseek64};
 
 use super::task::GuestTask;
@@ -39,7 +41,7 @@ pub(super) fn statfs(task: &mut GuestTask<'_>, which: Which<'_>) -> Result<Statf
 pub(super) fn list(task: &mut GuestTask<'_>, fd: i32, room: usize) -> Result<Listing, Errno> {
     let directory = take(task, fd)?;
     // The kernel may show a reader of proc(5) what it hides from the guest.
-    if nix::sys::statfs::fstatfs(&directory)?.filesystem_type().0 as i64 == visit::PROC {
+    if fstatfs(&directory)?.filesystem_type().0 as i64 == visit::PROC {
         return Err(Errno::ELOOP);
     }
     let start = lseek64(&directory, 0, Whence::SeekCur)?;
@@ -62,14 +64,68 @@ fn link(fd: i32) -> Result<CString, Errno> {
     CString::new(format!("fd/{fd}")).map_err(|_| Errno::EINVAL)
 }
 
+/// The file, not opened; found with the guest's rights.
 fn find(task: &mut GuestTask<'_>, which: Which<'_>) -> Result<OwnedFd, Errno> {
-    match which {
-        Which::Open(fd) => Ok(task.open_below(&format!("fd/{fd}"), OFlag::O_PATH)?.into()),
-        Which::Path { at, path, follow } => {
-            let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
-            task.visit(move |place| place.find(at, &path, follow))
+    let (at, path, follow) = match which {
+        Which::Open(fd) => return Ok(task.open_below(&format!("fd/{fd}"), OFlag::O_PATH)?.into()),
+        Which::Path { at, path, follow } => (at, path, follow),
+    };
+    let name = CString::new(path).map_err(|_| Errno::EINVAL)?;
+    let guest = task.guest()?;
+    // Without a visit, which costs a thread, wherever nothing on the way depends on whose root it is.
+    let (base, how) = match at {
+        _ if path.starts_with(b"/") => ("root".to_owned(), ResolveFlag::RESOLVE_IN_ROOT),
+        At::Cwd => ("cwd".to_owned(), ResolveFlag::RESOLVE_BENEATH),
+        At::Fd(fd) => (format!("fd/{fd}"), ResolveFlag::RESOLVE_BENEATH),
+    };
+    let base: OwnedFd = task.open_below(&base, OFlag::O_PATH)?.into();
+    let flags = if follow { OFlag::empty() } else { OFlag::O_NOFOLLOW };
+    let found = match guest.act(|| look(&base, &name, flags, how)) {
+        Err(Errno::EXDEV | Errno::EAGAIN) => task.visit(move |place| place.find(at, &name, follow))?,
+        Err(Errno::EACCES) => find_as_root(task, base, path, follow)?,
+        other => other?,
+    };
+    // Names in proc(5) such as `self` depend on who looks.
+    if fstatfs(&found)?.filesystem_type().0 as i64 == visit::PROC { Err(Errno::ELOOP) } else { Ok(found) }
+}
+
+fn look(base: &OwnedFd, name: &CStr, flags: OFlag, how: ResolveFlag) -> Result<OwnedFd, Errno> {
+    let flags = flags | OFlag::O_PATH | OFlag::O_CLOEXEC;
+    openat2(base, name, OpenHow::new().flags(flags).resolve(how | ResolveFlag::RESOLVE_NO_MAGICLINKS))
+}
+
+/// The same for a guest whose capabilities open folders to it: those whose owner and group are the zone's
+/// (user_namespaces(7)). Only along a way without links and steps upwards, each of whose folders is looked at.
+fn find_as_root(
+    task: &mut GuestTask<'_>,
+    base: OwnedFd,
+    path: &[u8],
+    follow: bool,
+) -> Result<OwnedFd, Errno> {
+    // CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH of capabilities(7).
+    const DAC: u64 = 1 << 1 | 1 << 2;
+    in_zone(task)?;
+    if task.ids()?.effective & DAC == 0 || path.ends_with(b"/") {
+        return Err(Errno::EACCES);
+    }
+    let ids = task.zone.ids;
+    let is_own = |id: u32| ids.host(ids.zone(id)) == Some(id);
+    let mut found = base;
+    let mut names = path.split(|&b| b == b'/').filter(|name| !matches!(name, [] | [b'.'])).peekable();
+    while let Some(name) = names.next() {
+        let folder = fstat(&found)?;
+        if !is_own(folder.st_uid) || !is_own(folder.st_gid) {
+            return Err(Errno::EACCES);
+        }
+        let is_last = names.peek().is_none();
+        let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
+        found = look(&found, &name, OFlag::O_NOFOLLOW, ResolveFlag::RESOLVE_BENEATH)?;
+        let is_link = fstat(&found)?.st_mode & libc::S_IFMT == libc::S_IFLNK;
+        if is_link && (follow || !is_last) {
+            return Err(Errno::ELOOP);
         }
     }
+    Ok(found)
 }
 
 /// What the guest has open as `fd`, with the position that it shares with the guest.

@@ -165,11 +165,17 @@ impl<'a> GuestTask<'a> {
         &mut self,
         work: impl FnOnce(&visit::Place<'_>) -> Result<T, Errno> + Send,
     ) -> Result<T, Errno> {
+        let guest = self.guest()?;
+        visit::visit(self.zone, guest, work)
+    }
+
+    /// Who the guest is to the file system.
+    pub(super) fn guest(&mut self) -> Result<visit::Guest, Errno> {
         let status = self.read_below("status")?;
         let directory = self.directory()?.try_clone_to_owned().map_err(|_| Errno::EMFILE)?;
         let guest = visit::Guest::new(directory, &status)?;
         self.still_there()?;
-        visit::visit(self.zone, guest, work)
+        Ok(guest)
     }
 }
 

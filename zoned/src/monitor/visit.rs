@@ -38,6 +38,14 @@ impl Guest {
         let umask = line("Umask:").and_then(|l| u32::from_str_radix(l, 8).ok()).unwrap_or(0o022);
         Ok(Self { directory, uid: id("Uid:")?, gid: id("Gid:")?, groups, umask })
     }
+
+    /// Does `work` with the guest's own rights to files.
+    pub fn act<T>(&self, work: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+        own::set_fs_ids(self.uid, self.gid, &self.groups)?;
+        let result = work();
+        own::set_fs_ids(0, 0, &[])?;
+        result
+    }
 }
 
 /// The thread's surroundings during a visit.
@@ -76,12 +84,8 @@ pub fn visit<T: Send>(
 }
 
 impl Place<'_> {
-    /// Does `work` with the guest's own rights to files.
     fn as_guest<T>(&self, work: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
-        own::set_fs_ids(self.guest.uid, self.guest.gid, &self.guest.groups)?;
-        let result = work();
-        own::set_fs_ids(0, 0, &[])?;
-        result
+        self.guest.act(work)
     }
 
     fn resolve(&self, at: At, path: &CStr, flags: OFlag) -> Result<OwnedFd, Errno> {
@@ -252,11 +256,10 @@ impl Place<'_> {
     }
 
     /// The file at `path`, found with the guest's rights and not opened. ELOOP where the way leads through
-    /// a magic link of proc(5), and where it ends in proc: `self` there is whoever looks.
+    /// a magic link of proc(5).
     pub fn find(&self, at: At, path: &CStr, follow: bool) -> Result<OwnedFd, Errno> {
         let flags = if follow { OFlag::O_PATH } else { OFlag::O_PATH | OFlag::O_NOFOLLOW };
-        let found = self.as_guest(|| self.resolve(at, path, flags))?;
-        if fstatfs(&found)?.filesystem_type().0 as i64 == PROC { Err(Errno::ELOOP) } else { Ok(found) }
+        self.as_guest(|| self.resolve(at, path, flags))
     }
 
     /// Opens `path` for reading with the guest's rights.
