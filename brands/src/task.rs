@@ -227,7 +227,7 @@ pub trait Task {
 
     /// statx(2) of a guest's file with STATX_* `mask`. `None` where only the host's kernel can answer the
     /// guest: an error of any kind, a path through a magic link of proc(5) or into it, a caller in a user
-    /// namespace of its own, or a folder that opens to it by a capability alone.
+    /// namespace of its own, or one whose capability alone opens a way with links or steps upwards.
     fn statx(&mut self, which: Which<'_>, mask: u32) -> Option<Statx>;
 
     /// statfs(2) of a guest's file; `None` as for [`Task::statx`].

@@ -112,11 +112,13 @@ mod tests {
     use crate::fake::{Fake, call};
 
     const AT: u64 = 0x5000;
+    const WIDE: u64 = 0x12_0000_0001;
+    const LAST: u64 = 0x3_0000_0003;
 
     fn fake() -> Fake {
         let mut fake = Fake::linux(Some("2.2.26"), None);
         fake.map(AT, 4096);
-        let names: [(u64, &[u8]); 3] = [(0x12_0000_0001, b"a"), (7, b"bcdefg"), (0x3_0000_0003, b"last")];
+        let names: [(u64, &[u8]); 3] = [(WIDE, b"a"), (7, b"bcdefg"), (LAST, b"last")];
         fake.directory = Some(names.iter().map(|(inode, name)| (*inode, name.to_vec())).collect());
         fake
     }
@@ -130,11 +132,11 @@ mod tests {
         let mut fake = fake();
         let all = call(Abi::I386, "getdents", &[3, AT, 4096]);
         assert_eq!(getdents(&mut fake, &all), Ok(Reply::Value(16 + 20 + 16)));
-        assert_eq!([word(&fake, 0), word(&fake, 4)], [0x13, 10]);
+        assert_eq!([word(&fake, 0), word(&fake, 4)], [fold(WIDE), 10]);
         assert_eq!(fake.get(AT + 8, 8), [16, 0, b'a', 0, 0, 0, 0, 8]);
         assert_eq!([word(&fake, 16), word(&fake, 20)], [7, 20]);
         assert_eq!(fake.get(AT + 24, 12), b"\x14\0bcdefg\0\0\0\x08");
-        assert_eq!(word(&fake, 36), u32::MAX);
+        assert_eq!(word(&fake, 36), fold(LAST));
         assert_eq!(getdents(&mut fake, &all), Ok(Reply::Value(0)));
     }
 
@@ -163,7 +165,7 @@ mod tests {
         let mut fake = fake();
         let reply = getdents64(&mut fake, &call(Abi::I386, "getdents64", &[3, AT, 24]));
         assert_eq!(reply, Ok(Reply::Value(24)));
-        assert_eq!([word(&fake, 0), word(&fake, 4), word(&fake, 8), word(&fake, 12)], [0x13, 0, 10, 0]);
+        assert_eq!([word(&fake, 0), word(&fake, 4), word(&fake, 8), word(&fake, 12)], [fold(WIDE), 0, 10, 0]);
         assert_eq!(fake.get(AT + 16, 8), [24, 0, 8, b'a', 0, 0, 0, 0]);
     }
 
@@ -171,7 +173,7 @@ mod tests {
     fn readdir_gives_one_at_a_time() {
         let mut fake = fake();
         let call = call(Abi::I386, "readdir", &[3, AT, 1]);
-        for (inode, offset, name) in [(0x13, 0, &b"\x01\0a\0"[..]), (7, 10, b"\x06\0bcdefg\0")] {
+        for (inode, offset, name) in [(fold(WIDE), 0, &b"\x01\0a\0"[..]), (7, 10, b"\x06\0bcdefg\0")] {
             assert_eq!(readdir(&mut fake, &call), Ok(Reply::Value(1)));
             assert_eq!([word(&fake, 0), word(&fake, 4)], [inode, offset]);
             assert_eq!(fake.get(AT + 8, name.len()), name);

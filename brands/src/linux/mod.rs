@@ -153,7 +153,7 @@ const fn wide(name: &'static str, handler: Handler) -> Row {
         .about("inodes above 32 bits fold into them instead of EOVERFLOW, the same for stat and readdir")
 }
 
-const STAT_GAP: &str = "a file in a folder that only a capability opens to the caller, or with a caller in a user namespace of its own, is still EOVERFLOW";
+const STAT_GAP: &str = "for a caller in a user namespace of its own it is still EOVERFLOW, and where only a capability opens the way and a link or .. is on it";
 const LIST_GAP: &str = "two files may fold to one number";
 
 /// What is told of files.

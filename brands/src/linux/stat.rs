@@ -23,9 +23,11 @@ const PATH_MAX: usize = 4096;
 /// Largest size that programs without large files may meet (MAX_NON_LFS of linux/fs.h).
 const MAX_NON_LFS: u64 = 0x7fff_ffff;
 
-/// An inode number in 32 bits: the same where it fits, never 0, and the same for stat and readdir.
+/// An inode number in 32 bits: the same where it fits, never 0, and the same for stat and readdir. XFS counts
+/// anew in each group and puts the group's number above: the upper half is spread over all bits (as Knuth
+/// hashes), so that groups do not fall on one another.
 pub(super) fn fold(inode: u64) -> u32 {
-    match (inode ^ inode >> 32) as u32 {
+    match inode as u32 ^ ((inode >> 32) as u32).wrapping_mul(0x9e37_79b1) {
         0 if inode != 0 => u32::MAX,
         folded => folded,
     }
@@ -257,7 +259,7 @@ mod tests {
 
     const AT: u64 = 0x5000;
     const WIDE: u64 = 0x12_3456_789a;
-    const FOLDED: u32 = 0x3456_789a ^ 0x12;
+    const FOLDED: u32 = 0x3456_789a ^ 0x12u32.wrapping_mul(0x9e37_79b1);
 
     /// A file with every field of its own.
     fn fake(inode: u64, size: u64) -> Fake {
@@ -294,7 +296,17 @@ mod tests {
     fn folding_is_stable_and_never_zero() {
         assert_eq!([0, 1, 0xffff_ffff].map(fold), [0, 1, 0xffff_ffff]);
         assert_eq!(fold(WIDE), FOLDED);
-        assert_eq!(fold(0x5_0000_0005), u32::MAX);
+        assert_eq!(fold(1 << 32 | 0x9e37_79b1), u32::MAX);
+    }
+
+    #[test]
+    fn groups_of_xfs_do_not_fall_on_one_another() {
+        // 30 groups of 1 TiB, each with the same 100 000 inodes of 512 bytes.
+        let all = (0..30u64).flat_map(|group| (128..100_128).map(move |inode| fold(group << 31 | inode)));
+        let mut all: Vec<u32> = all.collect();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 3_000_000);
     }
 
     #[test]
