@@ -6,6 +6,7 @@ use nix::errno::Errno;
 
 use crate::abi::Abi;
 use crate::call::{Call, FileId, GuestPtr};
+use crate::file::{Entry, Listing, Statfs, Statx, Which};
 use crate::level::Level;
 use crate::platform::{Platform, Request};
 use crate::table;
@@ -50,6 +51,18 @@ pub struct Fake {
     pub requests: Vec<ZoneRequest>,
     /// Files opened.
     pub opened: Vec<Vec<u8>>,
+    /// What [`Task::statx`] gives of every path and descriptor.
+    pub statx: Option<Statx>,
+    /// What was asked of [`Task::statx`]: path or none, and whether a link is followed.
+    pub asked: Vec<(At, Vec<u8>, bool)>,
+    /// What [`Task::statfs`] gives.
+    pub statfs: Option<Statfs>,
+    /// The entries of every open directory, at positions 0, 10, 20 and so on; none is no directory.
+    pub directory: Option<Vec<(u64, Vec<u8>)>>,
+    /// The position of every open directory.
+    pub position: i64,
+    /// What [`Task::signal_frame`] gives.
+    pub signal_frame: u64,
 }
 
 /// A device node that a guest made: where, mode, major and minor.
@@ -136,6 +149,12 @@ impl Fake {
             zeroed: Vec::new(),
             requests: Vec::new(),
             opened: Vec::new(),
+            statx: None,
+            asked: Vec::new(),
+            statfs: None,
+            directory: None,
+            position: 0,
+            signal_frame: 3376,
         }
     }
 
@@ -287,5 +306,44 @@ impl Task for Fake {
     fn open(&mut self, path: &[u8]) -> Result<FileId, Errno> {
         self.opened.push(path.to_vec());
         Ok(FileId(self.opened.len() as u32 - 1))
+    }
+
+    fn statx(&mut self, which: Which<'_>, _: u32) -> Option<Statx> {
+        self.asked.push(match which {
+            Which::Path { at, path, follow } => (at, path.to_vec(), follow),
+            Which::Open(fd) => (At::Fd(fd), Vec::new(), true),
+        });
+        self.statx
+    }
+
+    fn statfs(&mut self, _: Which<'_>) -> Option<Statfs> {
+        self.statfs
+    }
+
+    fn list(&mut self, _: i32, room: usize) -> Option<Listing> {
+        let all = self.directory.as_ref()?;
+        let start = self.position;
+        let mut left = room;
+        let mut entries = Vec::new();
+        let first = usize::try_from(start / 10).ok()?;
+        for (i, (inode, name)) in all.iter().enumerate().skip(first) {
+            let Some(rest) = left.checked_sub((20 + name.len()).next_multiple_of(8)) else { break };
+            left = rest;
+            entries.push(Entry { inode: *inode, next: 10 * (i as i64 + 1), kind: 8, name: name.clone() });
+        }
+        if entries.is_empty() && first < all.len() {
+            return None;
+        }
+        self.position = entries.last().map_or(start, |last| last.next);
+        Some(Listing { start, entries })
+    }
+
+    fn seek(&mut self, _: i32, position: i64) -> Result<(), Errno> {
+        self.position = position;
+        Ok(())
+    }
+
+    fn signal_frame(&mut self) -> u64 {
+        self.signal_frame
     }
 }

@@ -8,6 +8,7 @@ pub mod cond;
 pub mod distro;
 pub mod engine;
 pub mod fake;
+pub mod file;
 pub mod filter;
 pub mod history;
 pub mod interp;

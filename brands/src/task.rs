@@ -3,6 +3,7 @@
 use nix::errno::Errno;
 
 use crate::call::{FileId, GuestPtr};
+use crate::file::{Listing, Statfs, Statx, Which};
 use crate::level::Level;
 
 /// The kernel that a zone's programs are told they run on. Made once at boot from the zone's
@@ -223,4 +224,23 @@ pub trait Task {
 
     /// Opens a guest's path read-only on the host side, for [`crate::call::Reply::Fd`].
     fn open(&mut self, path: &[u8]) -> Result<FileId, Errno>;
+
+    /// statx(2) of a guest's file with STATX_* `mask`. `None` where only the host's kernel can answer the
+    /// guest: an error of any kind, a path through a magic link of proc(5) or into it, a caller in a user
+    /// namespace of its own, or one whose capability alone opens a way with links or steps upwards.
+    fn statx(&mut self, which: Which<'_>, mask: u32) -> Option<Statx>;
+
+    /// statfs(2) of a guest's file; `None` as for [`Task::statx`].
+    fn statfs(&mut self, which: Which<'_>) -> Option<Statfs>;
+
+    /// Reads entries from a guest's open directory, as many as fit `room` bytes of `struct linux_dirent64`
+    /// (getdents64(2)), and moves its position. `None`, and the position is where it was, on an error, and
+    /// for directories of proc(5).
+    fn list(&mut self, fd: i32, room: usize) -> Option<Listing>;
+
+    /// Moves the position of a guest's open directory to one of a [`Listing`].
+    fn seek(&mut self, fd: i32, position: i64) -> Result<(), Errno>;
+
+    /// Bytes of stack that the host's CPU needs to deliver a signal (AT_MINSIGSTKSZ of getauxval(3)).
+    fn signal_frame(&mut self) -> u64;
 }

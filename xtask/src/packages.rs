@@ -37,6 +37,7 @@ pub(crate) fn for_tests() -> Result<()> {
         Package { name: "busybox-static", is_there: static_busybox },
         Package { name: "binutils", is_there: || program("readelf") },
         Package { name: "e2fsprogs", is_there: || program("mkfs.ext4") },
+        Package { name: "xfsprogs", is_there: || program("mkfs.xfs") },
         Package { name: "tar", is_there: || program("tar") },
         Package { name: "iproute2", is_there: || program("ip") },
         Package { name: "procps", is_there: || program("ps") },

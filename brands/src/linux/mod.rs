@@ -3,10 +3,14 @@
 mod boot;
 mod brk;
 mod clock;
+mod dirents;
 mod era;
 mod mknod;
 mod mount;
 pub mod proc;
+mod sigaltstack;
+mod stat;
+mod statfs;
 mod strict;
 mod sysctl;
 mod sysinfo;
@@ -16,9 +20,9 @@ mod uname;
 use nix::errno::Errno;
 
 use crate::abi::Abi::{I386, X86_64};
-use crate::cond::{Cond, int};
+use crate::cond::{Cond, int, long};
 use crate::level::{Level, OLDEST};
-use crate::table::{Brand, Row, Scope, Why, emulate, refuse, succeed};
+use crate::table::{Brand, Handler, Row, Scope, Why, emulate, refuse, succeed};
 
 /// Linux at a level, or the host's own release.
 pub(crate) static LINUX: Brand = Brand {
@@ -27,7 +31,7 @@ pub(crate) static LINUX: Brand = Brand {
     about: "Programs run on the host kernel. What changed between the level and the host and breaks \
             them is answered by the rows below; a call that the host kernel does not know is ENOSYS.",
     levels: Some((OLDEST, Level::newest())),
-    tables: &[strict::ROWS, ROWS],
+    tables: &[strict::ROWS, ROWS, FILES],
     platform: boot::platform,
 };
 
@@ -140,3 +144,51 @@ static ROWS: &[Row] = &[
         .before(Level::new(2, 4, 0))
         .about("update(8) goes on calling it; the host writes back by itself"),
 ];
+
+/// A row of the stat and getdents families: hot calls, so only where an inode may not fit.
+const fn wide(name: &'static str, handler: Handler) -> Row {
+    emulate(name, handler)
+        .on(I386)
+        .within(Scope::WideInodes)
+        .about("inodes above 32 bits fold into them instead of EOVERFLOW, the same for stat and readdir")
+}
+
+const STAT_GAP: &str = "for a caller in a user namespace of its own it is still EOVERFLOW, and where only a capability opens the way and a link or .. is on it";
+const LIST_GAP: &str = "two files may fold to one number";
+
+/// What is told of files.
+static FILES: &[Row] = &[
+    emulate("oldstat", stat::oldstat).on(I386).about(OLDSTAT).gap(STAT_GAP),
+    emulate("oldlstat", stat::oldlstat).on(I386).about(OLDSTAT).gap(STAT_GAP),
+    emulate("oldfstat", stat::oldfstat).on(I386).about(OLDSTAT),
+    wide("stat", stat::stat).gap(STAT_GAP),
+    wide("lstat", stat::lstat).gap(STAT_GAP),
+    wide("fstat", stat::fstat),
+    wide("stat64", stat::stat64).gap(STAT_GAP),
+    wide("lstat64", stat::lstat64).gap(STAT_GAP),
+    wide("fstat64", stat::fstat64),
+    wide("fstatat64", stat::fstatat64).gap(STAT_GAP),
+    wide("statx", stat::statx).gap(STAT_GAP),
+    wide("getdents", dirents::getdents).gap(LIST_GAP),
+    wide("getdents64", dirents::getdents64).gap(LIST_GAP),
+    wide("readdir", dirents::readdir).gap(LIST_GAP),
+    emulate("statfs", statfs::statfs).on(I386).about(STATFS).gap(STATFS_GAP),
+    emulate("fstatfs", statfs::fstatfs).on(I386).about(STATFS).gap(STATFS_GAP),
+    emulate("statfs64", statfs::statfs64).on(I386).about(STATFS).gap(STATFS_GAP),
+    emulate("fstatfs64", statfs::fstatfs64).on(I386).about(STATFS).gap(STATFS_GAP),
+    emulate("sigaltstack", sigaltstack::sigaltstack)
+        .before(Level::new(5, 14, 0))
+        .when(long(0).is_not(0))
+        .about("a stack too small for the frame of today's CPU is accepted and not installed, so that signals come on the stack that there is")
+        .gap("asked for the stack before it, it says that there was none; one that was installed stays"),
+    refuse("uselib", Errno::ENOEXEC, Why::NotBuilt)
+        .on(I386)
+        .before(Level::new(5, 18, 0))
+        .about("no libraries in a.out, which Linux 5.18 gave up")
+        .gap("a path that is not there is not told ENOENT"),
+];
+
+const OLDSTAT: &str = "the inode is cut to 16 bits, as before 2.6.19, instead of EOVERFLOW";
+const STATFS: &str =
+    "blocks grow until their count fits 32 bits, instead of EOVERFLOW; before 2.4 below 2 TiB";
+const STATFS_GAP: &str = "before 2.4 free and all of more than 2 TiB are both 2 TiB";

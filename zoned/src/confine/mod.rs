@@ -4,6 +4,7 @@
 pub mod boot;
 pub mod cgroup;
 pub mod devices;
+pub mod inodes;
 pub mod limits;
 pub mod login;
 pub mod privileges;

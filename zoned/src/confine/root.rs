@@ -186,7 +186,7 @@ fn stage(ids: Ids) -> Result<OwnedFd, Failure> {
 
 /// Folders on the host that are mounts of their own and hold files rather than a view of the
 /// kernel, in the order in which they must be attached.
-fn host_mounts(hide: &Path) -> Result<Vec<PathBuf>, Failure> {
+pub(super) fn host_mounts(hide: &Path) -> Result<Vec<PathBuf>, Failure> {
     let text = mountinfo()?;
     let mut found: Vec<PathBuf> = Vec::new();
     for (path, kind, _) in mounts(&text) {

@@ -38,8 +38,13 @@ pub enum BrandError {
 
 impl Branded {
     /// The brand of `config`; `arch` is what the zone's own programs are, where the configuration
-    /// does not say.
-    pub fn of(config: &Config, arch: Option<&str>, bootargs: &[String]) -> Result<Self, BrandError> {
+    /// does not say; `wide_inodes` whether its file systems may number inodes above 32 bits.
+    pub fn of(
+        config: &Config,
+        arch: Option<&str>,
+        bootargs: &[String],
+        wide_inodes: bool,
+    ) -> Result<Self, BrandError> {
         let brand = brands::table::brand(&config.brand).ok_or_else(|| {
             let names: Vec<_> = brands::table::all().iter().map(|b| b.name).collect();
             BrandError::Unknown(config.brand.clone(), names.join(", "))
@@ -63,6 +68,7 @@ impl Branded {
             host_version: host(|h| h.version()),
             bootargs: bootargs.to_vec(),
             strict: config.strict,
+            wide_inodes,
             ..platform::Request::default()
         });
         let compiled = Compiled::new(brand, &platform.world)

@@ -22,7 +22,7 @@ use crate::confine::cgroup::{Cgroup, Hierarchies};
 use crate::confine::limits::Limits;
 use crate::confine::login::{self, Program, Streams, User};
 use crate::confine::root::RootSpec;
-use crate::confine::{Failure, devices, privileges};
+use crate::confine::{Failure, devices, inodes, privileges};
 use crate::sys::child::Told;
 use crate::sys::process::{self, Ended};
 
@@ -141,7 +141,8 @@ impl Monitor {
 
     fn make(&mut self, start: &Start) -> Result<(), Failure> {
         let config = &self.spec.config;
-        let mut branded = Branded::of(config, self.spec.arch.as_deref(), self.bootargs()).map_err(|e| {
+        let branded = Branded::of(config, self.spec.arch.as_deref(), self.bootargs(), self.wide_inodes()?);
+        let mut branded = branded.map_err(|e| {
             Failure::new("prepare", format!("brand {}", config.brand), std::io::Error::other(chain(&e)))
         })?;
         branded.show_proc(self.site.ids.base);
@@ -160,6 +161,12 @@ impl Monitor {
         self.live =
             Some(Live { made, branded, capabilities, zone: None, program: None, booted: Instant::now() });
         Ok(())
+    }
+
+    fn wide_inodes(&self) -> Result<bool, Failure> {
+        let configured = self.spec.config.fs.iter().map(|fs| Path::new(&fs.special));
+        let sources = configured.chain(self.spec.binds.iter().map(|bind| bind.source.as_path()));
+        inodes::may_be_wide(&self.spec.root, &self.spec.zone_dir, &self.site.hide, sources)
     }
 
     fn consoles(&self) -> Vec<String> {

@@ -4,6 +4,7 @@
 pub mod brand;
 pub mod console;
 pub mod dispatch;
+mod files;
 pub mod kmsg;
 pub mod ledger;
 mod life;

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use brands::call::{FileId, GuestPtr};
+use brands::file::{Listing, Statfs, Statx, Which};
 use brands::task::{At, Ids, Layout, Log, Pseudo, SystemInfo, Task, Timex, World, ZoneRequest};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
@@ -16,14 +17,14 @@ use nix::unistd::Pid;
 
 use super::dispatch::Zone;
 use super::kmsg::{Caller, View};
-use super::visit;
+use super::{files, visit};
 use crate::sys::notify::{Listener, Notification};
 use crate::sys::{memory, process, thread};
 
 /// The task behind one notification, for as long as its call is being answered.
 #[derive(Debug)]
 pub struct GuestTask<'a> {
-    zone: &'a Zone,
+    pub(super) zone: &'a Zone,
     listener: &'a Listener,
     notification: &'a Notification,
     log: View<'a>,
@@ -70,17 +71,17 @@ impl<'a> GuestTask<'a> {
         self.files.get(id.0 as usize).map(AsFd::as_fd)
     }
 
-    fn pid(&self) -> Pid {
+    pub(super) fn pid(&self) -> Pid {
         Pid::from_raw(self.notification.pid)
     }
 
     /// ESRCH once the call is no longer waiting, and its number may be somebody else's.
-    fn still_there(&self) -> Result<(), Errno> {
+    pub(super) fn still_there(&self) -> Result<(), Errno> {
         if self.listener.is_valid(self.notification.id) { Ok(()) } else { Err(Errno::ESRCH) }
     }
 
     /// /proc/PID of the very task that made the call.
-    fn directory(&mut self) -> Result<BorrowedFd<'_>, Errno> {
+    pub(super) fn directory(&mut self) -> Result<BorrowedFd<'_>, Errno> {
         if self.directory.is_none() {
             let path = format!("/proc/{}", self.notification.pid);
             let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -91,12 +92,12 @@ impl<'a> GuestTask<'a> {
         self.directory.as_ref().map(AsFd::as_fd).ok_or(Errno::ESRCH)
     }
 
-    fn open_below(&mut self, name: &str, flags: OFlag) -> Result<File, Errno> {
+    pub(super) fn open_below(&mut self, name: &str, flags: OFlag) -> Result<File, Errno> {
         let directory = self.directory()?;
         openat(directory, name, flags | OFlag::O_CLOEXEC, Mode::empty()).map(File::from)
     }
 
-    fn read_below(&mut self, name: &str) -> Result<String, Errno> {
+    pub(super) fn read_below(&mut self, name: &str) -> Result<String, Errno> {
         // These files have no size to ask for, and most fit the first read.
         let file = self.open_below(name, OFlag::O_RDONLY)?;
         let mut bytes = vec![0; 4096];
@@ -160,15 +161,21 @@ impl<'a> GuestTask<'a> {
     }
 
     /// Runs `work` on a thread that sees paths as the guest does.
-    fn visit<T: Send>(
+    pub(super) fn visit<T: Send>(
         &mut self,
         work: impl FnOnce(&visit::Place<'_>) -> Result<T, Errno> + Send,
     ) -> Result<T, Errno> {
+        let guest = self.guest()?;
+        visit::visit(self.zone, guest, work)
+    }
+
+    /// Who the guest is to the file system.
+    pub(super) fn guest(&mut self) -> Result<visit::Guest, Errno> {
         let status = self.read_below("status")?;
         let directory = self.directory()?.try_clone_to_owned().map_err(|_| Errno::EMFILE)?;
         let guest = visit::Guest::new(directory, &status)?;
         self.still_there()?;
-        visit::visit(self.zone, guest, work)
+        Ok(guest)
     }
 }
 
@@ -396,6 +403,26 @@ impl Task for GuestTask<'_> {
         let file = self.visit(move |place| place.open(&path))?;
         self.files.push(file);
         Ok(FileId(self.files.len() as u32 - 1))
+    }
+
+    fn statx(&mut self, which: Which<'_>, mask: u32) -> Option<Statx> {
+        files::statx(self, which, mask).ok()
+    }
+
+    fn statfs(&mut self, which: Which<'_>) -> Option<Statfs> {
+        files::statfs(self, which).ok()
+    }
+
+    fn list(&mut self, fd: i32, room: usize) -> Option<Listing> {
+        files::list(self, fd, room).ok()
+    }
+
+    fn seek(&mut self, fd: i32, position: i64) -> Result<(), Errno> {
+        files::seek(self, fd, position)
+    }
+
+    fn signal_frame(&mut self) -> u64 {
+        process::signal_frame()
     }
 }
 

@@ -38,6 +38,14 @@ impl Guest {
         let umask = line("Umask:").and_then(|l| u32::from_str_radix(l, 8).ok()).unwrap_or(0o022);
         Ok(Self { directory, uid: id("Uid:")?, gid: id("Gid:")?, groups, umask })
     }
+
+    /// Does `work` with the guest's own rights to files.
+    pub fn act<T>(&self, work: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+        own::set_fs_ids(self.uid, self.gid, &self.groups)?;
+        let result = work();
+        own::set_fs_ids(0, 0, &[])?;
+        result
+    }
 }
 
 /// The thread's surroundings during a visit.
@@ -76,12 +84,8 @@ pub fn visit<T: Send>(
 }
 
 impl Place<'_> {
-    /// Does `work` with the guest's own rights to files.
     fn as_guest<T>(&self, work: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
-        own::set_fs_ids(self.guest.uid, self.guest.gid, &self.guest.groups)?;
-        let result = work();
-        own::set_fs_ids(0, 0, &[])?;
-        result
+        self.guest.act(work)
     }
 
     fn resolve(&self, at: At, path: &CStr, flags: OFlag) -> Result<OwnedFd, Errno> {
@@ -251,6 +255,13 @@ impl Place<'_> {
         Ok(true)
     }
 
+    /// The file at `path`, found with the guest's rights and not opened. ELOOP where the way leads through
+    /// a magic link of proc(5).
+    pub fn find(&self, at: At, path: &CStr, follow: bool) -> Result<OwnedFd, Errno> {
+        let flags = if follow { OFlag::O_PATH } else { OFlag::O_PATH | OFlag::O_NOFOLLOW };
+        self.as_guest(|| self.resolve(at, path, flags))
+    }
+
     /// Opens `path` for reading with the guest's rights.
     pub fn open(&self, path: &CStr) -> Result<OwnedFd, Errno> {
         self.as_guest(|| self.resolve(At::Cwd, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY))
@@ -260,7 +271,8 @@ impl Place<'_> {
 /// /dev/console
 const CONSOLE: (u32, u32) = (5, 1);
 
-const PROC: i64 = 0x9fa0;
+/// PROC_SUPER_MAGIC of linux/magic.h.
+pub const PROC: i64 = 0x9fa0;
 const SYSFS: i64 = 0x6265_6572;
 const DEVPTS: i64 = 0x1cd1;
 

@@ -18,6 +18,34 @@ pub fn open(pid: Pid) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
+/// A descriptor for what task `tid` has open as `fd`, the same open file description: pidfd_getfd(2), Linux
+/// 5.6. Before Linux 6.9 a pidfd is of a process, whose first thread may have other descriptors (CLONE_FILES
+/// left out); the caller compares.
+pub fn take_descriptor(tid: Pid, tgid: Pid, fd: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: plain integers only.
+    let pidfd = match check(unsafe { libc::syscall(libc::SYS_pidfd_open, tid.as_raw(), libc::PIDFD_THREAD) })
+    {
+        // SAFETY: the call has just made this descriptor for us.
+        Ok(pidfd) => unsafe { OwnedFd::from_raw_fd(pidfd as i32) },
+        Err(Errno::EINVAL) => open(tgid)?,
+        Err(errno) => return Err(errno),
+    };
+    // SAFETY: plain integers only.
+    let taken = check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) })?;
+    // SAFETY: the call has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(taken as i32) })
+}
+
+/// AT_MINSIGSTKSZ of getauxval(3), Linux 5.14; what it was for ever where the kernel does not say.
+pub fn signal_frame() -> u64 {
+    const AT_MINSIGSTKSZ: libc::c_ulong = 51;
+    // SAFETY: a plain integer only.
+    match unsafe { libc::getauxval(AT_MINSIGSTKSZ) } {
+        0 => libc::MINSIGSTKSZ as u64,
+        size => size,
+    }
+}
+
 /// pidfd_send_signal(2); a process that is gone is ESRCH.
 pub fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
     let info = std::ptr::null::<libc::siginfo_t>();
