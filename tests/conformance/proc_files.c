@@ -6,6 +6,7 @@
  * fs/proc/proc_misc.c of 2.4 and 2.6.
  */
 #include "t.h"
+#include <sys/sendfile.h>
 
 static int parts[3];
 
@@ -50,6 +51,19 @@ static int columns(const char *text)
 	return n;
 }
 
+/* The same by sendfile(2), as busybox's cat has it. */
+static char *sent(const char *path)
+{
+	static char text[65536];
+	int from = open(path, O_RDONLY), to = open("/tmp/sent", O_RDWR | O_CREAT | O_TRUNC, 0600);
+	while (sendfile(to, from, NULL, 1 << 20) > 0) {}
+	ssize_t n = pread(to, text, sizeof text - 1, 0);
+	text[n < 0 ? 0 : n] = 0;
+	close(from);
+	close(to);
+	return text;
+}
+
 int main(int argc, char **argv)
 {
 	sscanf(level(argc, argv), "%d.%d.%d", parts, parts + 1, parts + 2);
@@ -79,6 +93,12 @@ int main(int argc, char **argv)
 	for (int i = 0; i < 20; i++) usleep(1000);
 	sscanf(strstr(whole("/proc/stat"), "ctxt"), "ctxt %lld", &after);
 	expect_true("context switches are counted on", after > before);
+
+	for (int i = 0; i < 20; i++) {
+		text = sent("/proc/stat");
+		expect_true("sendfile gives the whole", has_line(text, "processes ") && text[strlen(text) - 1] == '\n');
+	}
+	expect_text("sendfile of what stays", whole("/proc/version"), sent("/proc/version"));
 
 	text = whole("/proc/cpuinfo");
 	expect("bugs", since(3, 18, 0), has_line(text, "bugs"));

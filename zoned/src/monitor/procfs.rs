@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -14,7 +14,8 @@ use brands::proc::File;
 use brands::task::World;
 use fuser::{
     Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, LockOwner,
-    OpenFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen, Request, Session, SessionACL,
+    Notifier, OpenFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen, Request, Session,
+    SessionACL,
 };
 
 use crate::sys::mount;
@@ -57,10 +58,16 @@ pub fn serve(files: Vec<(String, Content)>, world: &World, owner: u32) -> io::Re
     let attributes = mount::MOUNT_ATTR_NOSUID | mount::MOUNT_ATTR_NODEV | mount::MOUNT_ATTR_NOEXEC;
     let mount = mount::make(c"fuse", &options, attributes)?;
     let (paths, files) = files.into_iter().unzip();
-    let tree = Tree { files, world: world.clone(), owner, open: Mutex::default() };
+    let kernel = Arc::new(OnceLock::new());
+    let tree =
+        Tree { files, world: world.clone(), owner, open: Mutex::default(), kernel: Arc::clone(&kernel) };
     thread::Builder::new().name("procfs".to_owned()).stack_size(256 * 1024).spawn(move || {
         let session = Session::from_fd(tree, device.into(), SessionACL::All, Config::default());
-        if let Err(error) = session.and_then(Session::run) {
+        let served = session.and_then(|session| {
+            let _ = kernel.set(session.notifier());
+            session.run()
+        });
+        if let Err(error) = served {
             tracing::warn!(%error, "live files of /proc are no longer served");
         }
     })?;
@@ -73,6 +80,8 @@ struct Tree {
     world: World,
     owner: u32,
     open: Mutex<Open>,
+    /// Set before the first request.
+    kernel: Arc<OnceLock<Notifier>>,
 }
 
 #[derive(Debug, Default)]
@@ -88,14 +97,26 @@ impl Tree {
         self.files.get(at)
     }
 
-    fn attributes(&self, inode: INodeNo) -> Option<FileAttr> {
+    fn text(&self, file: &Content) -> Vec<u8> {
+        match file {
+            Content::Fixed(text) => text.clone(),
+            Content::Live(file) => file.content(&self.world, &host).into_bytes(),
+        }
+    }
+
+    /// What stat(2) says of an inode, and for how long.
+    fn attributes(&self, inode: INodeNo, handle: Option<FileHandle>) -> Option<(Duration, FileAttr)> {
         let folder = inode == INodeNo::ROOT;
-        if !folder && self.file(inode).is_none() {
+        let file = self.file(inode);
+        if !folder && file.is_none() {
             return None;
         }
-        Some(FileAttr {
+        let opened = handle.and_then(|handle| Some(Tree::open(self).texts.get(&handle.0)?.len()));
+        let size = opened.unwrap_or_else(|| file.map_or(0, |file| self.text(file).len()));
+        let lasts = if matches!(file, Some(Content::Live(_))) { Duration::ZERO } else { FOR_EVER };
+        let attributes = FileAttr {
             ino: inode,
-            size: 0,
+            size: size as u64,
             blocks: 0,
             atime: UNIX_EPOCH,
             mtime: UNIX_EPOCH,
@@ -109,7 +130,17 @@ impl Tree {
             rdev: 0,
             blksize: 4096,
             flags: 0,
-        })
+        };
+        Some((lasts, attributes))
+    }
+
+    /// read(2) of an open file comes here, but sendfile(2) and splice(2), which busybox's cat uses, take what the kernel
+    /// has in its cache, up to the size that it knows: so it is given both anew.
+    fn refresh(&self, inode: INodeNo, text: &[u8]) {
+        let Some(kernel) = self.kernel.get() else { return };
+        // ENOENT where it has nothing of the kind in memory.
+        let _ = kernel.inval_inode(inode, 0, 0);
+        let _ = kernel.store(inode, 0, text);
     }
 
     fn open(&self) -> std::sync::MutexGuard<'_, Open> {
@@ -126,15 +157,15 @@ impl Filesystem for Tree {
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let number = name.to_str().and_then(|name| name.parse::<u64>().ok());
         let inode = number.and_then(|n| n.checked_add(2)).map(INodeNo);
-        match inode.filter(|_| parent == INodeNo::ROOT).and_then(|inode| self.attributes(inode)) {
-            Some(attributes) => reply.entry(&FOR_EVER, &attributes, Generation(0)),
+        match inode.filter(|_| parent == INodeNo::ROOT).and_then(|inode| self.attributes(inode, None)) {
+            Some((lasts, attributes)) => reply.entry(&lasts, &attributes, Generation(0)),
             None => reply.error(Errno::ENOENT),
         }
     }
 
-    fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        match self.attributes(inode) {
-            Some(attributes) => reply.attr(&FOR_EVER, &attributes),
+    fn getattr(&self, _: &Request, inode: INodeNo, handle: Option<FileHandle>, reply: ReplyAttr) {
+        match self.attributes(inode, handle) {
+            Some((lasts, attributes)) => reply.attr(&lasts, &attributes),
             None => reply.error(Errno::ENOENT),
         }
     }
@@ -144,9 +175,13 @@ impl Filesystem for Tree {
         if Tree::open(self).texts.len() >= MOST_OPEN {
             return reply.error(Errno::ENFILE);
         }
-        let text = match file {
-            Content::Fixed(text) => text.clone(),
-            Content::Live(file) => file.content(&self.world, &host).into_bytes(),
+        let text = self.text(file);
+        let flags = match file {
+            Content::Fixed(_) => FopenFlags::FOPEN_KEEP_CACHE,
+            Content::Live(_) => {
+                self.refresh(inode, &text);
+                FopenFlags::FOPEN_DIRECT_IO
+            }
         };
         let handle = {
             let mut open = Tree::open(self);
@@ -155,8 +190,7 @@ impl Filesystem for Tree {
             open.texts.insert(handle, text);
             handle
         };
-        // Its size says nothing, as of any file of /proc: reads go on until there is no more.
-        reply.opened(FileHandle(handle), FopenFlags::FOPEN_DIRECT_IO);
+        reply.opened(FileHandle(handle), flags);
     }
 
     fn read(
