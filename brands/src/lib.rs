@@ -18,3 +18,4 @@ pub mod platform;
 pub mod reference;
 pub mod table;
 pub mod task;
+pub mod vsyscall;
