@@ -50,7 +50,7 @@ impl Function {
     }
 
     /// `mov $address,%rax; call *%rax`
-    const fn call(self) -> [u8; LEN] {
+    pub const fn call(self) -> [u8; LEN] {
         [0x48, 0xc7, 0xc0, 0x00, self.at(), 0x60, 0xff, 0xff, 0xd0]
     }
 
@@ -62,9 +62,13 @@ impl Function {
     }
 }
 
+fn function(window: &[u8]) -> Option<Function> {
+    let [0x48, 0xc7, 0xc0, 0x00, at, 0x60, 0xff, 0xff, 0xd0] = *window else { return None };
+    Function::ALL.into_iter().find(|function| function.at() == at)
+}
+
 /// The calls in `bytes`, in order.
 pub fn sites(bytes: &[u8]) -> Vec<Site> {
-    let function = |window: &[u8]| Function::ALL.into_iter().find(|f| window == f.call());
     let windows = bytes.windows(LEN).enumerate();
     windows.filter_map(|(offset, w)| Some(Site { offset, function: function(w)? })).collect()
 }

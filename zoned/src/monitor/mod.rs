@@ -10,6 +10,7 @@ mod life;
 pub mod link;
 pub mod session;
 pub mod task;
+pub mod trace;
 pub mod visit;
 pub mod wire;
 
