@@ -61,6 +61,9 @@ pub enum Reply {
     /// The host kernel performs the call. Never a security decision: the guest may have changed
     /// its memory since we read it.
     Continue,
+    /// The host kernel performs the call; when it is done and before the guest goes on, its memory is
+    /// looked through for calls into the vsyscall page ([`crate::vsyscall`]).
+    Watch(Watch),
     /// The call returns a new descriptor in the guest for a file that the task holds open,
     /// sent by SECCOMP_IOCTL_NOTIF_ADDFD.
     Fd {
@@ -69,6 +72,15 @@ pub enum Reply {
         /// Whether the descriptor is closed on exec.
         cloexec: bool,
     },
+}
+
+/// What a watched call brings into memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watch {
+    /// A program and its interpreter: execve(2).
+    Program,
+    /// A file: mmap(2).
+    Mapping,
 }
 
 /// A file that a [`crate::task::Task`] opened for a handler; meaningless outside that call.

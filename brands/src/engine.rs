@@ -102,7 +102,7 @@ impl Compiled {
         match (self.row(call), answered) {
             (None, _) => Done::Unknown,
             (Some(row), _) if row.why == Some(Why::NotYet) => Done::Masked,
-            (_, Ok(Reply::Continue)) => Done::Passed,
+            (_, Ok(Reply::Continue | Reply::Watch(_))) => Done::Passed,
             (_, Ok(_)) => Done::Emulated,
             (_, Err(_)) => Done::Refused,
         }

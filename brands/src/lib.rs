@@ -19,5 +19,6 @@ pub mod platform;
 pub mod reference;
 pub mod table;
 pub mod task;
+pub mod vsyscall;
 
 pub use linux::proc;

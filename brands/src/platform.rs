@@ -21,8 +21,22 @@ pub struct Request {
     pub host: Option<Level>,
     /// Whether file systems of the zone may number inodes above 32 bits.
     pub wide_inodes: bool,
+    /// Which zones have their calls into the vsyscall page rewritten.
+    pub vsyscall: Vsyscall,
     /// What the zone's /proc/cmdline shows.
     pub bootargs: Vec<String>,
+}
+
+/// Who serves calls into the vsyscall page of x86_64.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Vsyscall {
+    /// The host, which has the page.
+    #[default]
+    Host,
+    /// The host has none: calls are rewritten in zones whose programs may make them.
+    RewriteOld,
+    /// Calls are rewritten in every 64-bit zone.
+    Rewrite,
 }
 
 /// A zone's kernel: what handlers tell of it and what its boot sets up.
@@ -78,6 +92,7 @@ pub fn host_world(request: &Request) -> World {
         strict: false,
         host: request.host_level(),
         wide_inodes: request.wide_inodes,
+        rewrites_vsyscall: false,
     }
 }
 

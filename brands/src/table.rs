@@ -72,6 +72,8 @@ pub enum Scope {
     Lacks,
     /// Those with file systems whose inode numbers may not fit 32 bits.
     WideInodes,
+    /// Those whose calls into the vsyscall page are rewritten.
+    Vsyscall,
 }
 
 impl Scope {
@@ -85,6 +87,7 @@ impl Scope {
             Self::Strict => world.strict,
             Self::Lacks => !crate::history::has(abi, name, world.host),
             Self::WideInodes => world.wide_inodes,
+            Self::Vsyscall => world.rewrites_vsyscall,
         }
     }
 
@@ -98,6 +101,7 @@ impl Scope {
             Self::Strict => "strict zones",
             Self::Lacks => "hosts without the call",
             Self::WideInodes => "zones with inodes above 32 bits",
+            Self::Vsyscall => "zones whose vsyscall calls are rewritten",
         }
     }
 }

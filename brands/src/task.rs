@@ -28,6 +28,8 @@ pub struct World {
     pub host: Level,
     /// Whether file systems of the zone may number inodes above 32 bits.
     pub wide_inodes: bool,
+    /// Whether calls into the vsyscall page are rewritten ([`crate::vsyscall`]).
+    pub rewrites_vsyscall: bool,
 }
 
 /// Ids of the calling task as its zone sees them.

@@ -1,7 +1,7 @@
 //! What a zone of the linux brand boots with.
 
 use crate::level::Level;
-use crate::platform::{Boot, COMPAT_MACHINE, PER_LINUX32, Platform, Request, is_32bit};
+use crate::platform::{Boot, COMPAT_MACHINE, PER_LINUX32, Platform, Request, Vsyscall, is_32bit};
 use crate::task::World;
 
 use super::era;
@@ -31,6 +31,7 @@ pub(super) fn platform(request: &Request) -> Platform {
         strict: request.strict && level.is_some(),
         host: request.host_level(),
         wide_inodes: request.wide_inodes,
+        rewrites_vsyscall: !bits32 && rewrites_vsyscall(request.vsyscall, level),
     };
     let boot = Boot {
         personality,
@@ -39,6 +40,17 @@ pub(super) fn platform(request: &Request) -> Platform {
         sysctls: sysctls(level),
     };
     Platform { world, boot }
+}
+
+/// glibc called into the vsyscall page until 2.13 (2011), and static programs of that time do so for
+/// ever. Distributions of that time came with Linux up to 3.x; 5.0 (2019) leaves room for their
+/// programs on later ones.
+fn rewrites_vsyscall(vsyscall: Vsyscall, level: Option<Level>) -> bool {
+    match vsyscall {
+        Vsyscall::Host => false,
+        Vsyscall::RewriteOld => level.is_some_and(|level| level < Level::new(5, 0, 0)),
+        Vsyscall::Rewrite => true,
+    }
 }
 
 /// 32-bit zones are PER_LINUX32, so that uname(2) names their machine, and are not randomised at
@@ -115,6 +127,26 @@ mod tests {
             bootargs: vec!["root=/dev/zone".to_owned(), "ro".to_owned()],
             ..Request::default()
         })
+    }
+
+    #[test]
+    fn zones_of_old_programs_have_their_vsyscalls_rewritten() {
+        let rewrites = |vsyscall, level: Option<&str>, arch: &str| {
+            let request = Request {
+                level: level.and_then(|text| Level::parse_release(text).ok()),
+                arch: Some(arch.to_owned()),
+                vsyscall,
+                ..Request::default()
+            };
+            platform(&request).world.rewrites_vsyscall
+        };
+        for level in [None, Some("2.6.32"), Some("4.18"), Some("5.0")] {
+            let old = matches!(level, Some("2.6.32" | "4.18"));
+            assert!(!rewrites(Vsyscall::Host, level, "x86_64"), "{level:?}");
+            assert_eq!(rewrites(Vsyscall::RewriteOld, level, "x86_64"), old, "{level:?}");
+            assert!(rewrites(Vsyscall::Rewrite, level, "x86_64"), "{level:?}");
+            assert!(!rewrites(Vsyscall::Rewrite, level, "i686"), "{level:?}");
+        }
     }
 
     #[test]

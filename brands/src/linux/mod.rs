@@ -16,6 +16,7 @@ mod sysctl;
 mod sysinfo;
 mod syslog;
 mod uname;
+mod vsyscall;
 
 use nix::errno::Errno;
 
@@ -31,7 +32,7 @@ pub(crate) static LINUX: Brand = Brand {
     about: "Programs run on the host kernel. What changed between the level and the host and breaks \
             them is answered by the rows below; a call that the host kernel does not know is ENOSYS.",
     levels: Some((OLDEST, Level::newest())),
-    tables: &[strict::ROWS, ROWS, FILES],
+    tables: &[strict::ROWS, ROWS, FILES, vsyscall::ROWS],
     platform: boot::platform,
 };
 

@@ -36,6 +36,9 @@ pub struct Config {
     /// Calls younger than the level fail as they did then.
     #[serde(default)]
     pub strict: bool,
+    /// Who serves calls into the vsyscall page.
+    #[serde(default)]
+    pub vsyscall: Vsyscall,
     /// Boot when zoned starts.
     #[serde(default)]
     pub autoboot: bool,
@@ -125,6 +128,19 @@ impl From<Init> for String {
             Init::Path(p) => p,
         }
     }
+}
+
+/// `vsyscall =`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Vsyscall {
+    /// The host where it has the page; else they are rewritten at levels below 5.0.
+    #[default]
+    Auto,
+    /// They are rewritten.
+    Rewrite,
+    /// The host, whether it has the page or not.
+    Host,
 }
 
 /// `ip-type =`

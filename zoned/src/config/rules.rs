@@ -75,6 +75,10 @@ pub(crate) fn ip_type(text: &str) -> Verdict {
     one_of("ip-type", text, &["exclusive", "shared", "none"])
 }
 
+pub(crate) fn vsyscall(text: &str) -> Verdict {
+    one_of("vsyscall", text, &["auto", "rewrite", "host"])
+}
+
 pub(crate) fn privilege(text: &str) -> Verdict {
     if text == "default" {
         return Ok(());

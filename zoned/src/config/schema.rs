@@ -70,6 +70,7 @@ pub(crate) const ZONE: &[Key] = &[
     key("kernel", Kind::Text(rules::word_without_nul)),
     key("arch", Kind::Text(rules::arch)),
     key("strict", Kind::Flag),
+    key("vsyscall", Kind::Text(rules::vsyscall)),
     live("autoboot", Kind::Flag),
     key("init", Kind::Text(rules::init)),
     key("bootargs", Kind::List(rules::word_without_nul)),

@@ -8,7 +8,7 @@ use brands::platform;
 use brands::task::World;
 
 use super::procfs::{self, Content};
-use crate::config::Config;
+use crate::config::{Config, Vsyscall};
 use crate::confine::boot::Kernel;
 
 /// A brand at a zone's level, ready for its boot.
@@ -34,6 +34,12 @@ pub enum BrandError {
     /// Its table does not compile.
     #[error("compile brand {0}")]
     Compile(String, #[source] brands::filter::FilterError),
+}
+
+/// Whether the host has the vsyscall page: where it has none, no process shows it.
+fn has_vsyscall() -> bool {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    crate::doctor::vsyscall_mode(&maps) != "none"
 }
 
 impl Branded {
@@ -69,6 +75,11 @@ impl Branded {
             bootargs: bootargs.to_vec(),
             strict: config.strict,
             wide_inodes,
+            vsyscall: match config.vsyscall {
+                Vsyscall::Rewrite => platform::Vsyscall::Rewrite,
+                Vsyscall::Auto if !has_vsyscall() => platform::Vsyscall::RewriteOld,
+                Vsyscall::Auto | Vsyscall::Host => platform::Vsyscall::Host,
+            },
             ..platform::Request::default()
         });
         let compiled = Compiled::new(brand, &platform.world)

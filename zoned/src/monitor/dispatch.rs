@@ -20,6 +20,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::kmsg::Kmsg;
 use super::ledger::Ledger;
 use super::task::GuestTask;
+use super::trace;
 use crate::confine::Ids;
 use crate::sys::notify::{Listener, Notification, Response};
 
@@ -59,6 +60,8 @@ pub struct Zone {
     pub dev: OwnedFd,
     /// Whether its root is a file system of its own.
     pub root_is_own: bool,
+    /// What is known of files with calls into the vsyscall page.
+    pub files: trace::Files,
     /// What the brand did, by call and outcome.
     pub ledger: Arc<Ledger>,
 }
@@ -194,6 +197,9 @@ impl Team {
         let response = match answered {
             Ok(Reply::Value(value)) => Response::Value(value),
             Ok(Reply::Continue) => Response::Continue,
+            Ok(Reply::Watch(what)) => {
+                return trace::watch(&self.zone.files, &self.listener, notification, &call, what);
+            }
             Err(errno) => Response::Error(errno),
             Ok(Reply::Fd { file, cloexec }) => match task.file(file) {
                 Some(file) => {

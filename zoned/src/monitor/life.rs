@@ -203,6 +203,7 @@ impl Monitor {
             userns: namespace("user")?,
             dev: live.made.dev.try_clone().map_err(fail)?,
             root_is_own,
+            files: super::trace::Files::default(),
             ledger: Arc::clone(&self.ledger),
         });
         live.program = live.made.go(|listener| dispatch::serve(listener, &zone))?;

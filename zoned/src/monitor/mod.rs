@@ -12,6 +12,7 @@ pub mod link;
 pub mod procfs;
 pub mod session;
 pub mod task;
+pub mod trace;
 pub mod visit;
 pub mod wire;
 

@@ -8,6 +8,7 @@ pub mod memory;
 pub mod mount;
 pub mod notify;
 pub mod process;
+pub mod ptrace;
 pub mod scm;
 pub mod thread;
 pub mod tty;

@@ -1,0 +1,67 @@
+//! ptrace(2) by one thread of tasks that it seized. A tracer is a thread: what one seizes, no other
+//! can wait for, work on or let go.
+
+use nix::errno::Errno;
+use nix::sys::ptrace::{self, Options};
+use nix::unistd::Pid;
+
+use super::check;
+
+/// What a seized task came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// PTRACE_EVENT_EXEC: it is a new program, and has not run yet. The task is the leader of its
+    /// thread group now, whichever thread called.
+    Executed(Pid),
+    /// It is about to take this signal.
+    Signal(Pid, i32),
+    /// It stands on its way back to user mode, or is stopped by job control.
+    Interrupted(Pid),
+    /// It is no more, and was not collected.
+    Ended,
+}
+
+/// Becomes the tracer of a task, which goes on with what it does. EPERM: it has one already.
+pub fn seize(task: Pid) -> Result<(), Errno> {
+    ptrace::seize(task, Options::PTRACE_O_TRACEEXEC)
+}
+
+/// Makes a seized task stop on its way back to user mode.
+pub fn interrupt(task: Pid) -> Result<(), Errno> {
+    ptrace::interrupt(task)
+}
+
+/// Waits for the next stop or end of a task that the calling thread seized.
+pub fn wait() -> Result<Stop, Errno> {
+    // An end is left to be collected by the task's own parent.
+    let wanted = libc::WEXITED | libc::WSTOPPED | libc::WNOWAIT | libc::__WALL | libc::__WNOTHREAD;
+    // SAFETY: siginfo_t is plain data, for which all zero bytes are valid.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    loop {
+        // SAFETY: `info` is a live siginfo_t.
+        match check(unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, wanted) }.into()) {
+            Err(Errno::EINTR) => continue,
+            result => result?,
+        };
+        // SAFETY: waitid has filled in what SIGCHLD has.
+        let pid = Pid::from_raw(unsafe { info.si_pid() });
+        // SAFETY: as above.
+        let status = unsafe { info.si_status() };
+        if matches!(info.si_code, libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED) {
+            return Ok(Stop::Ended);
+        }
+        return Ok(match status >> 8 {
+            libc::PTRACE_EVENT_EXEC => Stop::Executed(pid),
+            0 => Stop::Signal(pid, status),
+            _ => Stop::Interrupted(pid),
+        });
+    }
+}
+
+/// Lets a stopped task go, with the signal that it was about to take, or 0. A task that job control
+/// stopped stays so.
+pub fn detach(task: Pid, signal: i32) -> Result<(), Errno> {
+    // SAFETY: PTRACE_DETACH takes plain integers.
+    check(unsafe { libc::ptrace(libc::PTRACE_DETACH, task.as_raw(), 0usize, signal as usize) })?;
+    Ok(())
+}
