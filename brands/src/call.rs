@@ -61,8 +61,8 @@ pub enum Reply {
     /// The host kernel performs the call. Never a security decision: the guest may have changed
     /// its memory since we read it.
     Continue,
-    /// The host kernel performs the call; when it is done and before the guest goes on, its memory is
-    /// looked through for calls into the vsyscall page ([`crate::vsyscall`]).
+    /// The host kernel performs the call; when it is done and before the guest goes on, the monitor makes
+    /// what it brought into memory fit for the zone ([`crate::vsyscall`], a pinned personality).
     Watch(Watch),
     /// The call returns a new descriptor in the guest for a file that the task holds open,
     /// sent by SECCOMP_IOCTL_NOTIF_ADDFD.

@@ -85,7 +85,13 @@ static ROWS: &[Row] = &[
     emulate("brk", brk::brk)
         .on(I386)
         .about("the break can stand between the program's end and the next page, as up to 2.4")
-        .gap("a program whose break is randomised, as after setuid, has the host's brk; a refused request above that page is answered with the host's break, not the one in the page"),
+        .gap("a refused request above that page is answered with the host's break, not the one in the page"),
+    emulate("execve", vsyscall::program)
+        .within(Scope::Bits32)
+        .before(Level::new(2, 6, 0))
+        .about("a program that gains privileges keeps the zone's personality and has its break at its end")
+        .gap("where its libraries lie is the host's choice"),
+    emulate("execveat", vsyscall::program).within(Scope::Bits32).before(Level::new(2, 6, 0)).about("likewise"),
     succeed("personality", Why::Pinned)
         .on(I386)
         .when(SETS)

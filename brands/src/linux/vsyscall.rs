@@ -1,4 +1,5 @@
-//! Where calls into the vsyscall page come from: programs and what they map as code.
+//! Where calls into the vsyscall page come from: programs and what they map as code. Programs are also what
+//! a pinned personality is for.
 
 use crate::abi::Abi::X86_64;
 use crate::call::{Answered, Call, Reply, Watch};
@@ -25,7 +26,7 @@ pub(super) static ROWS: &[Row] = &[
         .gap("calls that are not `mov $address,%rax; call *%rax`, in code that is mapped otherwise, or in files above 256 MiB"),
 ];
 
-fn program(_: &mut dyn Task, _: &Call) -> Answered {
+pub(super) fn program(_: &mut dyn Task, _: &Call) -> Answered {
     Ok(Reply::Watch(Watch::Program))
 }
 

@@ -198,7 +198,7 @@ impl Team {
             Ok(Reply::Value(value)) => Response::Value(value),
             Ok(Reply::Continue) => Response::Continue,
             Ok(Reply::Watch(what)) => {
-                return trace::watch(&self.zone.files, &self.listener, notification, &call, what);
+                return trace::watch(&self.zone, &self.listener, notification, &call, what);
             }
             Err(errno) => Response::Error(errno),
             Ok(Reply::Fd { file, cloexec }) => match task.file(file) {

@@ -11,6 +11,7 @@ mod life;
 pub mod link;
 pub mod procfs;
 pub mod session;
+mod setid;
 pub mod task;
 pub mod trace;
 pub mod visit;

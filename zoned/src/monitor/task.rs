@@ -322,7 +322,9 @@ impl Task for GuestTask<'_> {
     fn layout(&mut self) -> Result<Layout, Errno> {
         let fields = self.stat_fields()?;
         let start_brk = *fields.get(47 - 3).ok_or(Errno::ESRCH)?;
-        let program_end = self.program_end()?;
+        let is_32bit = self.notification.arch == brands::abi::Abi::I386.audit_arch();
+        let exe = self.open_below("exe", OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
+        let program_end = program_end(is_32bit, &exe, || self.open_below("auxv", OFlag::O_RDONLY))?;
         let heap_end = self
             .mappings()?
             .into_iter()
@@ -426,39 +428,37 @@ impl Task for GuestTask<'_> {
     }
 }
 
-impl GuestTask<'_> {
-    /// Unaligned end of the program's last segment: from the file that was executed, moved by as
-    /// much as its entry was (AT_ENTRY of getauxval(3)).
-    fn program_end(&mut self) -> Result<u64, Errno> {
-        let is_32bit = self.notification.arch == brands::abi::Abi::I386.audit_arch();
-        let mut head = vec![0; 4096];
-        let got = self
-            .open_below("exe", OFlag::O_RDONLY | OFlag::O_NONBLOCK)?
-            .read_at(&mut head, 0)
-            .map_err(|e| gone(&e))?;
-        head.truncate(got);
-        let header = goblin::elf::Elf::parse_header(&head).map_err(|_| Errno::ENOEXEC)?;
-        let ctx = goblin::container::Ctx::new(
-            if is_32bit { goblin::container::Container::Little } else { goblin::container::Container::Big },
-            goblin::container::Endian::Little,
-        );
-        let table = usize::try_from(header.e_phoff).map_err(|_| Errno::ENOEXEC)?;
-        let segments = goblin::elf::ProgramHeader::parse(&head, table, usize::from(header.e_phnum), ctx)
-            .map_err(|_| Errno::ENOEXEC)?;
-        let end = segments
-            .iter()
-            .filter(|s| s.p_type == goblin::elf::program_header::PT_LOAD)
-            .map(|s| s.p_vaddr.wrapping_add(s.p_memsz))
-            .max()
-            .ok_or(Errno::ENOEXEC)?;
-        if header.e_type != goblin::elf::header::ET_DYN {
-            return Ok(end);
-        }
-        let mut bytes = Vec::new();
-        self.open_below("auxv", OFlag::O_RDONLY)?.read_to_end(&mut bytes).map_err(|e| gone(&e))?;
-        let entry = auxv_entry(&bytes, is_32bit).ok_or(Errno::ENOEXEC)?;
-        Ok(end.wrapping_add(entry.wrapping_sub(header.e_entry)))
+/// Unaligned end of a program's last segment: from the file that was executed, moved by as much as its
+/// entry was (AT_ENTRY of getauxval(3)). `auxv` opens /proc/PID/auxv.
+pub fn program_end(
+    is_32bit: bool,
+    exe: &File,
+    auxv: impl FnOnce() -> Result<File, Errno>,
+) -> Result<u64, Errno> {
+    let mut head = vec![0; 4096];
+    let got = exe.read_at(&mut head, 0).map_err(|e| gone(&e))?;
+    head.truncate(got);
+    let header = goblin::elf::Elf::parse_header(&head).map_err(|_| Errno::ENOEXEC)?;
+    let ctx = goblin::container::Ctx::new(
+        if is_32bit { goblin::container::Container::Little } else { goblin::container::Container::Big },
+        goblin::container::Endian::Little,
+    );
+    let table = usize::try_from(header.e_phoff).map_err(|_| Errno::ENOEXEC)?;
+    let segments = goblin::elf::ProgramHeader::parse(&head, table, usize::from(header.e_phnum), ctx)
+        .map_err(|_| Errno::ENOEXEC)?;
+    let end = segments
+        .iter()
+        .filter(|s| s.p_type == goblin::elf::program_header::PT_LOAD)
+        .map(|s| s.p_vaddr.wrapping_add(s.p_memsz))
+        .max()
+        .ok_or(Errno::ENOEXEC)?;
+    if header.e_type != goblin::elf::header::ET_DYN {
+        return Ok(end);
     }
+    let mut bytes = Vec::new();
+    auxv()?.read_to_end(&mut bytes).map_err(|e| gone(&e))?;
+    let entry = auxv_entry(&bytes, is_32bit).ok_or(Errno::ENOEXEC)?;
+    Ok(end.wrapping_add(entry.wrapping_sub(header.e_entry)))
 }
 
 /// AT_ENTRY of an auxiliary vector with words of the guest's size.

@@ -1,4 +1,5 @@
-//! Rewriting of a guest's calls into the vsyscall page, in memory that it has just mapped.
+//! What is done to a guest's program before it runs: its calls into the vsyscall page are rewritten, and
+//! what it lost by gaining privileges is given back ([`setid`]).
 //!
 //! A thread traces the caller for as long as the call takes: it seizes the
 //! task while it waits for its answer, lets the kernel perform the call, and has the task stop before
@@ -20,6 +21,8 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 
+use super::dispatch::Zone;
+use super::setid;
 use crate::sys::notify::{self, Listener, Notification, Response};
 use crate::sys::ptrace::{self, Stop};
 
@@ -102,7 +105,7 @@ struct Mapping {
 }
 
 /// Answers a call with Continue and rewrites what it brought into memory.
-pub fn watch(files: &Files, listener: &Listener, notification: &Notification, call: &Call, what: Watch) {
+pub fn watch(zone: &Zone, listener: &Listener, notification: &Notification, call: &Call, what: Watch) {
     let go_on = || {
         // ENOENT: the caller was killed meanwhile.
         let _ = listener.respond(notification.id, Response::Continue);
@@ -110,7 +113,7 @@ pub fn watch(files: &Files, listener: &Listener, notification: &Notification, ca
     if what == Watch::Mapping {
         let link = format!("/proc/{}/fd/{}", notification.pid, call.int(4));
         // What cannot be read is not mapped either, or the guest changed its mind.
-        if files.sites(&link).is_none_or(|sites| sites.is_empty()) {
+        if zone.files.sites(&link).is_none_or(|sites| sites.is_empty()) {
             return go_on();
         }
     }
@@ -118,19 +121,19 @@ pub fn watch(files: &Files, listener: &Listener, notification: &Notification, ca
     // see then. So this one ends with its work.
     let traced = thread::scope(|scope| {
         let tracer = thread::Builder::new().name("tracer".to_owned()).stack_size(256 * 1024);
-        let work = || trace(files, Pid::from_raw(notification.pid), what, go_on);
+        let work = || trace(zone, Pid::from_raw(notification.pid), what, go_on);
         tracer.spawn_scoped(scope, work)?.join().unwrap_or(Ok(()))
     });
     if let Err(error) = traced {
         // The call may not have been answered yet; one that was is answered to nobody.
         go_on();
         let task = notification.pid;
-        tracing::warn!(task, %error, "cannot rewrite a program's calls into the vsyscall page");
+        tracing::debug!(task, %error, "cannot make a program fit for its zone");
     }
 }
 
 /// Does the work of [`watch`] on a thread of its own.
-fn trace(files: &Files, task: Pid, what: Watch, go_on: impl FnOnce()) -> io::Result<()> {
+fn trace(zone: &Zone, task: Pid, what: Watch, go_on: impl FnOnce()) -> io::Result<()> {
     ptrace::seize(task)?;
     // Were the number somebody else's by now, the answer would go to nobody, and that one is let go.
     if *WAITS_KILLABLE {
@@ -143,8 +146,16 @@ fn trace(files: &Files, task: Pid, what: Watch, go_on: impl FnOnce()) -> io::Res
         let _ = ptrace::interrupt(task);
     }
     follow(|stop| match (what, stop) {
-        (Watch::Program, Stop::Executed(task)) => rewrite(files, task),
-        (Watch::Mapping, Stop::Signal(task, _) | Stop::Interrupted(task)) => rewrite(files, task),
+        (Watch::Program, Stop::Executed(task)) => {
+            if zone.world.rewrites_vsyscall {
+                rewrite(&zone.files, task)?;
+            }
+            if brands::platform::is_linux32(zone.world.personality) {
+                setid::repair(task, zone.world.personality)?;
+            }
+            Ok(())
+        }
+        (Watch::Mapping, Stop::Signal(task, _) | Stop::Interrupted(task)) => rewrite(&zone.files, task),
         _ => Ok(()),
     })
 }

@@ -65,3 +65,63 @@ pub fn detach(task: Pid, signal: i32) -> Result<(), Errno> {
     check(unsafe { libc::ptrace(libc::PTRACE_DETACH, task.as_raw(), 0usize, signal as usize) })?;
     Ok(())
 }
+
+/// Has the calling thread's stopped tracee make system calls without its filters, and without taking
+/// signals, until it is let go or `restore` is called.
+///
+/// PTRACE_O_SUSPEND_SECCOMP is of Linux 4.3; EPERM where the tracer has a filter itself.
+pub fn quiet(task: Pid) -> Result<Quiet, Errno> {
+    const SUSPEND_SECCOMP: i32 = 1 << 21;
+    let options = Options::PTRACE_O_TRACEEXEC.bits() | SUSPEND_SECCOMP;
+    // SAFETY: PTRACE_SETOPTIONS takes plain integers.
+    check(unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, task.as_raw(), 0usize, options as usize) })?;
+    let mut mask = 0u64;
+    // SAFETY: `mask` is a live sigset of the kernel's, whose size is given.
+    check(unsafe { libc::ptrace(GETSIGMASK, task.as_raw(), size_of::<u64>(), &raw mut mask) })?;
+    // The trap that follows a single step is forced, and would lose its handler were it blocked.
+    set_mask(task, !(1 << (libc::SIGTRAP - 1)))?;
+    Ok(Quiet { task, mask })
+}
+
+/// What [`quiet`] changed.
+#[derive(Debug)]
+pub struct Quiet {
+    task: Pid,
+    mask: u64,
+}
+
+impl Quiet {
+    /// Gives the task its signals back.
+    pub fn restore(self) -> Result<(), Errno> {
+        set_mask(self.task, self.mask)
+    }
+}
+
+const GETSIGMASK: libc::c_uint = 0x420a;
+const SETSIGMASK: libc::c_uint = 0x420b;
+
+fn set_mask(task: Pid, mask: u64) -> Result<(), Errno> {
+    // SAFETY: `mask` is a live sigset of the kernel's, whose size is given.
+    check(unsafe { libc::ptrace(SETSIGMASK, task.as_raw(), size_of::<u64>(), &raw const mask) })?;
+    Ok(())
+}
+
+/// Lets a stopped task run to its next stop.
+pub fn go(task: Pid) -> Result<(), Errno> {
+    ptrace::cont(task, None)
+}
+
+/// Lets a stopped task execute one instruction.
+pub fn step(task: Pid) -> Result<(), Errno> {
+    ptrace::step(task, None)
+}
+
+/// A stopped task's registers.
+pub fn registers(task: Pid) -> Result<libc::user_regs_struct, Errno> {
+    ptrace::getregs(task)
+}
+
+/// Sets a stopped task's registers.
+pub fn set_registers(task: Pid, registers: libc::user_regs_struct) -> Result<(), Errno> {
+    ptrace::setregs(task, registers)
+}
