@@ -24,6 +24,10 @@ extern char **environ;
 CALLER(old_gettimeofday, "0xff600000");
 CALLER(old_time, "0xff600400");
 CALLER(old_getcpu, "0xff600800");
+/* The last call of a function. */
+__asm__(".globl old_tail\nold_tail:\n\t.byte 0x48,0xc7,0xc0; .long 0xff600400\n\t.byte 0xff,0xe0\n\tud2");
+long old_tail(void *, void *);
+extern const unsigned char old_tail_site[] __asm__("old_tail");
 
 static void no_page(int signal)
 {
@@ -44,12 +48,14 @@ static void calls_work(const char *where)
 	struct timeval tv = { 0 };
 	unsigned cpu = ~0u;
 	snprintf(what, sizeof what, "%s: the calls are system calls", where);
-	expect(what, 7, is_rewritten(old_gettimeofday_site) | is_rewritten(old_time_site) << 1 |
-	       is_rewritten(old_getcpu_site) << 2);
+	expect(what, 15, is_rewritten(old_gettimeofday_site) | is_rewritten(old_time_site) << 1 |
+	       is_rewritten(old_getcpu_site) << 2 | is_rewritten(old_tail_site) << 3);
 	time_t before = time(0);
 	long got = old_time(0, 0);
 	snprintf(what, sizeof what, "%s: the time", where);
 	expect_true(what, got >= before - 1 && got <= before + 5);
+	got = old_tail(0, 0);
+	expect_true("the time, last in a function", got >= before - 1 && got <= before + 5);
 	expect("gettimeofday", 0, old_gettimeofday(&tv, 0));
 	expect_true("its seconds", tv.tv_sec >= before - 1 && tv.tv_sec <= before + 5);
 	expect("getcpu", 0, old_getcpu(&cpu, 0));

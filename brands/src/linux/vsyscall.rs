@@ -23,7 +23,7 @@ pub(super) static ROWS: &[Row] = &[
         .within(Scope::Vsyscall)
         .when(MAPS_CODE)
         .about("likewise in a file mapped as code")
-        .gap("calls that are not `mov $address,%rax; call *%rax`, in code that is mapped otherwise, or in files above 256 MiB"),
+        .gap("calls that are not `mov $address,%rax; call *%rax` or `jmp *%rax`, in code that is mapped otherwise, or in files above 256 MiB"),
 ];
 
 pub(super) fn program(_: &mut dyn Task, _: &Call) -> Answered {
