@@ -10,7 +10,9 @@ use crate::file::{Entry, Listing, Statfs, Statx, Which};
 use crate::level::Level;
 use crate::platform::{Platform, Request};
 use crate::table;
-use crate::task::{At, Ids, Layout, Log, Pseudo, SystemInfo, Task, Timex, World, ZoneRequest};
+use crate::task::{
+    At, FileStatus, Found, Ids, Layout, Log, Pseudo, SystemInfo, Task, Timex, World, ZoneRequest,
+};
 
 const PAGE: u64 = 4096;
 
@@ -63,6 +65,14 @@ pub struct Fake {
     pub position: i64,
     /// What [`Task::signal_frame`] gives.
     pub signal_frame: u64,
+    /// Calls performed.
+    pub performed: Vec<(String, [u64; 6])>,
+    /// What the next of them answer; 0 when there is nothing left.
+    pub answers: VecDeque<i64>,
+    /// What [`Task::descriptors`] gives.
+    pub descriptors: Vec<u32>,
+    /// What [`Task::file_status`] gives.
+    pub status: FileStatus,
 }
 
 /// A device node that a guest made: where, mode, major and minor.
@@ -155,6 +165,10 @@ impl Fake {
             directory: None,
             position: 0,
             signal_frame: 3376,
+            performed: Vec::new(),
+            answers: VecDeque::new(),
+            descriptors: vec![0, 1, 2],
+            status: FileStatus::default(),
         }
     }
 
@@ -345,5 +359,47 @@ impl Task for Fake {
 
     fn signal_frame(&mut self) -> u64 {
         self.signal_frame
+    }
+
+    fn perform(&mut self, name: &str, args: [u64; 6]) -> Result<i64, Errno> {
+        self.performed.push((name.to_owned(), args));
+        Ok(self.answers.pop_front().unwrap_or(0))
+    }
+
+    fn descriptors(&mut self) -> Result<Vec<u32>, Errno> {
+        Ok(self.descriptors.clone())
+    }
+
+    fn file_status(&mut self, _: i32) -> Result<FileStatus, Errno> {
+        Ok(self.status)
+    }
+
+    fn ids_are_real(&mut self) -> Result<bool, Errno> {
+        Ok(true)
+    }
+
+    fn random(&mut self, buf: &mut [u8]) -> Result<(), Errno> {
+        buf.fill(4);
+        Ok(())
+    }
+
+    fn memory_file(&mut self, name: &[u8], _: u32) -> Result<FileId, Errno> {
+        self.open(name)
+    }
+
+    fn process_file(&mut self, pid: i32, _: u32) -> Result<FileId, Errno> {
+        self.open(pid.to_string().as_bytes())
+    }
+
+    fn descriptor_of(&mut self, _: i32, fd: i32) -> Result<FileId, Errno> {
+        self.open(fd.to_string().as_bytes())
+    }
+
+    fn copy_range(&mut self, _: (i32, Option<i64>), _: (i32, Option<i64>), len: u64) -> Result<usize, Errno> {
+        Ok(len as usize)
+    }
+
+    fn resolve(&mut self, _: At, path: &[u8], _: i32, _: u64) -> Result<Found, Errno> {
+        Ok(Found { path: [b"/", path].concat(), id: self.status.id })
     }
 }

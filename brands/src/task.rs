@@ -110,6 +110,28 @@ pub enum At {
     Fd(i32),
 }
 
+/// What stat(2) tells of a guest's descriptor, ids as the zone sees them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FileStatus {
+    /// Type and permissions.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// File system and inode.
+    pub id: (u64, u64),
+}
+
+/// A file that was found for a guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// A path to it from the guest's root, without symbolic links.
+    pub path: Vec<u8>,
+    /// As in [`FileStatus`].
+    pub id: (u64, u64),
+}
+
 /// What a guest asks of its zone as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ZoneRequest {
@@ -245,4 +267,46 @@ pub trait Task {
 
     /// Bytes of stack that the host's CPU needs to deliver a signal (AT_MINSIGSTKSZ of getauxval(3)).
     fn signal_frame(&mut self) -> u64;
+
+    /// Makes the caller itself perform the call `name` of its ABI in place of the one that it made, and gives
+    /// the kernel's answer: a value, or an error as its negative number. Return that answer as it is: it may
+    /// say that the call is to be made again after a signal. From the first on nothing can be given to the
+    /// caller any more; several can be performed one after the other. When a signal comes first, the
+    /// caller's own call begins anew, and the error that is then answered here is sent to nobody.
+    fn perform(&mut self, name: &str, args: [u64; 6]) -> Result<i64, Errno>;
+
+    /// The caller's descriptors, in their order.
+    fn descriptors(&mut self) -> Result<Vec<u32>, Errno>;
+
+    /// What a descriptor of the caller's is of; O_PATH ones too.
+    fn file_status(&mut self, fd: i32) -> Result<FileStatus, Errno>;
+
+    /// Whether the caller's real user and group are its effective ones.
+    fn ids_are_real(&mut self) -> Result<bool, Errno>;
+
+    /// Fills `buf` with the host's random bytes.
+    fn random(&mut self, buf: &mut [u8]) -> Result<(), Errno>;
+
+    /// A file of memfd_create(2) that belongs to the caller.
+    fn memory_file(&mut self, name: &[u8], flags: u32) -> Result<FileId, Errno>;
+
+    /// A file of pidfd_open(2), for a process by the number that the caller knows it by.
+    fn process_file(&mut self, pid: i32, flags: u32) -> Result<FileId, Errno>;
+
+    /// What descriptor `fd` of the process behind the caller's `pidfd` is of, when the caller may trace that
+    /// process (ptrace(2), PTRACE_MODE_ATTACH_REALCREDS).
+    fn descriptor_of(&mut self, pidfd: i32, fd: i32) -> Result<FileId, Errno>;
+
+    /// copy_file_range(2) between the caller's descriptors, each with an offset or with its own; gives the
+    /// bytes copied.
+    fn copy_range(
+        &mut self,
+        from: (i32, Option<i64>),
+        to: (i32, Option<i64>),
+        len: u64,
+    ) -> Result<usize, Errno>;
+
+    /// Finds a guest's path as openat2(2) does with O_PATH, `flags` and `resolve`, as the guest would but
+    /// without its capabilities.
+    fn resolve(&mut self, at: At, path: &[u8], flags: i32, resolve: u64) -> Result<Found, Errno>;
 }

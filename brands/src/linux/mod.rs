@@ -5,6 +5,7 @@ mod brk;
 mod clock;
 mod dirents;
 mod era;
+mod forward;
 mod mknod;
 mod mount;
 pub mod proc;
@@ -32,7 +33,7 @@ pub(crate) static LINUX: Brand = Brand {
     about: "Programs run on the host kernel. What changed between the level and the host and breaks \
             them is answered by the rows below; a call that the host kernel does not know is ENOSYS.",
     levels: Some((OLDEST, Level::newest())),
-    tables: &[strict::ROWS, ROWS, FILES, vsyscall::ROWS],
+    tables: &[strict::ROWS, forward::ROWS, ROWS, FILES, vsyscall::ROWS],
     platform: boot::platform,
 };
 

@@ -1,11 +1,34 @@
 //! What a configuration has to know of the brands.
 
 use brands::distro;
+use brands::level::{Level, LevelError};
 use brands::table;
 
 /// Names of the brands.
 pub fn known_brands() -> Vec<&'static str> {
     table::all().iter().map(|brand| brand.name).collect()
+}
+
+/// The oldest release that a host can be taken for: what the reaper, which is ours, needs.
+const OLDEST_HOST: Level = Level::new(3, 2, 0);
+
+/// Whether a zone of `brand` can take its host for the older release `text`; the answer is why not.
+pub(super) fn check_host_kernel(brand: &str, text: &str) -> Result<(), String> {
+    let has_levels = table::brand(brand).is_some_and(|brand| brand.levels.is_some());
+    if !has_levels {
+        return Err(format!("brand {brand} takes the host's kernel as it is"));
+    }
+    let wanted: Level = text.parse().map_err(|error: LevelError| error.to_string())?;
+    let running =
+        nix::sys::utsname::uname().map_err(|error| format!("ask for the host's release: {error}"))?;
+    let running = Level::of_host(&running.release().to_string_lossy());
+    if wanted > running {
+        return Err(format!("{wanted} is newer than this host's kernel, {running}"));
+    }
+    if wanted < OLDEST_HOST {
+        return Err(format!("{wanted} is older than {OLDEST_HOST}, the oldest host that can be taken for"));
+    }
+    Ok(())
 }
 
 /// Whether `brand` has the level that `kernel` names; the answer is why not.

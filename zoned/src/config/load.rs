@@ -5,7 +5,7 @@ use std::path::Path;
 
 use toml_edit::{Document, Item, TableLike, Value};
 
-use super::facts::check_kernel;
+use super::facts::{check_host_kernel, check_kernel};
 use super::schema::{Key, Kind, ZONE, find, unknown};
 use super::{Config, ConfigError, IpType, rules};
 
@@ -146,6 +146,10 @@ impl<'a> Source<'a> {
         if let Some(kernel) = &config.kernel {
             check_kernel(&config.brand, kernel)
                 .map_err(|why| self.wrong(at("kernel"), Some("kernel"), why))?;
+        }
+        if let Some(host) = &config.host_kernel {
+            check_host_kernel(&config.brand, host)
+                .map_err(|why| self.wrong(at("host-kernel"), Some("host-kernel"), why))?;
         }
         if config.strict && config.kernel.is_none() {
             let why = "it needs a level to be strict about; set kernel";

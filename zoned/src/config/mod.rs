@@ -39,6 +39,9 @@ pub struct Config {
     /// Who serves calls into the vsyscall page.
     #[serde(default)]
     pub vsyscall: Vsyscall,
+    /// The older release that the host's kernel is taken for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_kernel: Option<String>,
     /// Boot when zoned starts.
     #[serde(default)]
     pub autoboot: bool,

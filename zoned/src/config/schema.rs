@@ -71,6 +71,7 @@ pub(crate) const ZONE: &[Key] = &[
     key("arch", Kind::Text(rules::arch)),
     key("strict", Kind::Flag),
     key("vsyscall", Kind::Text(rules::vsyscall)),
+    key("host-kernel", Kind::Text(rules::word_without_nul)),
     live("autoboot", Kind::Flag),
     key("init", Kind::Text(rules::init)),
     key("bootargs", Kind::List(rules::word_without_nul)),

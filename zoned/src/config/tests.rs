@@ -114,6 +114,13 @@ fn errors_name_file_line_and_key() {
         ("name = \"a\"\nbrand = \"native\"\nkernel = \"2.6.18\"", "x:3: kernel: brand native has no levels"),
         ("name = \"a\"\nstrict = \"yes\"", "x:2: strict: it must be true or false"),
         ("name = \"a\"\nstrict = true", "x:2: strict: it needs a level to be strict about; set kernel"),
+        ("name = \"a\"\nhost-kernel = \"7.2\"", "x:2: host-kernel: 7.2 is newer than this host's kernel"),
+        ("name = \"a\"\nhost-kernel = \"2.6.32\"", "x:2: host-kernel: 2.6.32 is older than 3.2"),
+        ("name = \"a\"\nhost-kernel = \"4.99\"", "x:2: host-kernel: there is no kernel release 4.99"),
+        (
+            "name = \"a\"\nbrand = \"native\"\nhost-kernel = \"4.18\"",
+            "x:3: host-kernel: brand native takes the host's kernel as it is",
+        ),
         ("name = \"a\"\nmax-processes = 0", "x:2: max-processes: it must be a whole number, 1 or more"),
         ("name = \"a\"\n[capped-cpu]\nncpus = -1.0", "x:3: capped-cpu.ncpus: it must be a number above 0"),
         ("name = \"a\"\n[capped-cpu]\n", "x:2: capped-cpu.ncpus: it is missing"),

@@ -63,15 +63,19 @@ impl Branded {
                     .map_err(|e| BrandError::Level(text.clone(), e))?,
             ),
         };
-        let host = nix::sys::utsname::uname().ok();
-        let host = |field: fn(&nix::sys::utsname::UtsName) -> &std::ffi::OsStr| {
-            host.as_ref().map_or_else(String::new, |h| field(h).to_string_lossy().into_owned())
+        let host = match &config.host_kernel {
+            None => None,
+            Some(text) => Some(text.parse().map_err(|e| BrandError::Level(text.clone(), e))?),
+        };
+        let running = nix::sys::utsname::uname().ok();
+        let told = |field: fn(&nix::sys::utsname::UtsName) -> &std::ffi::OsStr| {
+            running.as_ref().map_or_else(String::new, |h| field(h).to_string_lossy().into_owned())
         };
         let platform = brand.platform(&platform::Request {
             level,
             arch,
-            host_release: host(|h| h.release()),
-            host_version: host(|h| h.version()),
+            host_release: told(|h| h.release()),
+            host_version: told(|h| h.version()),
             bootargs: bootargs.to_vec(),
             strict: config.strict,
             wide_inodes,
@@ -80,7 +84,7 @@ impl Branded {
                 Vsyscall::Auto if !has_vsyscall() => platform::Vsyscall::RewriteOld,
                 Vsyscall::Auto | Vsyscall::Host => platform::Vsyscall::Host,
             },
-            ..platform::Request::default()
+            host,
         });
         let compiled = Compiled::new(brand, &platform.world)
             .map_err(|e| BrandError::Compile(config.brand.clone(), e))?;

@@ -13,6 +13,7 @@ use std::thread;
 use brands::abi::Abi;
 use brands::call::{Call, Reply};
 use brands::engine::{Compiled, Done};
+use brands::table::Why;
 use brands::task::{World, ZoneRequest};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -52,6 +53,8 @@ pub struct Zone {
     pub init: OwnedFd,
     /// Host number of process 1, good while `init` is not reaped.
     pub init_pid: i32,
+    /// How many of its callers perform calls in place of their own.
+    pub held: AtomicUsize,
     /// Inode of its UTS namespace.
     pub uts: u64,
     /// Inode of its user namespace.
@@ -117,12 +120,15 @@ impl Team {
             tracing::warn!(%error, "cannot enter the zone's UTS namespace");
         }
         while let Some(notification) = self.next_call() {
-            if self.waiting.load(Ordering::Acquire) == 0
-                && self.threads.load(Ordering::Relaxed) < MOST_THREADS
-            {
+            // Those who hold a caller are bounded on their own.
+            let busy =
+                self.threads.load(Ordering::Relaxed).saturating_sub(self.zone.held.load(Ordering::Relaxed));
+            if self.waiting.load(Ordering::Acquire) == 0 && busy < MOST_THREADS {
                 self.start_thread();
             }
-            self.answer(&notification);
+            if !self.answer(&notification) {
+                break;
+            }
         }
         self.threads.fetch_sub(1, Ordering::Relaxed);
     }
@@ -176,17 +182,19 @@ impl Team {
         polled && fds[0].revents().is_some_and(|e| e.contains(PollFlags::POLLHUP))
     }
 
-    fn answer(&self, notification: &Notification) {
+    /// Answers a call; false when this thread must end, to let go what it traces.
+    fn answer(&self, notification: &Notification) -> bool {
         let Some(call) = call_of(notification) else {
             let _ = self.listener.respond(notification.id, Response::Error(Errno::ENOSYS));
-            return;
+            return true;
         };
         let compiled = &self.zone.compiled;
         let mut task = GuestTask::new(&self.zone, &self.listener, notification);
         let mut answered = compiled.answer(&mut task, &call);
         let done = compiled.done(&call, &answered);
         tracing::trace!(?call, ?answered, ?done, "call");
-        if done == Done::Masked && is_ours(notification.pid) {
+        let lacked = compiled.row(&call).is_some_and(|row| row.why == Some(Why::HostLacks));
+        if (done == Done::Masked || lacked) && is_ours(notification.pid) {
             // Between the filter and exec our own code goes on, which no level binds.
             answered = Ok(Reply::Continue);
         } else {
@@ -194,23 +202,28 @@ impl Team {
             let needs = if done == Done::Masked { compiled.needs(&call) } else { None };
             self.zone.ledger.count(&call, done, needs, || task.program());
         }
+        if let Some(held) = task.take_held() {
+            return held.finish(&answered);
+        }
         let response = match answered {
             Ok(Reply::Value(value)) => Response::Value(value),
             Ok(Reply::Continue) => Response::Continue,
             Ok(Reply::Watch(what)) => {
-                return trace::watch(&self.zone, &self.listener, notification, &call, what);
+                trace::watch(&self.zone, &self.listener, notification, &call, what);
+                return true;
             }
             Err(errno) => Response::Error(errno),
             Ok(Reply::Fd { file, cloexec }) => match task.file(file) {
                 Some(file) => {
                     let _ = self.listener.respond_with_fd(notification.id, file, cloexec);
-                    return;
+                    return true;
                 }
                 None => Response::Error(Errno::EBADF),
             },
         };
         // ENOENT: the caller was killed meanwhile.
         let _ = self.listener.respond(notification.id, response);
+        true
     }
 }
 

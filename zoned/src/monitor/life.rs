@@ -199,6 +199,7 @@ impl Monitor {
             kmsg,
             init: live.made.init.pidfd.try_clone().map_err(fail)?,
             init_pid: init_pid.as_raw(),
+            held: std::sync::atomic::AtomicUsize::new(0),
             uts: namespace("uts")?,
             userns: namespace("user")?,
             dev: live.made.dev.try_clone().map_err(fail)?,

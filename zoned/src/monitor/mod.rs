@@ -5,6 +5,8 @@ pub mod brand;
 pub mod console;
 pub mod dispatch;
 mod files;
+mod forward;
+mod held;
 pub mod kmsg;
 pub mod ledger;
 mod life;

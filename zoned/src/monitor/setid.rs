@@ -116,7 +116,7 @@ fn call(task: Pid, registers: &libc::user_regs_struct, nr: u64, args: [u64; 4]) 
     ptrace::set_registers(task, calling)?;
     ptrace::step(task)?;
     let after = match ptrace::wait()? {
-        Stop::Signal(..) | Stop::Interrupted(_) => ptrace::registers(task)?,
+        Stop::Signal(..) | Stop::Call(_) | Stop::Interrupted(_) => ptrace::registers(task)?,
         Stop::Executed(_) | Stop::Ended => return Err(Errno::ESRCH.into()),
     };
     if after.rip != registers.rip + CALL.len() as u64 {

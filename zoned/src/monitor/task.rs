@@ -7,15 +7,20 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
+use brands::abi::Abi;
 use brands::call::{FileId, GuestPtr};
 use brands::file::{Listing, Statfs, Statx, Which};
-use brands::task::{At, Ids, Layout, Log, Pseudo, SystemInfo, Task, Timex, World, ZoneRequest};
+use brands::task::{
+    At, FileStatus, Found, Ids, Layout, Log, Pseudo, SystemInfo, Task, Timex, World, ZoneRequest,
+};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::Pid;
 
 use super::dispatch::Zone;
+use super::forward;
+use super::held::Held;
 use super::kmsg::{Caller, View};
 use super::{files, visit};
 use crate::sys::notify::{Listener, Notification};
@@ -25,17 +30,19 @@ use crate::sys::{memory, process, thread};
 #[derive(Debug)]
 pub struct GuestTask<'a> {
     pub(super) zone: &'a Zone,
-    listener: &'a Listener,
-    notification: &'a Notification,
+    pub(super) listener: &'a Listener,
+    pub(super) notification: &'a Notification,
     log: View<'a>,
     /// /proc/PID, pinned: it answers for this very task or not at all.
     directory: Option<OwnedFd>,
     memory: Option<File>,
-    files: Vec<OwnedFd>,
+    pub(super) files: Vec<OwnedFd>,
+    /// Once it performs calls.
+    held: Option<Held<'a>>,
 }
 
 /// What an error of an open or a read under /proc/PID means: the task is gone.
-fn gone(error: &std::io::Error) -> Errno {
+pub(super) fn gone(error: &std::io::Error) -> Errno {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ENOENT) | None => Errno::ESRCH,
         Some(errno) => errno,
@@ -53,6 +60,7 @@ impl<'a> GuestTask<'a> {
             directory: None,
             memory: None,
             files: Vec::new(),
+            held: None,
         }
     }
 
@@ -66,6 +74,11 @@ impl<'a> GuestTask<'a> {
         name[..read.unwrap_or(0)].trim_ascii_end().to_vec()
     }
 
+    /// The caller, when it performed calls.
+    pub fn take_held(&mut self) -> Option<Held<'a>> {
+        self.held.take()
+    }
+
     /// A file that a handler opened.
     pub fn file(&self, id: FileId) -> Option<BorrowedFd<'_>> {
         self.files.get(id.0 as usize).map(AsFd::as_fd)
@@ -77,7 +90,12 @@ impl<'a> GuestTask<'a> {
 
     /// ESRCH once the call is no longer waiting, and its number may be somebody else's.
     pub(super) fn still_there(&self) -> Result<(), Errno> {
-        if self.listener.is_valid(self.notification.id) { Ok(()) } else { Err(Errno::ESRCH) }
+        // One that is held cannot go, and its notification is answered.
+        if self.held.is_some() || self.listener.is_valid(self.notification.id) {
+            Ok(())
+        } else {
+            Err(Errno::ESRCH)
+        }
     }
 
     /// /proc/PID of the very task that made the call.
@@ -425,6 +443,61 @@ impl Task for GuestTask<'_> {
 
     fn signal_frame(&mut self) -> u64 {
         process::signal_frame()
+    }
+
+    fn perform(&mut self, name: &str, args: [u64; 6]) -> Result<i64, Errno> {
+        let abi = Abi::from_audit_arch(self.notification.arch).ok_or(Errno::ENOSYS)?;
+        let nr = abi.number(name).ok_or(Errno::ENOSYS)?;
+        // Opened while the notification says whose they are.
+        self.directory()?;
+        let mut held = match self.held.take() {
+            Some(held) => held,
+            None => Held::take(self.listener, self.notification, abi, &self.zone.held)?,
+        };
+        let answer = held.perform(nr, args);
+        self.held = Some(held);
+        answer
+    }
+
+    fn descriptors(&mut self) -> Result<Vec<u32>, Errno> {
+        self.list_descriptors()
+    }
+
+    fn file_status(&mut self, fd: i32) -> Result<FileStatus, Errno> {
+        self.status_of_descriptor(fd)
+    }
+
+    fn ids_are_real(&mut self) -> Result<bool, Errno> {
+        self.has_real_ids()
+    }
+
+    fn random(&mut self, buf: &mut [u8]) -> Result<(), Errno> {
+        forward::random(buf)
+    }
+
+    fn memory_file(&mut self, name: &[u8], flags: u32) -> Result<FileId, Errno> {
+        self.make_memory_file(name, flags)
+    }
+
+    fn process_file(&mut self, pid: i32, flags: u32) -> Result<FileId, Errno> {
+        self.open_process(pid, flags)
+    }
+
+    fn descriptor_of(&mut self, pidfd: i32, fd: i32) -> Result<FileId, Errno> {
+        self.descriptor_of_process(pidfd, fd)
+    }
+
+    fn copy_range(
+        &mut self,
+        from: (i32, Option<i64>),
+        to: (i32, Option<i64>),
+        len: u64,
+    ) -> Result<usize, Errno> {
+        self.copy_between(from, to, len)
+    }
+
+    fn resolve(&mut self, at: At, path: &[u8], flags: i32, resolve: u64) -> Result<Found, Errno> {
+        self.resolve_path(at, path, flags, resolve)
     }
 }
 

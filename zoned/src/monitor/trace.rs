@@ -165,7 +165,7 @@ fn follow(work: impl FnOnce(Stop) -> io::Result<()>) -> io::Result<()> {
     let stop = ptrace::wait()?;
     let (task, signal) = match stop {
         Stop::Ended => return Ok(()),
-        Stop::Executed(task) | Stop::Interrupted(task) => (task, 0),
+        Stop::Executed(task) | Stop::Interrupted(task) | Stop::Call(task) => (task, 0),
         Stop::Signal(task, signal) => (task, signal),
     };
     let done = work(stop);

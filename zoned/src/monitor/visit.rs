@@ -2,12 +2,13 @@
 //! guest's mount namespace, root and working directory, with the ids that its files are met with.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::thread;
 
-use brands::task::{At, Pseudo};
+use brands::task::{At, Found, Pseudo};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstat, makedev, mknodat};
 use nix::sys::statfs::fstatfs;
 use nix::unistd::{AccessFlags, Gid, Uid, faccessat, fchownat};
@@ -89,9 +90,21 @@ impl Place<'_> {
     }
 
     fn resolve(&self, at: At, path: &CStr, flags: OFlag) -> Result<OwnedFd, Errno> {
+        self.resolve_with(at, path, flags, ResolveFlag::empty())
+    }
+
+    fn resolve_with(
+        &self,
+        at: At,
+        path: &CStr,
+        flags: OFlag,
+        resolve: ResolveFlag,
+    ) -> Result<OwnedFd, Errno> {
         // /proc/PID/root and its like open to this thread, with the host's CAP_SYS_PTRACE, what they
         // would not to the guest: the host's root, for a login that is on its way in.
-        let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        let how = OpenHow::new()
+            .flags(flags | OFlag::O_CLOEXEC)
+            .resolve(resolve | ResolveFlag::RESOLVE_NO_MAGICLINKS);
         match at {
             At::Cwd => openat2(AT_FDCWD, path, how),
             At::Fd(fd) => {
@@ -260,6 +273,20 @@ impl Place<'_> {
     pub fn find(&self, at: At, path: &CStr, follow: bool) -> Result<OwnedFd, Errno> {
         let flags = if follow { OFlag::O_PATH } else { OFlag::O_PATH | OFlag::O_NOFOLLOW };
         self.as_guest(|| self.resolve(at, path, flags))
+    }
+
+    /// Finds a path with the guest's rights and flags of openat2(2).
+    pub fn locate(&self, at: At, path: &CStr, flags: OFlag, resolve: ResolveFlag) -> Result<Found, Errno> {
+        let file = self.as_guest(|| self.resolve_with(at, path, flags, resolve))?;
+        let status = fstat(&file)?;
+        // This thread's root is the guest's, and the path begins there; the /proc of its task is the host's.
+        let link = format!("../self/fd/{}", file.as_raw_fd());
+        let path = readlinkat(&self.guest.directory, link.as_str())?.into_vec();
+        // It begins with other words where there is no way from the root.
+        if path.first() != Some(&b'/') {
+            return Err(Errno::EAGAIN);
+        }
+        Ok(Found { path, id: (status.st_dev, status.st_ino) })
     }
 
     /// Opens `path` for reading with the guest's rights.

@@ -12,8 +12,21 @@ use super::check;
 
 /// pidfd_open(2), Linux 5.3.
 pub fn open(pid: Pid) -> Result<OwnedFd, Errno> {
+    open_with(pid, 0)
+}
+
+/// The same with flags.
+pub fn open_with(pid: Pid, flags: u32) -> Result<OwnedFd, Errno> {
     // SAFETY: plain integers only.
-    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })?;
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), flags) })?;
+    // SAFETY: the call has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// pidfd_getfd(2), Linux 5.6.
+pub fn descriptor(pidfd: BorrowedFd<'_>, fd: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: plain integers only.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) })?;
     // SAFETY: the call has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }

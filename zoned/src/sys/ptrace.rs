@@ -15,6 +15,8 @@ pub enum Stop {
     Executed(Pid),
     /// It is about to take this signal.
     Signal(Pid, i32),
+    /// It begins or ends a call.
+    Call(Pid),
     /// It stands on its way back to user mode, or is stopped by job control.
     Interrupted(Pid),
     /// It is no more, and was not collected.
@@ -23,7 +25,7 @@ pub enum Stop {
 
 /// Becomes the tracer of a task, which goes on with what it does. EPERM: it has one already.
 pub fn seize(task: Pid) -> Result<(), Errno> {
-    ptrace::seize(task, Options::PTRACE_O_TRACEEXEC)
+    ptrace::seize(task, Options::PTRACE_O_TRACEEXEC | Options::PTRACE_O_TRACESYSGOOD)
 }
 
 /// Makes a seized task stop on its way back to user mode.
@@ -52,6 +54,7 @@ pub fn wait() -> Result<Stop, Errno> {
         }
         return Ok(match status >> 8 {
             libc::PTRACE_EVENT_EXEC => Stop::Executed(pid),
+            0 if status == libc::SIGTRAP | 0x80 => Stop::Call(pid),
             0 => Stop::Signal(pid, status),
             _ => Stop::Interrupted(pid),
         });
@@ -111,17 +114,25 @@ pub fn go(task: Pid) -> Result<(), Errno> {
     ptrace::cont(task, None)
 }
 
+/// Lets a stopped task go on to the begin or the end of a call (PTRACE_SYSCALL).
+pub fn go_on(task: Pid) -> Result<(), Errno> {
+    ptrace::syscall(task, None)
+}
+
 /// Lets a stopped task execute one instruction.
 pub fn step(task: Pid) -> Result<(), Errno> {
     ptrace::step(task, None)
 }
 
+/// Registers, in their 64-bit form for 32-bit tasks too.
+pub type Registers = libc::user_regs_struct;
+
 /// A stopped task's registers.
-pub fn registers(task: Pid) -> Result<libc::user_regs_struct, Errno> {
+pub fn registers(task: Pid) -> Result<Registers, Errno> {
     ptrace::getregs(task)
 }
 
 /// Sets a stopped task's registers.
-pub fn set_registers(task: Pid, registers: libc::user_regs_struct) -> Result<(), Errno> {
+pub fn set_registers(task: Pid, registers: Registers) -> Result<(), Errno> {
     ptrace::setregs(task, registers)
 }
