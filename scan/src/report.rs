@@ -58,6 +58,14 @@ pub struct Fit {
     pub by: String,
 }
 
+impl Fit {
+    /// Whether a host of level `host` is so much younger that the root is better told its own kernel. What came
+    /// with 5.0 or later gets by with any younger kernel.
+    pub fn is_old_on(&self, host: Level) -> bool {
+        Level::parse_release(&self.kernel).is_ok_and(|(level, _)| level < host && level < Level::new(5, 0, 0))
+    }
+}
+
 /// What was found.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
@@ -252,7 +260,16 @@ fn fit(report: &Report) -> Option<Fit> {
         let glibc = report.libcs.iter().filter(|libc| libc.name == "glibc");
         if let Some(version) = glibc.filter_map(|libc| libc.version).max() {
             let (_, name) = GLIBC.iter().rfind(|(since, _)| *since <= version)?;
-            return Some(of(distro::find(name)?, format!("its glibc {version}")));
+            let found = distro::find(name)?;
+            // A glibc can be newer than its neighbour in the table, and made for newer kernels.
+            return Some(match &report.lowest {
+                Some(need) if need.level > found.level() => {
+                    let kernel = need.release.clone();
+                    let by = format!("the .note.ABI-tag of {}", need.path);
+                    Fit { distribution: None, level: kernel.clone(), kernel, by }
+                }
+                _ => of(found, format!("its glibc {version}")),
+            });
         }
         let old = report.libcs.iter().any(|libc| matches!(libc.name, "libc5" | "libc4"));
         let old = old || report.needs_libc.contains_key("libc5") || report.aout.count > 0;
