@@ -3,6 +3,7 @@
 
 mod facts;
 mod root;
+mod settings;
 
 use std::fs;
 use std::path::Path;
@@ -29,6 +30,7 @@ pub fn examine(root: &Path) -> Vec<Finding> {
     found.push(bootstrap());
     found.push(loginuid());
     found.push(open_files());
+    found.extend(settings::examine());
     found.extend(root::examine(root, &facts));
     found
 }
