@@ -22,6 +22,7 @@ mod ready;
 mod reboot;
 mod remove;
 mod run;
+mod scan;
 mod set;
 mod shutdown;
 mod uninstall;
@@ -74,6 +75,7 @@ pub(crate) enum Verb {
     Log(log::Args),
     Ledger(ledger::Args),
     Brand(brand::Args),
+    Scan(scan::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -107,6 +109,7 @@ impl Verb {
             Self::Log(args) => log::run(&args, context),
             Self::Ledger(args) => ledger::run(&args, context),
             Self::Brand(args) => brand::run(&args, context),
+            Self::Scan(args) => scan::run(&args, context),
             Self::Doctor(doctor::Args {}) => doctor::run(context),
             Self::Completions(args) => completions::run(&args, context),
             Self::Man(args) => man::run(&args, context),

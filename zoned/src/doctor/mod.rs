@@ -2,8 +2,8 @@
 //! nothing left behind.
 
 mod facts;
-mod probe;
 mod root;
+mod settings;
 
 use std::fs;
 use std::path::Path;
@@ -30,6 +30,7 @@ pub fn examine(root: &Path) -> Vec<Finding> {
     found.push(bootstrap());
     found.push(loginuid());
     found.push(open_files());
+    found.extend(settings::examine());
     found.extend(root::examine(root, &facts));
     found
 }
@@ -181,37 +182,27 @@ fn cgroups() -> Vec<Finding> {
 }
 
 fn programs(facts: &Facts) -> Vec<Finding> {
+    let host = scan::Host::here();
     let tried = |ran: Option<bool>, option: &str| match (ran, facts.config(option)) {
         (Some(true), _) => (Verdict::Ok, "a program ran"),
         (Some(false), _) => (Verdict::Missing, "refused"),
         (None, Some(true)) => (Verdict::Ok, "configured"),
         (None, _) => (Verdict::Missing, "not known"),
     };
-    let (verdict, found) = tried(probe::runs_i386(), "IA32_EMULATION");
+    let (verdict, found) = tried(host.i386, "IA32_EMULATION");
     let why = "zones of arch i686 need it: CONFIG_IA32_EMULATION, and not ia32_emulation=0 at boot";
     let i386 = finding("32-bit programs", verdict, found, why);
-    let (verdict, found) = tried(probe::runs_x32(), "X86_X32_ABI");
+    let (verdict, found) = tried(host.x32, "X86_X32_ABI");
     let why = "hardly any program is made for it, and zones refuse its calls";
     // Nothing is lost where it is not there.
     let verdict = if verdict == Verdict::Missing { Verdict::Ok } else { verdict };
     let x32 = finding("x32 programs", verdict, found, why);
-    vec![i386, vsyscall(), x32]
+    vec![i386, vsyscall(host.vsyscall), x32]
 }
 
-fn vsyscall() -> Finding {
-    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    let mode = vsyscall_mode(&maps);
+fn vsyscall(mode: &str) -> Finding {
     let why = "64-bit programs of before 2013 (EL5, EL6, Debian 7) call time through that page; where there is none, zones of kernel levels below 5.0 have such calls rewritten";
     finding("vsyscall page", Verdict::Ok, format!("mode {mode}"), why)
-}
-
-/// The kernel shows the page with the rights that its mode gives (vsyscall_64.c).
-pub(crate) fn vsyscall_mode(maps: &str) -> &'static str {
-    match maps.lines().find(|line| line.ends_with("[vsyscall]")).and_then(|line| line.split(' ').nth(1)) {
-        None => "none",
-        Some(rights) if rights.starts_with('r') => "emulate",
-        Some(_) => "xonly",
-    }
 }
 
 fn network(facts: &Facts) -> Vec<Finding> {
@@ -305,17 +296,5 @@ mod tests {
         if !config.is_empty() && !shell("cat /proc/cmdline").contains("ia32_emulation=") {
             assert_eq!(of(&all, "32-bit programs").found, "a program ran");
         }
-    }
-
-    #[test]
-    fn the_vsyscall_page_is_read_as_the_kernel_shows_it() {
-        let line = |rights| {
-            format!(
-                "ffffffffff600000-ffffffffff601000 {rights} 00000000 00:00 0                  [vsyscall]\n"
-            )
-        };
-        assert_eq!(vsyscall_mode(&line("--xp")), "xonly");
-        assert_eq!(vsyscall_mode(&line("r-xp")), "emulate");
-        assert_eq!(vsyscall_mode("7ff-800 r-xp 0 00:00 0 [vdso]\n"), "none");
     }
 }

@@ -8,74 +8,10 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
+pub use scan::Machine;
 
 use super::error::{ImageError, shown};
 use super::tree::{kind, names, open_folder, open_in};
-
-/// What a program is made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Machine {
-    /// 32-bit x86.
-    I686,
-    /// 64-bit x86.
-    X86_64,
-    /// 64-bit x86 with 32-bit pointers.
-    X32,
-    /// Another: e_machine, and whether it is big-endian.
-    Other(u16, bool),
-}
-
-impl Machine {
-    /// As `uname -m` says it, as far as known.
-    pub fn name(self) -> String {
-        match self {
-            Self::I686 => "i686".to_owned(),
-            Self::X86_64 => "x86_64".to_owned(),
-            Self::X32 => "x32".to_owned(),
-            Self::Other(number, big) => {
-                let known = match number {
-                    2 | 18 | 43 => "sparc",
-                    4 => "m68k",
-                    8 if big => "mips",
-                    8 => "mipsel",
-                    15 => "parisc",
-                    20 => "ppc",
-                    21 if big => "ppc64",
-                    21 => "ppc64le",
-                    22 => "s390x",
-                    40 => "arm",
-                    42 => "sh4",
-                    50 => "ia64",
-                    183 => "aarch64",
-                    243 => "riscv",
-                    258 => "loongarch",
-                    0x9026 => "alpha",
-                    _ => return format!("machine number {number}"),
-                };
-                known.to_owned()
-            }
-        }
-    }
-
-    /// From the first bytes of a file; none where that is no ELF file.
-    fn of(head: &[u8]) -> Option<Self> {
-        let field = |at: usize, big: bool| {
-            let bytes = [*head.get(at)?, *head.get(at + 1)?];
-            Some(if big { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
-        };
-        if !head.starts_with(b"\x7fELF") {
-            return None;
-        }
-        let (class, big) = (*head.get(4)?, *head.get(5)? == 2);
-        Some(match (field(18, big)?, class, big) {
-            // 6 was the 486's own number, for a while.
-            (3 | 6, 1, false) => Self::I686,
-            (62, 2, false) => Self::X86_64,
-            (62, 1, false) => Self::X32,
-            (other, _, big) => Self::Other(other, big),
-        })
-    }
-}
 
 /// Why a program cannot be run, or cannot be looked at.
 #[derive(Debug, thiserror::Error)]

@@ -53,6 +53,11 @@ impl Zones {
     /// Nothing was changed then, unless the error says that live keys are not in effect.
     pub fn edit(self: &Arc<Self>, name: &str, edits: &[Edit]) -> Result<Edited, ApiError> {
         let _claim = self.claim(name, Verb::Edit)?;
+        self.set_unclaimed(name, edits)
+    }
+
+    /// The same for one who has the zone already.
+    pub(super) fn set_unclaimed(&self, name: &str, edits: &[Edit]) -> Result<Edited, ApiError> {
         let before = self.config_text(name)?;
         let origin = self.config_path(name).display().to_string();
         let (after, config) = edit::apply(&before, edits, &origin).map_err(|error| error.to_api())?;

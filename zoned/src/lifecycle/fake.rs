@@ -234,6 +234,10 @@ impl Host for Fake {
     ) -> Result<Installed, ApiError> {
         progress(Progress::Step { step: "unpacking".into(), total: Some(2) });
         std::fs::write(dir.join("passwd"), "root").unwrap();
+        if let Some(text) = source.strip_prefix("debian:") {
+            std::fs::create_dir(dir.join("etc")).unwrap();
+            std::fs::write(dir.join("etc/debian_version"), text).unwrap();
+        }
         self.installs.pass();
         if source == "fail" {
             return Err(Self::error("unpack"));

@@ -5,7 +5,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use zone_api::{ApiError, ErrorKind, Progress};
+use brands::level::Level;
+use zone_api::{ApiError, Edit, ErrorKind, Progress};
 
 use super::registry::Claim;
 use super::trash::ROOT_PARTS;
@@ -61,6 +62,7 @@ impl InstallJob {
                     ..record.to(Durable::Installed, None, None)
                 })?;
                 zones.note(name, &format!("installed from {source}"));
+                choose_level(zones, name, &root, progress);
                 Ok(())
             }
             Err(error) => {
@@ -78,6 +80,26 @@ impl InstallJob {
             }
         }
     }
+}
+
+/// Sets `kernel` where it is not set and the root is of a time when kernels were others. A root that says nothing of
+/// use, or a configuration that cannot be written, leaves the host's level: the root is installed all the same.
+fn choose_level(zones: &Zones, name: &str, root: &Path, progress: &(dyn Fn(Progress) + Sync)) {
+    let Ok(config) = zones.config(name) else { return };
+    if config.kernel.is_some() || config.brand != "linux" {
+        return;
+    }
+    let host = nix::sys::utsname::uname().ok();
+    let host = host.map_or(Level::newest(), |host| Level::of_host(&host.release().to_string_lossy()));
+    let Some(fit) = scan::fit(root).ok().flatten().filter(|fit| fit.is_old_on(host)) else { return };
+    let said = format!("kernel = {:?} by {}; set kernel to change it", fit.kernel, fit.by);
+    let set = Edit::Set { key: "kernel".to_owned(), value: fit.kernel };
+    let text = match zones.set_unclaimed(name, &[set]) {
+        Ok(_) => said,
+        Err(error) => format!("no kernel was chosen: {error}"),
+    };
+    zones.note(name, &text);
+    progress(Progress::Note { text });
 }
 
 fn new_root(root: &Path) -> Result<(), ApiError> {

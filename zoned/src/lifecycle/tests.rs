@@ -89,6 +89,29 @@ async fn a_zone_with_an_operation_takes_no_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn install_sets_the_level_of_an_old_root_and_no_other() {
+    let place = Place::new();
+    let zones = &place.zones;
+    let installed = |name: &str, source: &str| {
+        zones.begin_install(name, source).unwrap().run(None, &|_| {}).unwrap();
+        zones.config_key(name, "kernel").unwrap()
+    };
+    zones.create(&create("old")).unwrap();
+    assert_eq!(installed("old", "debian:6.0.10").as_deref(), Some("2.6.32-5-686"));
+    let said = "kernel = \"2.6.32-5-686\" by /etc/debian_version (Debian 6.0.10); set kernel to change it";
+    assert_eq!(texts(&place, "old").last().map(String::as_str), Some(said));
+
+    zones.create(&create("new")).unwrap();
+    assert_eq!(installed("new", "debian:12.1"), None);
+    zones.create(&create("unknown")).unwrap();
+    assert_eq!(installed("unknown", "dir:/x"), None);
+    zones.create(&Create { edits: vec![set("kernel", "3.10")], ..create("said") }).unwrap();
+    assert_eq!(installed("said", "debian:6.0.10").as_deref(), Some("3.10"));
+    zones.create(&Create { edits: vec![set("brand", "native")], ..create("native") }).unwrap();
+    assert_eq!(installed("native", "debian:6.0.10"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn halt_of_a_zone_being_installed_is_refused() {
     let place = Place::new();
     place.zones.create(&create("a")).unwrap();

@@ -39,7 +39,7 @@ pub enum BrandError {
 /// Whether the host has the vsyscall page: where it has none, no process shows it.
 fn has_vsyscall() -> bool {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    crate::doctor::vsyscall_mode(&maps) != "none"
+    scan::vsyscall_mode(&maps) != "none"
 }
 
 impl Branded {
