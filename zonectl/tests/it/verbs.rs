@@ -350,7 +350,9 @@ fn completions_are_scripts_and_every_verb_has_a_page() {
         assert!(text.contains(".SH NAME") && text.contains(".SH SYNOPSIS"), "{page}");
     }
     let document = fake.run(&["man", pages.to_str().unwrap(), "--json"]).code(0).json();
-    assert_eq!(document["files"].as_array().unwrap().len(), 28);
+    let written = std::fs::read_dir(&pages).unwrap().count();
+    assert_eq!(document["files"].as_array().unwrap().len(), written);
+    assert!(written > 28, "{written} pages");
     assert_eq!(fake.lines(), [""; 0]);
 }
 
