@@ -251,9 +251,9 @@ impl Brand {
             return vec![row];
         }
         let own = self.rows().filter(|row| row.number(abi) == Some(call.nr) && row.covers(world, abi));
-        let rows: Vec<Row> = own.copied().collect();
-        if rows.is_empty() && call.since > world.host {
-            return vec![refuse(call.name, Errno::ENOSYS, Why::HostLacks).about(LACKED)];
+        let mut rows: Vec<Row> = own.copied().collect();
+        if call.since > world.host && rows.iter().all(|row| row.cond != Cond::Always) {
+            rows.push(refuse(call.name, Errno::ENOSYS, Why::HostLacks).about(LACKED));
         }
         rows
     }

@@ -1,5 +1,6 @@
-//! The history of calls against sources that were not used to write it: the `syscalls` crate for numbers (the
-//! headers of linux-libc-dev are compared beside the tables of numbers), syscalls(2) of man-pages for releases.
+//! The history of calls against what others wrote: numbers against the `syscalls` crate (the headers of linux-libc-dev
+//! are compared beside the tables of numbers), releases against syscalls(2) of man-pages. That page is also the source
+//! of most releases, so for those this finds slips; where another source was better the difference is explained.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, outside its function too")]
 

@@ -252,18 +252,23 @@ fn a_strict_zone_has_the_calls_of_its_level() {
 #[test]
 fn an_older_host_has_the_calls_of_its_age() {
     let linux = table::brand("linux").unwrap();
-    for host in ["4.18", "5.4", "5.10", "6.1"] {
+    let levels = [(None, false), (Some("5.4"), true), (Some("6.12"), true)];
+    let hosts = ["4.18", "5.4", "5.10", "6.1"];
+    for (host, (level, strict)) in hosts.iter().flat_map(|host| levels.map(|level| (host, level))) {
         let platform = linux.platform(&Request {
+            level: level.map(|text| Level::parse_release(text).unwrap()),
             host_release: "6.18.2".to_owned(),
             host: Some(host.parse().unwrap()),
+            strict,
             ..Request::default()
         });
         let compiled = Compiled::new(linux, &platform.world).unwrap();
         for abi in Abi::ALL {
             for life in history::entries(abi).iter().filter(|life| life.since > platform.world.host) {
-                let call = Call { abi, nr: life.nr, args: [0; 6], ip: 0 };
-                let row = compiled.row(&call);
-                assert!(row.is_some(), "{abi} {} on {host}", life.name);
+                for args in patterns(linux, abi, life.nr) {
+                    let call = Call { abi, nr: life.nr, args, ip: 0 };
+                    assert!(compiled.row(&call).is_some(), "{abi} {} {args:x?} on {host}", life.name);
+                }
             }
         }
     }

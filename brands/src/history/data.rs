@@ -3,7 +3,7 @@
 //! Written from the tables of the kernel's own tree (arch/i386/kernel/entry.S, include/asm-x86_64/unistd.h,
 //! arch/x86/entry/syscalls/syscall_{32,64}.tbl) and the VERSIONS of the calls' man pages; numbers stand in
 //! [`crate::abi`]. `tests/history.rs` compares releases with syscalls(2) of man-pages, and numbers with the
-//! headers of linux-libc-dev and the `syscalls` crate; where this table knows better it says so there.
+//! headers of linux-libc-dev and the `syscalls` crate; where this table differs it says there why.
 //!
 //! A call that came in a development series (2.5.44) is dated by the stable series that follows (2.6.0). What
 //! x86_64 was born with is as old as the call itself: a zone of that ABI at 2.2 is told of a port that 2.2 did
