@@ -1,7 +1,7 @@
 //! Distributions as names for levels: `el5` is the kernel that Red Hat Enterprise Linux 5 ran.
 //!
 //! A release is what `uname -r` said there: of the last minor release where one kernel line was kept up for
-//! years, else of the release itself. Facts are those of the distributions' release notes and kernel packages.
+//! years, else of the release itself. Not every build number has been held against the distribution's own packages yet; the level is what counts.
 
 use crate::level::{Level, LevelError};
 

@@ -1,5 +1,6 @@
 //! Flags, operations and options that are younger than their call: a strict zone answers them as the kernel of
-//! its level did. Releases are those of the calls' man pages, under VERSIONS, HISTORY or the flag itself.
+//! its level did. Releases are meant to be those of the calls' man pages (VERSIONS, HISTORY, the flag itself); not
+//! every line has been held against its page yet.
 //!
 //! What old kernels ignored without a word (O_CLOEXEC, O_PATH, MAP_FIXED_NOREPLACE, flags of clone(2)) is not
 //! here: the host's kernel does not ignore it, and a program cannot tell either. What stands in memory
