@@ -10,7 +10,6 @@
  * A case that the machine cannot show calls skip() with the reason.
  */
 #include "t.h"
-#include <limits.h>
 
 struct one { const char *name; void (*run)(void); };
 
@@ -27,17 +26,6 @@ static int case_count;
 
 #define skip(...) do { printf("skip: " __VA_ARGS__); putchar('\n'); fflush(stdout); _exit(77); } while (0)
 
-static int level_parts[3] __attribute__((unused));
-
-/* Whether the level that the program runs at, or the host's kernel where there is none, is this or above. */
-static inline int since(int a, int b, int c)
-{
-	int want[3] = {a, b, c};
-	for (int i = 0; i < 3; i++)
-		if (level_parts[i] != want[i]) return level_parts[i] > want[i];
-	return 1;
-}
-
 /* Runs `work` in a child and gives its wait(2) status. */
 #define in_child(work) ({ \
 	pid_t pid_ = fork(); \
@@ -49,8 +37,7 @@ static inline int since(int a, int b, int c)
 
 int main(int argc, char **argv)
 {
-	const char *k = level(argc, argv);
-	if (sscanf(k, "%d.%d.%d", level_parts, level_parts + 1, level_parts + 2) < 2) level_parts[0] = INT_MAX;
+	level(argc, argv);
 	alarm(120);
 	/* A fresh working directory for each; the run's tmpfs goes with the zone. */
 	for (int i = 0; i < case_count; i++) {

@@ -14,6 +14,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -64,6 +65,18 @@ __attribute__((constructor)) static void outside_is_no_place(void)
 /* The end of main. */
 #define verdict() ({ if (!failures) printf("ok %s\n", __BASE_FILE__); failures != 0; })
 
+static int level_parts[3] __attribute__((unused));
+
+/* Whether the level that the program runs at, or the host's kernel where there is none, is this or above. For
+   after `level` was called. */
+static inline int since(int a, int b, int c)
+{
+	int want[3] = {a, b, c};
+	for (int i = 0; i < 3; i++)
+		if (level_parts[i] != want[i]) return level_parts[i] > want[i];
+	return 1;
+}
+
 /* The level that the program was told to find. */
 static inline const char *level(int argc, char **argv)
 {
@@ -71,6 +84,7 @@ static inline const char *level(int argc, char **argv)
 		printf("FAIL: usage, expected '%s LEVEL', got no level\n", argv[0]);
 		exit(1);
 	}
+	if (sscanf(argv[1], "%d.%d.%d", level_parts, level_parts + 1, level_parts + 2) < 2) level_parts[0] = INT_MAX;
 	return argv[1];
 }
 

@@ -193,8 +193,9 @@ impl Team {
         let mut answered = compiled.answer(&mut task, &call);
         let done = compiled.done(&call, &answered);
         tracing::trace!(?call, ?answered, ?done, "call");
-        let lacked = compiled.row(&call).is_some_and(|row| row.why == Some(Why::HostLacks));
-        if (done == Done::Masked || lacked) && is_ours(notification.pid) {
+        let lacked = || compiled.row(&call).is_some_and(|row| row.why == Some(Why::HostLacks));
+        let withheld = done == Done::Masked || done == Done::Refused && lacked();
+        if withheld && is_ours(notification.pid) {
             // Between the filter and exec our own code goes on, which no level binds.
             answered = Ok(Reply::Continue);
         } else {

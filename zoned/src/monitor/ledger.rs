@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use brands::abi::Abi;
 use brands::call::Call;
 use brands::engine::Done;
+use brands::history;
 use brands::level::Level;
 use serde::{Deserialize, Serialize};
 use zone_api::LedgerEntry;
@@ -67,8 +68,7 @@ struct Kept {
 impl Default for Ledger {
     fn default() -> Self {
         let counters = |abi: Abi| {
-            let most = abi.by_number().last().map_or(0, |&(nr, _)| nr as usize + 1);
-            std::iter::repeat_with(Default::default).take(most).collect()
+            std::iter::repeat_with(Default::default).take(history::last(abi) as usize + 1).collect()
         };
         Self { known: Abi::ALL.map(counters), more: Mutex::default() }
     }

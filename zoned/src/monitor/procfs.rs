@@ -112,7 +112,12 @@ impl Tree {
             return None;
         }
         let opened = handle.and_then(|handle| Some(Tree::open(self).texts.get(&handle.0)?.len()));
-        let size = opened.unwrap_or_else(|| file.map_or(0, |file| self.text(file).len()));
+        let size = match (opened, file) {
+            (Some(size), _) => size,
+            (None, None) => 0,
+            (None, Some(Content::Fixed(text))) => text.len(),
+            (None, Some(live)) => self.text(live).len(),
+        };
         let lasts = if matches!(file, Some(Content::Live(_))) { Duration::ZERO } else { FOR_EVER };
         let attributes = FileAttr {
             ino: inode,
