@@ -1,8 +1,10 @@
 #![forbid(unsafe_code)]
-//! The project's chores: `cargo xtask demo`, `test` and `docs`.
+//! The project's chores: `cargo xtask demo`, `test`, `docs`, `outside` and `matrix`.
 
+mod counts;
 mod demo;
 mod docs;
+mod matrix;
 mod outside;
 mod packages;
 mod stop;
@@ -19,7 +21,9 @@ demo   make a Debian 11 of i386 a zone at level 2.6.32, show it from inside, and
 test   install what is missing, then check the form, build and run every test
 docs   write the reference pages anew from the programs
 outside
-       build the kernel's own selftests and compare what they say in a zone with what they say outside";
+       build the kernel's own selftests and compare what they say in a zone with what they say outside
+matrix [KERNEL[/VSYSCALL]…]
+       boot kernels of Debian in qemu and run the tests on them; all where none is named: 5.10 6.1 6.12 newest";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -28,6 +32,7 @@ fn main() -> ExitCode {
         ["test"] => test::run(),
         ["docs"] => docs::run(),
         ["outside"] => outside::run(),
+        ["matrix", ref kernels @ ..] => matrix::run(kernels),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())

@@ -64,6 +64,18 @@ pub(crate) fn for_outside() -> Result<()> {
     ])
 }
 
+/// For the kernels in qemu.
+pub(crate) fn for_matrix() -> Result<()> {
+    for_tests()?;
+    install(&[
+        Package { name: "qemu-system-x86", is_there: || program("qemu-system-x86_64") },
+        Package { name: "kmod", is_there: || program("depmod") },
+        Package { name: "cpio", is_there: || program("cpio") },
+        Package { name: "xz-utils", is_there: || program("xz") },
+        Package { name: "uidmap", is_there: || program("newuidmap") },
+    ])
+}
+
 fn program(name: &str) -> bool {
     let dirs = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
     dirs.split(':').any(|dir| Path::new(dir).join(name).is_file())

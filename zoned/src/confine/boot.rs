@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::errno::Errno;
@@ -16,7 +16,7 @@ use super::cgroup::{Cgroup, Hierarchies};
 use super::limits::{self, Limits};
 use super::login::{self, Program, Streams};
 use super::root::{self, Bind, Layers, RootSpec, Tree};
-use super::{Failure, Ids, devices, privileges};
+use super::{Failure, Ids, devices, outside, owners, privileges};
 use crate::config::{Config, Init, IpType};
 use crate::sys::child::{self, Child, Exec, Plan, Slot, Step, Told, Where};
 use crate::sys::mount;
@@ -124,8 +124,15 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
         options: fs.options.clone(),
     });
     let binds: Vec<Bind> = configured.chain(request.binds.iter().cloned()).collect();
-    let binds: Vec<Tree> = binds.iter().map(root::bind).collect::<Result<_, _>>()?;
+    let mut binds: Vec<Tree> = binds.iter().map(root::bind).collect::<Result<_, _>>()?;
     layers.prepare_walls(binds.len())?;
+    let maps = outside::maps_ids();
+    if *request.root == RootSpec::Installed {
+        owners::give(&site.zone_dir, if maps { 0 } else { site.ids.base })?;
+    }
+    if !maps {
+        outside::assemble(&mut layers, &mut binds, request.root, site.ids)?;
+    }
     let host_devices: Vec<String> = config.device.iter().map(|d| d.path.clone()).collect();
     let dev = devices::make(site.ids.root(), &host_devices, request.consoles)?;
     let (status, status_end) = match request.start {
@@ -160,8 +167,10 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
     }
     let userns = File::open(format!("/proc/{pid}/ns/user"))
         .map_err(|e| Failure::new("open", "the zone's user namespace", e))?;
-    for tree in layers.trees.iter().chain(&binds) {
-        tree.map_ids(userns.as_fd())?;
+    if maps {
+        for tree in layers.trees.iter().chain(&binds) {
+            tree.map_ids(userns.as_fd())?;
+        }
     }
 
     may_fail(4)?;
@@ -308,7 +317,7 @@ fn plan(request: &Request<'_>, slots: &mut Slots, with: Materials<'_>) -> Result
     for (i, tree) in with.binds.iter().enumerate() {
         make_place(&mut plan, tree)?;
         let path = tree.place.to_string_lossy().into_owned();
-        if tree.is_walled()? {
+        if with.layers.made.is_none() && tree.is_walled()? {
             plan.then(format!("bind {path}"), Step::Attach(walled(i), Where::At(tree.place.clone())));
             continue;
         }
@@ -358,6 +367,11 @@ fn put_root_together(plan: &mut Plan, slots: &mut Slots, with: &Materials<'_>) -
     let stage = slots.add(&layers.stage)?;
     plan.then("set up the stage", Step::Attach(stage, Where::At(c".".to_owned())))
         .then("enter the stage", Step::ChangeDirectory(stage));
+    if let Some(made) = &layers.made {
+        plan.then("attach the overlay", Step::Attach(slots.add(made)?, Where::At(c"root".to_owned())))
+            .then("enter the root", Step::ChangeDirectoryTo(c"root".to_owned()));
+        return Ok(());
+    }
     for tree in &layers.trees {
         let step = Step::Attach(slots.add(&tree.fd)?, Where::At(tree.place.clone()));
         let name = format!("attach {}", tree.source.display());
@@ -412,11 +426,7 @@ fn mount_views(
     plan.then("mount /proc", mount_step(c"proc", c"/proc", c"proc", BASE_FLAGS, c""));
     if config.ip_type == IpType::Shared {
         // sysfs shows a network namespace, and one that is not the zone's own it may not mount.
-        let sys = mount::clone_tree(nix::fcntl::AT_FDCWD, c"/sys", false)
-            .and_then(|tree| {
-                mount::set_attributes(&tree, mount::MOUNT_ATTR_RDONLY, None, false).map(|()| tree)
-            })
-            .map_err(|e| Failure::new("clone the mount of", "/sys", e))?;
+        let sys = outside::read_only(Path::new("/sys"))?;
         plan.then("mount /sys", Step::Attach(slots.add(sys)?, Where::At(c"/sys".to_owned())));
     } else {
         plan.then("mount /sys", mount_step(c"sysfs", c"/sys", c"sysfs", BASE_FLAGS | libc::MS_RDONLY, c""));

@@ -7,6 +7,8 @@ pub mod devices;
 pub mod inodes;
 pub mod limits;
 pub mod login;
+pub mod outside;
+pub mod owners;
 pub mod privileges;
 pub mod root;
 

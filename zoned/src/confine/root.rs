@@ -48,7 +48,7 @@ pub struct Tree {
     /// The host path, for messages.
     pub source: PathBuf,
     /// MOUNT_ATTR_*
-    attributes: u64,
+    pub attributes: u64,
     /// Whether the zone cannot be without it.
     pub required: bool,
 }
@@ -106,6 +106,8 @@ pub struct Layers {
     pub trees: Vec<Tree>,
     /// Options of the overlay.
     pub options: CString,
+    /// The overlay, where it was mounted outside.
+    pub made: Option<OwnedFd>,
     /// Whether the root is made read-only in the end.
     pub read_only: bool,
 }
@@ -162,7 +164,7 @@ pub fn layers(spec: &RootSpec, zone_dir: &Path, hide: &Path, ids: Ids) -> Result
             trees
         }
     };
-    Ok(Layers { stage, trees, options, read_only: *spec == RootSpec::Host })
+    Ok(Layers { stage, trees, options, made: None, read_only: *spec == RootSpec::Host })
 }
 
 /// Whether files on the stage can have attributes of users (xattr(7)): tmpfs since Linux 6.6.
@@ -173,7 +175,7 @@ fn has_attributes(stage: &OwnedFd) -> bool {
         .is_ok()
 }
 
-fn stage(ids: Ids) -> Result<OwnedFd, Failure> {
+pub(super) fn stage(ids: Ids) -> Result<OwnedFd, Failure> {
     let fail = |e: nix::Error| Failure::new("make", "the stage for the root", e);
     let stage = mount::make(c"tmpfs", &[(c"mode", c"0755")], 0).map_err(fail)?;
     for name in ["lower", "own", "root", "upper", "work", "empty"] {

@@ -13,7 +13,7 @@ mod packed;
 mod program;
 mod source;
 mod sparse;
-mod tree;
+pub(crate) mod tree;
 mod unpack;
 
 #[cfg(test)]

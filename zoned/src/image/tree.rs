@@ -27,7 +27,7 @@ pub(super) fn open_in(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Resul
 }
 
 /// Opens the folder `name` of `dir`; not through a link, and with `same_mount` not into another mount.
-pub(super) fn open_folder(dir: BorrowedFd<'_>, name: &CStr, same_mount: bool) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_folder(dir: BorrowedFd<'_>, name: &CStr, same_mount: bool) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut resolve = ResolveFlags::NO_SYMLINKS;
     if same_mount {
@@ -42,7 +42,7 @@ pub(super) fn open_folder(dir: BorrowedFd<'_>, name: &CStr, same_mount: bool) ->
 }
 
 /// All names in `dir` but `.` and `..`.
-pub(super) fn names(dir: BorrowedFd<'_>) -> Result<Vec<std::ffi::CString>, Errno> {
+pub(crate) fn names(dir: BorrowedFd<'_>) -> Result<Vec<std::ffi::CString>, Errno> {
     let mut found = Vec::new();
     for entry in rustix::fs::Dir::read_from(dir)? {
         let entry = entry?;

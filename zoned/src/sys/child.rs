@@ -487,13 +487,7 @@ impl Runner {
             }
             Step::Exec(exec) => self.exec(exec),
             Step::TellReady => self.tell(&[READY], None),
-            Step::ReadOnly(path) => {
-                let attributes = libc::MOUNT_ATTR_RDONLY;
-                let attr =
-                    libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: 0, userns_fd: 0 };
-                let size = size_of::<libc::mount_attr>();
-                call!(SYS_mount_setattr, libc::AT_FDCWD, path.as_ptr(), 0, &raw const attr, size).map(drop)
-            }
+            Step::ReadOnly(path) => mount::restrict(path, libc::MS_RDONLY),
             Step::Unmount(path) => call!(SYS_umount2, path.as_ptr(), libc::MNT_DETACH).map(drop),
             Step::ExecIfPresent(exec) => match self.exec(exec) {
                 Err(Errno::ENOENT) => Ok(()),
@@ -649,7 +643,16 @@ impl Runner {
         // Everything but the standard streams is closed by exec; the channel's end tells the
         // parent that it worked.
         const CLOSE_RANGE_CLOEXEC: u32 = 4;
-        call!(SYS_close_range, 3, u32::MAX, CLOSE_RANGE_CLOEXEC)?;
+        match call!(SYS_close_range, 3, u32::MAX, CLOSE_RANGE_CLOEXEC) {
+            // The flag is of Linux 5.11. Those that came to this child are among the first; the parent's own were
+            // opened so.
+            Err(Errno::EINVAL) => {
+                for fd in 3..1024 {
+                    ignore(call!(SYS_fcntl, fd, libc::F_SETFD, libc::FD_CLOEXEC), Errno::EBADF)?;
+                }
+            }
+            other => drop(other?),
+        }
         // A parent that died before DieWithParent shows here.
         self.tell(&[LAST], None)?;
         let mut last = Errno::ENOENT;

@@ -57,6 +57,22 @@ pub fn set_attributes(
     Ok(())
 }
 
+/// Adds `flags` (MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC of mount(2)) to the mount at `path`, which keeps those
+/// that it has. Allocates nothing.
+pub fn restrict(path: &CStr, flags: libc::c_ulong) -> Result<(), Errno> {
+    // SAFETY: statvfs is plain integers, for which all zero bytes are valid.
+    let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path is a NUL-terminated string and `found` a live statvfs.
+    check(unsafe { libc::statvfs(path.as_ptr(), &raw mut found) }.into())?;
+    // ST_* of statvfs(3) are MS_* for these four.
+    let kept = found.f_flag & (libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC);
+    let flags = kept | flags | libc::MS_REMOUNT | libc::MS_BIND;
+    let null = std::ptr::null::<libc::c_char>();
+    // SAFETY: the path is a NUL-terminated string; a remount of a mount's flags takes no other words.
+    check(unsafe { libc::mount(null, path.as_ptr(), null, flags, null.cast()) }.into())?;
+    Ok(())
+}
+
 /// Attaches a detached mount at `path` below `dir`.
 pub fn attach(tree: impl AsFd, dir: BorrowedFd<'_>, path: &CStr) -> Result<(), Errno> {
     let flags = libc::MOVE_MOUNT_F_EMPTY_PATH | libc::MOVE_MOUNT_T_EMPTY_PATH;

@@ -1,0 +1,68 @@
+//! What is run on the kernels, built here: there is no compiler there.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+pub(crate) struct Programs {
+    /// Folder of `zoned` and `zonectl`.
+    pub(crate) folder: PathBuf,
+    /// Test programs by name.
+    pub(crate) tests: Vec<(&'static str, PathBuf)>,
+    /// Lines of shell, each with its name.
+    pub(crate) job: Vec<(&'static str, String)>,
+}
+
+/// The tests that are run there, and which of them.
+pub(super) const TESTS: [(&str, &[&str]); 4] = [
+    ("conformance", &["--test-threads=3"]),
+    ("scenarios", &["--test-threads=1", "busybox_guest_boots", "goes_through_its_states", "leaves_nothing"]),
+    ("guests", &["--test-threads=1", "--skip", "reboots", "--skip", "runs_a_program"]),
+    ("userland", &["--test-threads=1"]),
+];
+
+impl Programs {
+    pub(crate) fn build(command: Option<&str>) -> Result<Self> {
+        let folder = crate::build()?;
+        let tests =
+            TESTS.iter().map(|(name, _)| Ok((*name, build_test(name)?))).collect::<Result<Vec<_>>>()?;
+        let conformance = &tests[0].1;
+        let done = Command::new(conformance).env("ZONES_COMPILE_ONLY", "1").status();
+        ensure!(done.context("compile the conformance")?.success(), "not all of the conformance compiles");
+        let job = match command {
+            Some(command) => vec![("command", command.to_owned())],
+            None => tests
+                .iter()
+                .zip(TESTS)
+                .map(|((name, path), (_, words))| {
+                    (*name, format!("{} {} </dev/null", path.display(), words.join(" ")))
+                })
+                .collect(),
+        };
+        Ok(Self { folder, tests, job })
+    }
+
+    /// Every program, for what they need beside them.
+    pub(crate) fn all(&self) -> Vec<PathBuf> {
+        let ours = ["zoned", "zonectl"].map(|name| self.folder.join(name));
+        ours.into_iter().chain(self.tests.iter().map(|(_, path)| path.clone())).collect()
+    }
+}
+
+/// Builds a test; cargo says where it put it.
+fn build_test(name: &str) -> Result<PathBuf> {
+    let mut cargo = crate::cargo();
+    cargo.args(["test", "--quiet", "--no-run", "-p", "zones-tests", "--test", name]);
+    let output = cargo.arg("--message-format=json").stderr(std::process::Stdio::inherit()).output();
+    let output = output.context("run cargo test --no-run")?;
+    ensure!(output.status.success(), "the test {name} does not build");
+    let lines = output.stdout.split(|b| *b == b'\n');
+    let messages = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+    let mut made = messages.filter(|m| m["target"]["name"] == name && m["executable"].is_string());
+    let path = made.next().with_context(|| format!("cargo does not say where the test {name} is"))?;
+    let path = PathBuf::from(path["executable"].as_str().unwrap_or_default());
+    fs::canonicalize(&path).with_context(|| format!("find {}", path.display()))
+}
