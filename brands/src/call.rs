@@ -62,7 +62,7 @@ pub enum Reply {
     /// its memory since we read it.
     Continue,
     /// The host kernel performs the call; when it is done and before the guest goes on, the monitor makes
-    /// what it brought into memory fit for the zone ([`crate::vsyscall`], a pinned personality).
+    /// what it brought fit for the zone ([`crate::vsyscall`], a pinned personality).
     Watch(Watch),
     /// The call returns a new descriptor in the guest for a file that the task holds open,
     /// sent by SECCOMP_IOCTL_NOTIF_ADDFD.
@@ -74,13 +74,15 @@ pub enum Reply {
     },
 }
 
-/// What a watched call brings into memory.
+/// What a watched call brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Watch {
     /// A program and its interpreter: execve(2).
     Program,
     /// A file: mmap(2).
     Mapping,
+    /// An instance of proc(5), which gets the zone's own forms of files: mount(2).
+    Proc,
 }
 
 /// A file that a [`crate::task::Task`] opened for a handler; meaningless outside that call.

@@ -45,6 +45,8 @@ pub struct Fake {
     pub root_is_own: bool,
     /// Nodes made.
     pub nodes: Vec<Node>,
+    /// Whether the caller is in a pid namespace made inside.
+    pub nested: bool,
     /// Pseudo file systems shown.
     pub shown: Vec<(Pseudo, Vec<u8>)>,
     /// Memory zeroed: address, length.
@@ -155,6 +157,7 @@ impl Fake {
             mounts: BTreeMap::new(),
             root_is_own: true,
             nodes: Vec::new(),
+            nested: false,
             shown: Vec::new(),
             zeroed: Vec::new(),
             requests: Vec::new(),
@@ -291,6 +294,10 @@ impl Task for Fake {
 
     fn mounted_at(&mut self, path: &[u8]) -> Result<Option<Pseudo>, Errno> {
         Ok(self.mounts.get(path).copied())
+    }
+
+    fn in_zones_pids(&mut self) -> Result<bool, Errno> {
+        Ok(!self.nested)
     }
 
     fn is_root(&mut self, path: &[u8]) -> Result<bool, Errno> {

@@ -231,6 +231,9 @@ pub trait Task {
     /// What is mounted at a guest's path: the pseudo file system, when it is one of them.
     fn mounted_at(&mut self, path: &[u8]) -> Result<Option<Pseudo>, Errno>;
 
+    /// Whether the caller is in the zone's pid namespace, and not in one that was made inside.
+    fn in_zones_pids(&mut self) -> Result<bool, Errno>;
+
     /// Whether a guest's path names its zone's root directory.
     fn is_root(&mut self, path: &[u8]) -> Result<bool, Errno>;
 

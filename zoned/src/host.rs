@@ -252,7 +252,7 @@ impl Host for ThisHost {
     }
 
     fn doctor(&self) -> Vec<Finding> {
-        doctor::examine(&self.paths.root)
+        doctor::examine(&self.paths.root, &self.settings)
     }
 
     fn verify(&self, config: &Config) -> Verified {
@@ -275,8 +275,9 @@ impl Host for ThisHost {
                 net.physical
             ));
         }
-        let fatal =
-            doctor::examine(&self.paths.root).into_iter().filter(|f| f.verdict == zone_api::Verdict::Fatal);
+        let fatal = doctor::examine(&self.paths.root, &self.settings)
+            .into_iter()
+            .filter(|f| f.verdict == zone_api::Verdict::Fatal);
         findings.extend(fatal.map(|f| format!("{}: {}; {}", f.what, f.found, f.why)));
         // Interfaces are told of, but do not keep a zone from booting.
         let ok = findings.iter().all(|f| f.starts_with("net "));

@@ -133,7 +133,7 @@ static ROWS: &[Row] = &[
     emulate("mount", mount::mount)
         .when(mount::MAKES_OR_REMOUNTS)
         .about("proc, sysfs, devtmpfs and devpts are there already; their remounts, and a root's that is the host's, do nothing")
-        .gap("a new proc or sysfs is the zone's own, whatever options are given"),
+        .gap("a new sysfs is the zone's own, whatever options are given; a new proc has the host's forms of files while a debugger has the caller"),
     emulate("umount2", mount::umount).about("of a proc, sysfs or devtmpfs that was mounted elsewhere"),
     emulate("umount", mount::umount).about("likewise"),
     // The machine.

@@ -1,6 +1,6 @@
 //! mount(2) of what every zone has already, and remounts by rc scripts.
 
-use crate::call::{Answered, Call, Reply};
+use crate::call::{Answered, Call, Reply, Watch};
 use crate::cond::{Cond, int};
 use crate::task::{Pseudo, Task};
 
@@ -31,7 +31,7 @@ const ALL: u64 = LOW | (MS_UNBINDABLE | MS_PRIVATE | MS_SLAVE | MS_SHARED) as u6
 pub(super) const MAKES_OR_REMOUNTS: Cond =
     Cond::Any(&[int(3).bits(ALL, 0), int(3).bits(MS_MGC_MSK as u64 | LOW, MS_MGC_VAL as u64)]);
 
-/// Answers a mount that is there already and a remount that would reach the host; everything else,
+/// Answers a mount that is there already, has a new proc made fit for the zone, and answers a remount that would reach the host; everything else,
 /// and every mistake, is the kernel's to answer.
 pub(super) fn mount(task: &mut dyn Task, call: &Call) -> Answered {
     if task.ids()?.effective >> CAP_SYS_ADMIN & 1 == 0 {
@@ -53,8 +53,11 @@ pub(super) fn mount(task: &mut dyn Task, call: &Call) -> Answered {
     if !call.ptr(0).is_null() && task.read_cstr(call.ptr(0), PATH_MAX).is_err() {
         return Ok(Reply::Continue);
     }
+    let nested = what == Pseudo::Proc && !task.in_zones_pids()?;
     match task.mounted_at(&target) {
-        Ok(Some(there)) if there == what => Ok(Reply::Value(0)),
+        Ok(Some(there)) if there == what && !nested => Ok(Reply::Value(0)),
+        // A new instance shows the caller's pid namespace, with the options that were given.
+        Ok(_) if what == Pseudo::Proc => Ok(Reply::Watch(Watch::Proc)),
         // A new instance of devpts is the zone's own wherever it is.
         Ok(_) if what != Pseudo::Devpts => {
             task.show(what, &target)?;
@@ -64,7 +67,7 @@ pub(super) fn mount(task: &mut dyn Task, call: &Call) -> Answered {
     }
 }
 
-/// Takes away what [`mount`] showed elsewhere, with the files that the brand lays over it, which
+/// Takes away what was mounted or shown elsewhere, with the files that the brand lays over it, which
 /// would make it busy; every other umount, and every mistake, is the kernel's to answer.
 pub(super) fn umount(task: &mut dyn Task, call: &Call) -> Answered {
     if task.ids()?.effective >> CAP_SYS_ADMIN & 1 == 0 {
@@ -124,29 +127,40 @@ mod tests {
     #[test]
     fn elsewhere_the_zones_own_is_shown() {
         let mut fake = fake();
-        assert_eq!(ask(&mut fake, "/mnt/proc", "proc", 0), Ok(Reply::Value(0)));
+        assert_eq!(ask(&mut fake, "/mnt/sys", "sysfs", 0), Ok(Reply::Value(0)));
         assert_eq!(ask(&mut fake, "/mnt/dev", "devtmpfs", 0), Ok(Reply::Value(0)));
         assert_eq!(ask(&mut fake, "/proc", "sysfs", 0), Ok(Reply::Value(0)));
         let shown: Vec<_> = fake.shown.iter().map(|(what, path)| (*what, path.as_slice())).collect();
         assert_eq!(
             shown,
-            [(Pseudo::Proc, &b"/mnt/proc"[..]), (Pseudo::Dev, b"/mnt/dev"), (Pseudo::Sysfs, b"/proc")]
+            [(Pseudo::Sysfs, &b"/mnt/sys"[..]), (Pseudo::Dev, b"/mnt/dev"), (Pseudo::Sysfs, b"/proc")]
         );
         assert_eq!(ask(&mut fake, "/mnt/pts", "devpts", 0), Ok(Reply::Continue));
         assert_eq!(ask(&mut fake, "/tmp", "tmpfs", 0), Ok(Reply::Continue));
     }
 
     #[test]
+    fn a_new_proc_is_the_kernels_and_is_made_fit() {
+        let mut fake = fake();
+        let watched = Ok(Reply::Watch(Watch::Proc));
+        assert_eq!(ask(&mut fake, "/mnt/proc", "proc", 0), watched);
+        fake.nested = true;
+        assert_eq!(ask(&mut fake, "/proc", "proc", 0), watched);
+        assert_eq!(ask(&mut fake, "/sys", "sysfs", 0), Ok(Reply::Value(0)));
+        assert!(fake.shown.is_empty());
+    }
+
+    #[test]
     fn what_was_shown_can_be_unmounted() {
         let mut fake = fake();
-        ask(&mut fake, "/mnt/proc", "proc", 0).unwrap();
+        ask(&mut fake, "/mnt/sys", "sysfs", 0).unwrap();
         let mut gone = |path: &str| {
             let path = fake.put(0x7000, format!("{path}\0").as_bytes());
             umount(&mut fake, &call(Abi::X86_64, "umount2", &[path, 0]))
         };
-        assert_eq!(gone("/proc"), Ok(Reply::Continue));
-        assert_eq!(gone("/mnt/proc"), Ok(Reply::Value(0)));
-        assert_eq!(gone("/mnt/proc"), Ok(Reply::Continue));
+        assert_eq!(gone("/sys"), Ok(Reply::Continue));
+        assert_eq!(gone("/mnt/sys"), Ok(Reply::Value(0)));
+        assert_eq!(gone("/mnt/sys"), Ok(Reply::Continue));
     }
 
     #[test]

@@ -52,6 +52,14 @@ pub struct Kernel {
     pub filter: Vec<libc::sock_filter>,
 }
 
+impl Kernel {
+    /// Paths of all the files that are shown below /proc.
+    pub fn proc_files(&self) -> impl Iterator<Item = &str> {
+        let served = self.served.iter().flat_map(|(_, paths)| paths);
+        self.files.iter().map(|(path, _)| path).chain(served).map(String::as_str)
+    }
+}
+
 /// Process 1.
 #[derive(Debug)]
 pub enum Start {

@@ -1,29 +1,33 @@
 //! What this host offers zones and what it lacks: each line is looked up or tried, at little cost and with
 //! nothing left behind.
 
+mod clashes;
 mod facts;
 mod root;
 mod settings;
+mod trial;
 
 use std::fs;
 use std::path::Path;
 
 use zone_api::{Finding, Verdict};
 
+use crate::config::daemon::Settings;
+use crate::confine::Ids;
 use crate::confine::cgroup::Hierarchies;
 use crate::confine::privileges::lacking;
 use crate::image;
 use crate::sys::process::status_set;
 use facts::{Facts, Kernel};
 
-/// Looks at this host; `root` is the daemon's folder, which need not exist yet.
-pub fn examine(root: &Path) -> Vec<Finding> {
+/// Looks at this host; `root` is the daemon's folder, which need not exist yet, `own` its settings.
+pub fn examine(root: &Path, own: &Settings) -> Vec<Finding> {
     let facts = Facts::gather();
     let mut found = vec![kernel(&facts), privileges()];
     found.extend(namespaces(&facts));
     found.extend(seccomp(&facts));
     found.push(memory());
-    found.extend(overlay(&facts));
+    found.push(overlay(&facts));
     found.extend(cgroups());
     found.extend(programs(&facts));
     found.extend(network(&facts));
@@ -31,7 +35,11 @@ pub fn examine(root: &Path) -> Vec<Finding> {
     found.push(loginuid());
     found.push(open_files());
     found.extend(settings::examine());
-    found.extend(root::examine(root, &facts));
+    found.extend(clashes::examine(own));
+    // The folder is made when zoned first starts: until then its parent tells.
+    let root = root.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
+    found.extend(trial::examine(root, Ids { base: own.id_base }));
+    found.extend(root::examine(root));
     found
 }
 
@@ -132,19 +140,15 @@ fn memory() -> Finding {
     finding("memory of guests", ok_or(open, Verdict::Missing), found, why)
 }
 
-fn overlay(facts: &Facts) -> Vec<Finding> {
+fn overlay(facts: &Facts) -> Finding {
     let loaded = facts.file_systems.iter().any(|name| name == "overlay");
     let (verdict, found) = match (loaded, facts.has("OVERLAY_FS", "overlay")) {
         (true, _) => (Verdict::Ok, "there"),
         (false, Some(true)) => (Verdict::Ok, "a module, not loaded yet"),
         _ => (Verdict::Fatal, "not there"),
     };
-    let there_at_all = verdict == Verdict::Ok;
     let why = "a zone's root is its installed files below what it has written since: CONFIG_OVERLAY_FS, modprobe overlay";
-    let first = finding("overlay", verdict, found, why);
-    let inside = there_at_all && facts.kernel >= Kernel(5, 11);
-    let why = "a zone then mounts its own root, and may remount it: Linux 5.11";
-    vec![first, finding("overlay in a user namespace", ok_or(inside, Verdict::Missing), there(inside), why)]
+    finding("overlay", verdict, found, why)
 }
 
 fn cgroups() -> Vec<Finding> {
@@ -224,7 +228,10 @@ fn network(facts: &Facts) -> Vec<Finding> {
     let tables = Path::new("/proc/net/ip_tables_names").exists();
     let (verdict, found) = known(if tables { Some(true) } else { facts.has("IP_NF_IPTABLES", "ip_tables") });
     let why = "guests of before nftables set up their firewall by it: modprobe ip_tables";
-    vec![veth, bridge, finding("iptables-legacy", verdict, found, why)]
+    let legacy = finding("iptables-legacy", verdict, found, why);
+    let (verdict, found) = known(facts.has("NF_TABLES", "nf_tables"));
+    let why = "guests of today set up their firewall by it: modprobe nf_tables";
+    vec![veth, bridge, legacy, finding("nftables", verdict, found, why)]
 }
 
 fn bootstrap() -> Finding {
@@ -265,7 +272,7 @@ mod tests {
     #[test]
     fn lines_are_whole_and_unlike() {
         let dir = tempfile::tempdir().unwrap();
-        let all = examine(dir.path());
+        let all = examine(dir.path(), &Settings::default());
         assert!(all.len() > 20);
         for (n, one) in all.iter().enumerate() {
             eprintln!("{:8} {:30} {:30} {}", format!("{:?}", one.verdict), one.what, one.found, one.why);
@@ -278,7 +285,7 @@ mod tests {
 
     #[test]
     fn lines_agree_with_this_host() {
-        let all = examine(Path::new("/no/such/folder/zoned"));
+        let all = examine(Path::new("/no/such/folder/zoned"), &Settings::default());
         let shell = |script: &str| {
             let output = std::process::Command::new("sh").args(["-c", script]).output().unwrap();
             String::from_utf8(output.stdout).unwrap().trim().to_owned()

@@ -2,58 +2,17 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, XattrFlags};
 use zone_api::{Finding, Verdict};
 
-use super::facts::{Facts, Kernel};
 use super::{finding, ok_or};
 
-/// Where the file systems learnt to be mounted with mapped ids (mount_setattr(2)).
-const IDMAPPED: [(&str, Kernel); 9] = [
-    ("ext4", Kernel(5, 12)),
-    ("xfs", Kernel(5, 12)),
-    ("btrfs", Kernel(5, 15)),
-    ("f2fs", Kernel(5, 18)),
-    ("erofs", Kernel(5, 19)),
-    ("overlay", Kernel(5, 19)),
-    ("squashfs", Kernel(6, 2)),
-    ("tmpfs", Kernel(6, 3)),
-    ("zfs", Kernel(5, 12)),
-];
-
-pub(super) fn examine(root: &Path, facts: &Facts) -> Vec<Finding> {
-    // It is made when zoned first starts: until then its parent tells.
-    let there = root.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
-    let kind = kind(there);
-    let name = kind.as_deref().unwrap_or("not known");
-    let idmap = IDMAPPED.iter().find(|(of, _)| Some(*of) == kind.as_deref());
-    let maps = idmap.is_some_and(|(_, since)| facts.kernel >= *since);
-    let found = match (maps, idmap) {
-        (true, _) => format!("{name} can"),
-        (false, Some((_, Kernel(major, minor)))) => format!("{name} cannot before Linux {major}.{minor}"),
-        (false, None) => format!("{name} cannot"),
-    };
-    let why = "files of a zone then keep their own ids on disk; without it they are shifted: put --root on ext4, xfs or btrfs";
-    let mut lines = vec![finding("idmapped mounts of --root", ok_or(maps, Verdict::Missing), found, why)];
-    lines.extend(tried(there));
-    lines.push(space(there));
+pub(super) fn examine(root: &Path) -> Vec<Finding> {
+    let mut lines = tried(root);
+    lines.push(space(root));
     lines
-}
-
-/// Type of the file system that `path` lies on, by the mount with the longest path that holds it.
-fn kind(path: &Path) -> Option<String> {
-    let path = path.canonicalize().ok()?;
-    let text = crate::confine::mountinfo().ok()?;
-    let mut best: Option<(PathBuf, &str)> = None;
-    for (point, kind, _) in crate::confine::mounts(&text) {
-        let longer = best.as_ref().is_none_or(|(best, _)| point.as_os_str().len() >= best.as_os_str().len());
-        if path.starts_with(&point) && longer {
-            best = Some((point, kind));
-        }
-    }
-    Some(best?.1.to_owned())
 }
 
 /// With two files that have no names, and so are gone when they are closed.

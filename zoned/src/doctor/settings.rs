@@ -14,6 +14,7 @@ pub(super) fn examine() -> Vec<Finding> {
         unprivileged(),
         number("process numbers", "kernel.pid_max", 32768, "all zones share them: raise kernel.pid_max"),
         low_addresses(),
+        overcommit(line("/proc/sys/vm/overcommit_memory").as_deref()),
         modules(),
     ]
 }
@@ -59,8 +60,27 @@ fn low_addresses() -> Finding {
     finding("low addresses", ok_or(value.is_some_and(|value| value <= 65536), Verdict::Missing), found, why)
 }
 
+/// See proc_sys_vm(5): 2 never promises more than there is.
+fn overcommit(mode: Option<&str>) -> Finding {
+    let found = mode.map_or_else(|| "not known".to_owned(), |mode| format!("vm.overcommit_memory is {mode}"));
+    let why = "programs that reserve far more memory than they use (Go, Java, sanitizers) fail under 2: sysctl vm.overcommit_memory=0";
+    finding("promised memory", ok_or(matches!(mode, Some("0" | "1")), Verdict::Missing), found, why)
+}
+
 fn modules() -> Finding {
     let names = line("/sys/kernel/security/lsm").filter(|names| !names.is_empty());
     let found = names.unwrap_or_else(|| "not known: securityfs is not mounted".to_owned());
     finding("security modules", Verdict::Ok, found, "each may forbid a zone more than this page knows")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_is_never_promised_twice_is_told() {
+        assert_eq!(overcommit(Some("2")).verdict, Verdict::Missing);
+        assert!([Some("0"), Some("1")].into_iter().all(|mode| overcommit(mode).verdict == Verdict::Ok));
+        assert_eq!(overcommit(None).found, "not known");
+    }
 }

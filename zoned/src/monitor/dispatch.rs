@@ -4,6 +4,7 @@
 //! another wait before it looks at the call, so that a handler that is slow for one guest holds up
 //! nobody else; where no other is free, it starts one.
 
+use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -59,6 +60,10 @@ pub struct Zone {
     pub uts: u64,
     /// Inode of its user namespace.
     pub userns: u64,
+    /// Inode of its pid namespace.
+    pub pidns: u64,
+    /// Files below /proc that the boot showed in a form of the brand's.
+    pub proc_files: Vec<CString>,
     /// Its /dev.
     pub dev: OwnedFd,
     /// Whether its root is a file system of its own.

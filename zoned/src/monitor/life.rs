@@ -1,5 +1,6 @@
 //! A zone's life under its monitor: start, programs, end, and start again.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -202,6 +203,8 @@ impl Monitor {
             held: std::sync::atomic::AtomicUsize::new(0),
             uts: namespace("uts")?,
             userns: namespace("user")?,
+            pidns: namespace("pid")?,
+            proc_files: live.branded.kernel.proc_files().filter_map(|path| CString::new(path).ok()).collect(),
             dev: live.made.dev.try_clone().map_err(fail)?,
             root_is_own,
             files: super::trace::Files::default(),

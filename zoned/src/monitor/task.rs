@@ -394,6 +394,10 @@ impl Task for GuestTask<'_> {
         self.visit(move |place| place.mounted_at(&path))
     }
 
+    fn in_zones_pids(&mut self) -> Result<bool, Errno> {
+        self.visit(|place| place.in_zones_pids())
+    }
+
     fn is_root(&mut self, path: &[u8]) -> Result<bool, Errno> {
         let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
         self.visit(move |place| place.is_root(&path))

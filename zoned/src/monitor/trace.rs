@@ -1,5 +1,6 @@
 //! What is done to a guest's program before it runs: its calls into the vsyscall page are rewritten, and
-//! what it lost by gaining privileges is given back ([`setid`]).
+//! what it lost by gaining privileges is given back ([`setid`]). Likewise a proc that it mounts gets the
+//! zone's forms of files.
 //!
 //! A thread traces the caller for as long as the call takes: it seizes the
 //! task while it waits for its answer, lets the kernel perform the call, and has the task stop before
@@ -7,6 +8,7 @@
 //! failed exec as a return to user mode, a signal at its delivery, a death as its end.
 
 use std::collections::HashMap;
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -15,6 +17,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread;
 
 use brands::call::{Call, Watch};
+use brands::task::Task;
 use brands::vsyscall::{self, LEN, Site};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -22,7 +25,8 @@ use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 
 use super::dispatch::Zone;
-use super::setid;
+use super::task::GuestTask;
+use super::{setid, visit};
 use crate::sys::notify::{self, Listener, Notification, Response};
 use crate::sys::ptrace::{self, Stop};
 
@@ -117,11 +121,18 @@ pub fn watch(zone: &Zone, listener: &Listener, notification: &Notification, call
             return go_on();
         }
     }
+    let mut mounting = None;
+    if what == Watch::Proc {
+        match Mounting::of(zone, listener, notification, call) {
+            Ok(found) => mounting = Some(found),
+            Err(_) => return go_on(),
+        }
+    }
     // The end of a tracer lets go of all that it traces, of the dead too, which their parent gets to
     // see then. So this one ends with its work.
     let traced = thread::scope(|scope| {
         let tracer = thread::Builder::new().name("tracer".to_owned()).stack_size(256 * 1024);
-        let work = || trace(zone, Pid::from_raw(notification.pid), what, go_on);
+        let work = || trace(zone, Pid::from_raw(notification.pid), what, mounting, go_on);
         tracer.spawn_scoped(scope, work)?.join().unwrap_or(Ok(()))
     });
     if let Err(error) = traced {
@@ -133,7 +144,13 @@ pub fn watch(zone: &Zone, listener: &Listener, notification: &Notification, call
 }
 
 /// Does the work of [`watch`] on a thread of its own.
-fn trace(zone: &Zone, task: Pid, what: Watch, go_on: impl FnOnce()) -> io::Result<()> {
+fn trace(
+    zone: &Zone,
+    task: Pid,
+    what: Watch,
+    mounting: Option<Mounting>,
+    go_on: impl FnOnce(),
+) -> io::Result<()> {
     ptrace::seize(task)?;
     // Were the number somebody else's by now, the answer would go to nobody, and that one is let go.
     if *WAITS_KILLABLE {
@@ -156,8 +173,34 @@ fn trace(zone: &Zone, task: Pid, what: Watch, go_on: impl FnOnce()) -> io::Resul
             Ok(())
         }
         (Watch::Mapping, Stop::Signal(task, _) | Stop::Interrupted(task)) => rewrite(&zone.files, task),
+        (Watch::Proc, Stop::Signal(task, _) | Stop::Interrupted(task)) => match mounting {
+            Some(mounting) if ptrace::registers(task)?.rax == 0 => mounting.dress(zone),
+            _ => Ok(()),
+        },
         _ => Ok(()),
     })
+}
+
+/// A mount(2) of proc by a guest.
+#[derive(Debug)]
+struct Mounting {
+    guest: visit::Guest,
+    target: CString,
+}
+
+impl Mounting {
+    /// That of a call which waits for its answer.
+    fn of(zone: &Zone, listener: &Listener, notification: &Notification, call: &Call) -> Result<Self, Errno> {
+        let mut task = GuestTask::new(zone, listener, notification);
+        let target = task.read_cstr(call.ptr(1), libc::PATH_MAX as usize)?;
+        Ok(Self { guest: task.guest()?, target: CString::new(target).map_err(|_| Errno::EINVAL)? })
+    }
+
+    /// Lays the zone's forms of files over those of the new proc.
+    fn dress(self, zone: &Zone) -> io::Result<()> {
+        let files = visit::proc_files(zone)?;
+        Ok(visit::visit(zone, self.guest, |place| place.dress(&self.target, &files))?)
+    }
 }
 
 /// Waits for the seized task's stop, does `work` in it and lets the task go.

@@ -9,7 +9,7 @@ use std::thread;
 use brands::task::{At, Found, Pseudo};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
-use nix::sys::stat::{Mode, SFlag, fstat, makedev, mknodat};
+use nix::sys::stat::{Mode, SFlag, fstat, fstatat, makedev, mknodat};
 use nix::sys::statfs::fstatfs;
 use nix::unistd::{AccessFlags, Gid, Uid, faccessat, fchownat};
 
@@ -81,6 +81,31 @@ pub fn visit<T: Send>(
             })
             .join()
             .unwrap_or(Err(Errno::EIO))
+    })
+}
+
+/// Copies of the brand's files over /proc, from where the boot put them, and their names below it.
+pub fn proc_files(zone: &Zone) -> Result<Vec<(&CStr, OwnedFd)>, Errno> {
+    let copy = |name: &CStr| {
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+        let path = [b"proc/", name.to_bytes()].concat();
+        let file = openat2(AT_FDCWD, path.as_slice(), how)?;
+        // The guest may have unmounted it.
+        if mount::is_root(file.as_fd())? {
+            mount::clone_tree(file.as_fd(), c"", false)
+        } else {
+            Err(Errno::ENOENT)
+        }
+    };
+    // From a mount namespace that the monitor is in, since before Linux 6.15 no other can be cloned from.
+    thread::scope(|scope| {
+        let work = || {
+            own::enter_mounts(zone.init.as_fd())?;
+            Ok(zone.proc_files.iter().filter_map(|name| Some((name.as_c_str(), copy(name).ok()?))).collect())
+        };
+        scope.spawn(work).join().unwrap_or(Err(Errno::EIO))
     })
 }
 
@@ -214,18 +239,29 @@ impl Place<'_> {
     /// What is mounted with its root at `path`.
     pub fn mounted_at(&self, path: &CStr) -> Result<Option<Pseudo>, Errno> {
         let opened = self.as_guest(|| self.resolve(At::Cwd, path, OFlag::O_PATH))?;
+        self.mounted_as(&opened)
+    }
+
+    /// What `opened` is the root of.
+    fn mounted_as(&self, opened: &OwnedFd) -> Result<Option<Pseudo>, Errno> {
         if !mount::is_root(opened.as_fd())? {
             return Ok(None);
         }
-        if fstat(&opened)?.st_dev == fstat(&self.zone.dev)?.st_dev {
+        if fstat(opened)?.st_dev == fstat(&self.zone.dev)?.st_dev {
             return Ok(Some(Pseudo::Dev));
         }
-        Ok(match fstatfs(&opened)?.filesystem_type().0 as i64 {
+        Ok(match fstatfs(opened)?.filesystem_type().0 as i64 {
             PROC => Some(Pseudo::Proc),
             SYSFS => Some(Pseudo::Sysfs),
             DEVPTS => Some(Pseudo::Devpts),
             _ => None,
         })
+    }
+
+    /// Whether the guest is in the zone's pid namespace.
+    pub fn in_zones_pids(&self) -> Result<bool, Errno> {
+        let theirs = fstatat(&self.guest.directory, "ns/pid", AtFlags::empty())?;
+        Ok(theirs.st_ino == self.zone.pidns)
     }
 
     /// Whether `path` is the zone's root.
@@ -248,15 +284,36 @@ impl Place<'_> {
         mount::attach(tree, target.as_fd(), c"")
     }
 
-    /// Takes away what [`Place::show`] put at `path`: a view of the kernel that is not one of those
+    /// Lays files over those of the same name in the proc that is mounted at `path`, as far as it has them.
+    pub fn dress(&self, path: &CStr, files: &[(&CStr, OwnedFd)]) -> Result<(), Errno> {
+        let proc = self.as_guest(|| self.resolve(At::Cwd, path, OFlag::O_PATH | OFlag::O_DIRECTORY))?;
+        if self.mounted_as(&proc)? != Some(Pseudo::Proc) {
+            return Err(Errno::ENOENT);
+        }
+        let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(
+            ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV,
+        );
+        for (name, file) in files {
+            // One of `subset=pid` has none of them.
+            if let Ok(place) = openat2(&proc, *name, how) {
+                mount::attach(file, place.as_fd(), c"")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes away what is mounted or shown at `path`: a view of the kernel that is not one of those
     /// that the zone was booted with, and what lies over it.
     pub fn unshow(&self, path: &CStr) -> Result<bool, Errno> {
         let target = self.as_guest(|| self.resolve(At::Cwd, path, OFlag::O_PATH))?;
-        if !matches!(self.mounted_at(path)?, Some(Pseudo::Proc | Pseudo::Sysfs | Pseudo::Dev)) {
+        let kind = self.mounted_as(&target)?;
+        if !matches!(kind, Some(Pseudo::Proc | Pseudo::Sysfs | Pseudo::Dev)) {
             return Ok(false);
         }
         let there = mount::id(target.as_fd())?;
-        for own in [c"proc", c"sys", c"dev"] {
+        // In a pid namespace made inside, the proc that was booted with is hardly of use.
+        let own = if kind == Some(Pseudo::Proc) && !self.in_zones_pids()? { &[][..] } else { &OWN };
+        for &own in own {
             let own = openat(&self.top, own, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
             if mount::id(own.as_fd())? == there {
                 return Ok(false);
@@ -294,6 +351,9 @@ impl Place<'_> {
         self.as_guest(|| self.resolve(At::Cwd, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY))
     }
 }
+
+/// Where the boot puts what [`Place::unshow`] leaves alone.
+const OWN: [&CStr; 3] = [c"proc", c"sys", c"dev"];
 
 /// /dev/console
 const CONSOLE: (u32, u32) = (5, 1);

@@ -59,6 +59,19 @@ pub fn signal_frame() -> u64 {
     }
 }
 
+/// Whether this kernel has modify_ldt(2): reads none of this process's segments. ENOSYS without
+/// CONFIG_MODIFY_LDT_SYSCALL.
+pub fn segments() -> Result<(), Errno> {
+    let read = 0;
+    // SAFETY: function 0 writes no more than the size given, which is 0.
+    let ret = unsafe { libc::syscall(libc::SYS_modify_ldt, read, std::ptr::null_mut::<libc::c_void>(), 0) };
+    // The kernel gives an int in a register that is not extended.
+    match ret as i32 {
+        -1 => Err(Errno::last()),
+        _ => Ok(()),
+    }
+}
+
 /// pidfd_send_signal(2); a process that is gone is ESRCH.
 pub fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
     let info = std::ptr::null::<libc::siginfo_t>();
