@@ -23,6 +23,14 @@
 #define SYS_epoll_pwait2 441
 #endif
 
+/* Not by the C library: the vdso's clock_gettime64 may end in a system call that the host is taken not to have. */
+static double plain_now(void)
+{
+	long ts[2] = {0, 0};
+	expect("clock_gettime", 0, sc(SYS_clock_gettime, CLOCK_MONOTONIC, ts));
+	return ts[0] + ts[1] / 1e9;
+}
+
 static void put(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
@@ -313,10 +321,10 @@ CASE(epoll_pwait2_waits)
 	epoll_ctl(e, EPOLL_CTL_ADD, p[0], &event);
 	int64_t none[2] = {0, 0}, some[2] = {0, 50000000}, wrong[2] = {0, 1000000000};
 	expect("nothing", 0, sc(SYS_epoll_pwait2, e, got, 4, none, 0, 8));
-	double before = now(CLOCK_MONOTONIC);
+	double before = plain_now();
 	expect("after a while", 0, sc(SYS_epoll_pwait2, e, got, 4, some, 0, 8));
-	double took = now(CLOCK_MONOTONIC) - before;
-	expect_true("which was 50 ms", took >= 0.049 && took < 5);
+	double took = plain_now() - before;
+	if (took < 0.049 || took > 5) fail("a wait, expected 50 ms, got %f s", took);
 	expect("no time", -EINVAL, sc(SYS_epoll_pwait2, e, got, 4, wrong, 0, 8));
 	struct sigaction action = {.sa_handler = ring};
 	sigaction(SIGALRM, &action, 0);
@@ -350,7 +358,7 @@ CASE(many_wait_at_once)
 	struct epoll_event got;
 	for (int i = 0; i < 100; i++)
 		if (!fork()) _exit(sc(SYS_epoll_pwait2, e, &got, 1, some, 0, 8) != 0);
-	double before = now(CLOCK_MONOTONIC);
+	double before = plain_now();
 	/* Others are answered meanwhile. */
 	char b[8];
 	expect("getrandom", 8, sc(SYS_getrandom, b, 8, 0));
@@ -359,7 +367,7 @@ CASE(many_wait_at_once)
 		bad += status != 0;
 	}
 	expect("all waited", 0, bad);
-	expect_true("side by side", now(CLOCK_MONOTONIC) - before < 20);
+	expect_true("side by side", plain_now() - before < 20);
 }
 
 CASE(futex_waitv_of_one)

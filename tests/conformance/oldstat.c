@@ -35,6 +35,7 @@ int main(void)
 	int fd = -1;
 	for (int i = 0; i < 200000; i++) {
 		fd = open("file", O_RDWR | O_CREAT | O_LARGEFILE, 0640);
+		if (fd < 0) return fail("open %d, expected a file, got %d", i, -errno), 1;
 		if (fstat(fd, &st) || st.st_ino > 0x10000) break;
 		close(fd);
 		unlink("file");

@@ -24,7 +24,7 @@ static void busy(const char *what)
 	double start = now(CLOCK_MONOTONIC);
 	for (int i = 0; i < 1000; i++) expect("uname", 0, sc(SYS_uname, &u));
 	double took = now(CLOCK_MONOTONIC) - start;
-	if (took > 5) fail("1000 uname beside %s, expected less than 5 s, got %f", what, took);
+	if (took > 30) fail("1000 uname beside %s, expected less than 30 s, got %f", what, took);
 }
 
 int main(void)

@@ -91,7 +91,7 @@ pub fn compile(source: &Path, abi: &str, flags: &[String]) -> Result<PathBuf> {
     for header in headers {
         text.extend(fs::read(&header).with_context(|| format!("read {}", header.display()))?);
     }
-    text.extend(format!("{abi} {flags:?}").bytes());
+    text.extend(format!("{abi} {flags:?} 755").bytes());
     let name = source.file_stem().context("a source has a name")?.to_string_lossy();
     let program = dir.join(format!("{name}-{abi}-{:016x}", fnv1a(&text)));
     if program.exists() {
@@ -104,6 +104,8 @@ pub fn compile(source: &Path, abi: &str, flags: &[String]) -> Result<PathBuf> {
     let output = gcc.arg("-o").arg(&new).arg(source).output().context("run gcc")?;
     let complaint = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "gcc {}: {complaint}", source.display());
+    // A temporary file is for its owner alone, and where ids are not mapped a zone's root is not that.
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).context("open a program to all")?;
     new.persist(&program).with_context(|| format!("rename to {}", program.display()))?;
     Ok(program)
 }

@@ -128,7 +128,7 @@ fn script(programs: &Programs) -> String {
          mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /tmp\n\
          mkdir -p /dev/pts /dev/shm; mount -t devpts devpts /dev/pts; mount -t tmpfs tmpfs /dev/shm\n\
          mount -t cgroup2 cgroup2 /sys/fs/cgroup; ip link set lo up; hostname matrix\n\
-         ulimit -n 524288; chmod 1777 /tmp /dev/shm\n",
+         ulimit -n 65536; chmod 1777 /tmp /dev/shm\n",
     );
     script += &format!("for m in {}; do modprobe $m; done\n", MODULES.join(" "));
     let folder = programs.folder.display();

@@ -181,6 +181,8 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
         }
     }
 
+    outside::limit_shared_memory(pid, &request.kernel.sysctls);
+
     may_fail(4)?;
     release(&mut init, &slots.borrowed())?;
     let mut terminal = None;
@@ -447,7 +449,7 @@ fn mount_views(
 
     let pts = c"newinstance,ptmxmode=0666,mode=0620,gid=5";
     plan.then("mount /dev", Step::Attach(slots.add(with.dev)?, Where::At(c"/dev".to_owned())));
-    for (path, value) in &kernel.sysctls {
+    for (path, value) in kernel.sysctls.iter().filter(|(path, _)| !path.starts_with("kernel/shm")) {
         let file = c_string(format!("/proc/sys/{path}"))?;
         plan.try_then(format!("set {path}"), Step::WriteFile(file, value.as_bytes().to_vec()));
     }

@@ -2,6 +2,7 @@
 //! cannot lay one over mounts with mapped ids (before 5.19) or a mount's ids cannot be mapped at all (before 5.12).
 
 use std::ffi::CString;
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -10,8 +11,8 @@ use brands::level::Level;
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
-use nix::unistd::fchdir;
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::unistd::{Pid, fchdir};
 
 use super::root::{self, Layers, RootSpec, Tree};
 use super::{Failure, Ids, owners};
@@ -62,6 +63,27 @@ pub fn read_only(path: &Path) -> Result<OwnedFd, Failure> {
         mount::restrict(&name, libc::MS_RDONLY).map_err(fail)?;
         mount::clone_tree(AT_FDCWD, &name, false).map_err(fail)
     })
+}
+
+/// Writes those of `sysctls` that limit System V's shared memory in the IPC namespace of process `pid`. The zone's root
+/// may not before Linux 5.19, and a guest does without where it does not work.
+pub fn limit_shared_memory(pid: Pid, sysctls: &[(&str, &str)]) {
+    let wanted: Vec<_> = sysctls.iter().filter(|(path, _)| path.starts_with("kernel/shm")).collect();
+    if wanted.is_empty() {
+        return;
+    }
+    let write = || -> std::io::Result<()> {
+        setns(File::open(format!("/proc/{pid}/ns/ipc"))?, CloneFlags::CLONE_NEWIPC)?;
+        for (path, value) in wanted {
+            std::fs::write(format!("/proc/sys/{path}"), value)?;
+        }
+        Ok(())
+    };
+    // On a thread, which takes the namespace with it.
+    let written = std::thread::scope(|scope| scope.spawn(write).join());
+    if let Ok(Err(error)) = written {
+        tracing::debug!(%error, "cannot limit a zone's shared memory");
+    }
 }
 
 /// Runs `work` on a thread with a mount namespace of its own: what it attaches is seen by nobody and goes with it,

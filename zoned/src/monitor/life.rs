@@ -414,8 +414,9 @@ impl Monitor {
     /// Process 1 is no more, by whatever way.
     pub(super) fn init_ended(&mut self) {
         let Some(live) = &self.live else { return };
-        // Looked at, not taken: tear_down reaps.
-        let ended = match process::peek(live.made.init.pidfd.as_fd()) {
+        // Collected here: to those that only look (WNOWAIT) older kernels, 5.10 among them, do not tell the signal of
+        // a reboot.
+        let ended = match process::reap(live.made.init.pidfd.as_fd(), false) {
             Ok(Some(ended)) => ended,
             Ok(None) => return,
             Err(_) => Ended::Exited(0),

@@ -156,11 +156,11 @@ fn trace(
     if *WAITS_KILLABLE {
         ptrace::interrupt(task)?;
         go_on();
-    } else {
-        // It would take the call back, to make it anew. So what maps code may run a moment before it
-        // stops. ESRCH: it is gone, or has its leader's number since an exec.
+    } else if what == Watch::Program {
+        // It stops at the new program by itself.
         go_on();
-        let _ = ptrace::interrupt(task);
+    } else if !begin_anew(task)? {
+        return Ok(());
     }
     follow(|stop| match (what, stop) {
         (Watch::Program, Stop::Executed(task)) => {
@@ -172,13 +172,47 @@ fn trace(
             }
             Ok(())
         }
-        (Watch::Mapping, Stop::Signal(task, _) | Stop::Interrupted(task)) => rewrite(&zone.files, task),
-        (Watch::Proc, Stop::Signal(task, _) | Stop::Interrupted(task)) => match mounting {
+        (Watch::Mapping, Stop::Signal(task, _) | Stop::Interrupted(task) | Stop::Call(task)) => {
+            rewrite(&zone.files, task)
+        }
+        (Watch::Proc, Stop::Signal(task, _) | Stop::Interrupted(task) | Stop::Call(task)) => match mounting {
             Some(mounting) if ptrace::registers(task)?.rax == 0 => mounting.dress(zone),
             _ => Ok(()),
         },
         _ => Ok(()),
     })
+}
+
+/// Where an interrupt takes a waiting call back (before Linux 5.19): has the task begin its call anew, outside its filters,
+/// and stop at the call's end. `false`: it is let go instead, and will make its call once more, or never.
+fn begin_anew(task: Pid) -> io::Result<bool> {
+    ptrace::interrupt(task)?;
+    match ptrace::wait()? {
+        Stop::Interrupted(task) => {
+            ptrace::unfiltered(task)?;
+            ptrace::go_on(task)?;
+        }
+        other => return let_go(other).map(|()| false),
+    }
+    match ptrace::wait()? {
+        Stop::Call(task) => ptrace::go_on(task)?,
+        other => return let_go(other).map(|()| false),
+    }
+    Ok(true)
+}
+
+/// Lets a task go from a stop that nothing is to be done in.
+fn let_go(stop: Stop) -> io::Result<()> {
+    let (task, signal) = match stop {
+        Stop::Ended => return Ok(()),
+        Stop::Executed(task) | Stop::Interrupted(task) | Stop::Call(task) => (task, 0),
+        Stop::Signal(task, signal) => (task, signal),
+    };
+    match ptrace::detach(task, signal) {
+        // It was killed where it stood.
+        Err(Errno::ESRCH) => Ok(()),
+        detached => detached.map_err(Into::into),
+    }
 }
 
 /// A mount(2) of proc by a guest.
@@ -206,17 +240,9 @@ impl Mounting {
 /// Waits for the seized task's stop, does `work` in it and lets the task go.
 fn follow(work: impl FnOnce(Stop) -> io::Result<()>) -> io::Result<()> {
     let stop = ptrace::wait()?;
-    let (task, signal) = match stop {
-        Stop::Ended => return Ok(()),
-        Stop::Executed(task) | Stop::Interrupted(task) | Stop::Call(task) => (task, 0),
-        Stop::Signal(task, signal) => (task, signal),
-    };
     let done = work(stop);
-    match ptrace::detach(task, signal) {
-        // It was killed where it stood.
-        Err(Errno::ESRCH) => Ok(()),
-        detached => done.and(detached.map_err(Into::into)),
-    }
+    let gone = let_go(stop);
+    done.and(gone)
 }
 
 /// Rewrites the calls in all that a stopped task has mapped as code.

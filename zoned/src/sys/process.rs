@@ -194,11 +194,6 @@ pub fn own(fd: std::os::fd::RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
-/// How a child ended, without reaping it; `None`: it still runs.
-pub fn peek(pidfd: BorrowedFd<'_>) -> Result<Option<Ended>, Errno> {
-    wait(pidfd, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT)
-}
-
 /// Reaps every child of a process whose children are all at their end; gives up on one that takes
 /// longer than `patience`.
 pub fn reap_all(patience: Duration) {

@@ -74,10 +74,7 @@ pub fn detach(task: Pid, signal: i32) -> Result<(), Errno> {
 ///
 /// PTRACE_O_SUSPEND_SECCOMP is of Linux 4.3; EPERM where the tracer has a filter itself.
 pub fn quiet(task: Pid) -> Result<Quiet, Errno> {
-    const SUSPEND_SECCOMP: i32 = 1 << 21;
-    let options = Options::PTRACE_O_TRACEEXEC.bits() | SUSPEND_SECCOMP;
-    // SAFETY: PTRACE_SETOPTIONS takes plain integers.
-    check(unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, task.as_raw(), 0usize, options as usize) })?;
+    set_options(task, Options::PTRACE_O_TRACEEXEC.bits() | SUSPEND_SECCOMP)?;
     let mut mask = 0u64;
     // SAFETY: `mask` is a live sigset of the kernel's, whose size is given.
     check(unsafe { libc::ptrace(GETSIGMASK, task.as_raw(), size_of::<u64>(), &raw mut mask) })?;
@@ -85,6 +82,21 @@ pub fn quiet(task: Pid) -> Result<Quiet, Errno> {
     set_mask(task, !(1 << (libc::SIGTRAP - 1)))?;
     Ok(Quiet { task, mask })
 }
+
+/// Has the calling thread's stopped tracee make system calls without its filters until it is let go. See [`quiet`].
+pub fn unfiltered(task: Pid) -> Result<(), Errno> {
+    let options = Options::PTRACE_O_TRACEEXEC | Options::PTRACE_O_TRACESYSGOOD;
+    set_options(task, options.bits() | SUSPEND_SECCOMP)
+}
+
+fn set_options(task: Pid, options: i32) -> Result<(), Errno> {
+    // SAFETY: PTRACE_SETOPTIONS takes plain integers.
+    check(unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, task.as_raw(), 0usize, options as usize) })?;
+    Ok(())
+}
+
+/// PTRACE_O_SUSPEND_SECCOMP of linux/ptrace.h.
+const SUSPEND_SECCOMP: i32 = 1 << 21;
 
 /// What [`quiet`] changed.
 #[derive(Debug)]
