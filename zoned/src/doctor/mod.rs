@@ -58,13 +58,16 @@ fn line(path: impl AsRef<Path>) -> Option<String> {
 
 fn kernel(facts: &Facts) -> Finding {
     let (verdict, why) = if facts.kernel < Kernel(5, 10) {
-        (Verdict::Fatal, "zones want openat2, pidfd_getfd and what seccomp can since 5.9: Linux 5.10 or newer")
+        (
+            Verdict::Fatal,
+            "zones want openat2, pidfd_getfd and what seccomp can since 5.9: Linux 5.10 or newer",
+        )
     } else if facts.kernel < Kernel(5, 19) {
         let why = "no overlay over mounts with mapped ids: a zone's files belong to the zone's ids on disk, and \
                    the host's files to nobody in it: Linux 5.19";
         (Verdict::Missing, why)
     } else {
-        (Verdict::Ok, "")
+        (Verdict::Ok, "a zone's root is an overlay over mounts with mapped ids: Linux 5.19")
     };
     finding("kernel", verdict, &facts.release, why)
 }
