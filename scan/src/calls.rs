@@ -41,18 +41,20 @@ pub(crate) fn of<'a>(code: impl Iterator<Item = (&'a [u8], u64)>, bits: u32) -> 
     for (bytes, address) in code {
         let bytes = &bytes[..bytes.len().min(left)];
         left -= bytes.len();
-        for (abi, number) in sites(bytes, address, bits) {
+        sites(bytes, address, bits, |abi, number| {
             let Some(entry) = number.and_then(|nr| entry(abi, nr)) else {
                 calls.not_understood += 1;
-                continue;
+                return;
             };
             if since.is_none_or(|since| since < entry.since) {
                 since = Some(entry.since);
                 calls.youngest =
                     Some(Youngest { call: entry.name.to_owned(), since: entry.since.to_string() });
             }
-            calls.known.insert(entry.name.to_owned());
-        }
+            if !calls.known.contains(entry.name) {
+                calls.known.insert(entry.name.to_owned());
+            }
+        });
     }
     calls
 }
@@ -62,10 +64,10 @@ fn entry(abi: Abi, nr: u32) -> Option<&'static history::Entry> {
     all.binary_search_by_key(&nr, |entry| entry.nr).ok().map(|at| &all[at]).filter(|entry| !entry.never_was())
 }
 
-/// Every place of a call, with the number where all ways to it load that one: within a basic block.
-fn sites(bytes: &[u8], address: u64, bits: u32) -> Vec<(Abi, Option<u32>)> {
+/// Tells `found` of every place of a call, with the number where all ways to it load that one: within a basic
+/// block. There may be as many as half of the bytes, so they are not kept.
+fn sites(bytes: &[u8], address: u64, bits: u32, mut found: impl FnMut(Abi, Option<u32>)) {
     let targets = targets(bytes, address, bits);
-    let mut found = Vec::new();
     let mut info = InstructionInfoFactory::new();
     let mut number = None;
     for instruction in &mut Decoder::with_ip(bits, bytes, address, DecoderOptions::NONE) {
@@ -78,14 +80,13 @@ fn sites(bytes: &[u8], address: u64, bits: u32) -> Vec<(Abi, Option<u32>)> {
             _ => None,
         };
         if let Some(abi) = abi {
-            found.push((abi, number.take()));
+            found(abi, number.take());
         } else if let Some(loaded) = loads(&instruction) {
             number = Some(loaded);
         } else if number.is_some() && spoils(&instruction, &mut info) {
             number = None;
         }
     }
-    found
 }
 
 /// The number that it loads into eax.

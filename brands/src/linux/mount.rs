@@ -1,5 +1,7 @@
 //! mount(2) of what every zone has already, and remounts by rc scripts.
 
+use nix::errno::Errno;
+
 use crate::call::{Answered, Call, Reply, Watch};
 use crate::cond::{Cond, int};
 use crate::task::{Pseudo, Task};
@@ -54,8 +56,9 @@ pub(super) fn mount(task: &mut dyn Task, call: &Call) -> Answered {
         return Ok(Reply::Continue);
     }
     let nested = what == Pseudo::Proc && !task.in_zones_pids()?;
+    let is_other = what == Pseudo::Proc && has_options(task, call)? || nested;
     match task.mounted_at(&target) {
-        Ok(Some(there)) if there == what && !nested => Ok(Reply::Value(0)),
+        Ok(Some(there)) if there == what && !is_other => Ok(Reply::Value(0)),
         // A new instance shows the caller's pid namespace, with the options that were given.
         Ok(_) if what == Pseudo::Proc => Ok(Reply::Watch(Watch::Proc)),
         // A new instance of devpts is the zone's own wherever it is.
@@ -65,6 +68,15 @@ pub(super) fn mount(task: &mut dyn Task, call: &Call) -> Answered {
         }
         _ => Ok(Reply::Continue),
     }
+}
+
+/// Whether options are given: then what is there already is not what is asked for.
+fn has_options(task: &mut dyn Task, call: &Call) -> Result<bool, Errno> {
+    let mut first = [0];
+    if !call.ptr(4).is_null() {
+        task.read(call.ptr(4), &mut first)?;
+    }
+    Ok(first != [0])
 }
 
 /// Takes away what was mounted or shown elsewhere, with the files that the brand lays over it, which
@@ -148,6 +160,17 @@ mod tests {
         assert_eq!(ask(&mut fake, "/proc", "proc", 0), watched);
         assert_eq!(ask(&mut fake, "/sys", "sysfs", 0), Ok(Reply::Value(0)));
         assert!(fake.shown.is_empty());
+    }
+
+    #[test]
+    fn a_proc_with_options_is_another_one() {
+        let mut fake = fake();
+        let (kind, target) = (fake.put(0x5000, b"proc\0"), fake.put(0x6000, b"/proc\0"));
+        for (options, want) in [(&b"subset=pid\0"[..], Reply::Watch(Watch::Proc)), (b"\0", Reply::Value(0))] {
+            let options = fake.put(0x7000, options);
+            let call = call(Abi::X86_64, "mount", &[kind, target, kind, 0, options]);
+            assert_eq!(mount(&mut fake, &call), Ok(want));
+        }
     }
 
     #[test]

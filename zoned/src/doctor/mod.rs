@@ -67,7 +67,7 @@ fn kernel(facts: &Facts) -> Finding {
                    the host's files to nobody in it: Linux 5.19";
         (Verdict::Missing, why)
     } else {
-        (Verdict::Ok, "")
+        (Verdict::Ok, "a zone's root is an overlay over mounts with mapped ids: Linux 5.19")
     };
     finding("kernel", verdict, &facts.release, why)
 }

@@ -41,13 +41,13 @@ pub(super) fn examine(root: &Path, ids: Ids) -> Vec<Finding> {
             "overlay in a user namespace",
             Verdict::Missing,
             inside(all, ids, overlay),
-            "a zone mounts its own root, and may remount it: Linux 5.11, modprobe overlay",
+            "a zone mounts its own root, and may remount it; without it the host mounts it: Linux 5.11, modprobe overlay",
         ),
         (
             "idmapped mounts of --root",
             Verdict::Missing,
             idmap(root, ids),
-            "files of a zone then keep their own ids on disk; without it they are shifted: put --root on ext4, xfs or btrfs",
+            "files of a zone then keep their own ids on disk; without it the zone's ids own them: put --root on ext4, xfs or btrfs",
         ),
         (
             "answers to system calls",
