@@ -30,6 +30,13 @@ fn numbers_are_those_of_the_syscalls_crate() {
 
 /// Where the table and the page differ, why, and the ABI that it is about.
 const KNOWN: &[(&str, Option<Abi>, &str)] = &[
+    ("set_thread_area", Some(Abi::X86_64), "set_thread_area(2): ENOSYS as a 64-bit call"),
+    ("get_thread_area", Some(Abi::X86_64), "likewise"),
+    (
+        "poll",
+        None,
+        "poll(2): introduced in Linux 2.1.23; 2.0.40 has 0 in its place (arch/i386/kernel/entry.S)",
+    ),
     ("tkill", None, "tkill(2): since Linux 2.4.19"),
     ("mbind", None, "mbind(2): since Linux 2.6.7"),
     ("set_mempolicy", None, "set_mempolicy(2): since Linux 2.6.7"),

@@ -32,13 +32,17 @@ pub(crate) fn run() -> Result<()> {
         tests.env("ZONES_TEST_MIRROR", mirror);
     }
     eprintln!("\n$ cargo test --workspace --no-fail-fast");
-    let (total, ok) = counted(tests)?;
+    let (mut total, ok) = counted(tests)?;
     if !total.skipped.is_empty() {
         println!("\n{} skipped for want of what they need:", total.skipped.len());
         for line in &total.skipped {
             println!("  {line}");
         }
     }
+    eprintln!("\n$ cargo xtask matrix, its oldest kernel");
+    let real = crate::matrix::oldest()?;
+    let ok = ok && real.failed == 0;
+    total.sum(real);
     println!("\n{}", total.line(ok, begin.elapsed().as_secs_f64()));
     if ok { Ok(()) } else { bail!("some tests failed") }
 }

@@ -2,7 +2,7 @@
 //!
 //! Written from the tables of the kernel's own tree (arch/i386/kernel/entry.S, include/asm-x86_64/unistd.h,
 //! arch/x86/entry/syscalls/syscall_{32,64}.tbl) and the VERSIONS of the calls' man pages; numbers stand in
-//! [`crate::abi`]. `tests/history.rs` compares releases with syscalls(2) of man-pages, and numbers with the
+//! [`crate::abi`]. `tests/tables.rs` holds them against the tables of real kernels, `tests/history.rs` compares releases with syscalls(2) of man-pages, and numbers with the
 //! headers of linux-libc-dev and the `syscalls` crate; where this table differs it says there why.
 //!
 //! A call that came in a development series (2.5.44) is dated by the stable series that follows (2.6.0). What
@@ -21,7 +21,7 @@ pub(super) struct Born {
     pub(super) source: &'static str,
 }
 
-/// Calls that a release took away.
+/// Calls that a release took away; as in [`Born`], an `@` names the only ABI.
 pub(super) struct Gone {
     /// The first release that answers ENOSYS.
     pub(super) until: Level,
@@ -48,9 +48,10 @@ const TABLE: &str = "arch/x86/entry/syscalls";
 const PORT: &str = "include/asm-x86_64/unistd.h";
 const ENTRY: &str = "arch/i386/kernel/entry.S";
 
-/// Numbers that were set aside and never answered anything but ENOSYS.
+/// Numbers that were set aside and never answered anything but ENOSYS: x86_64 sets its segments by arch_prctl(2).
 pub(super) const NEVER: &str = "break stty gtty ftime prof lock mpx ulimit profil getpmsg putpmsg afs_syscall \
-    vserver tuxcall security epoll_ctl_old epoll_wait_old";
+    vserver tuxcall security epoll_ctl_old epoll_wait_old \
+    set_thread_area@x86_64 get_thread_area@x86_64";
 
 /// Why.
 pub(super) const NEVER_SOURCE: &str = "unimplemented(2)";
@@ -83,13 +84,12 @@ pub(super) static BORN: &[Born] = &[
          sched_rr_get_interval mlock munlock mlockall munlockall _sysctl _newselect",
     ),
     born(v(2, 0, 28), PAGE, "vm86"),
-    born(v(2, 0, 36), PAGE, "poll"),
     born(
         v(2, 2, 0),
         PAGE,
         "rt_sigaction rt_sigprocmask rt_sigreturn sendfile vfork getcwd chown setresuid getresuid setresgid \
          getresgid capget capset rt_sigpending rt_sigtimedwait rt_sigqueueinfo rt_sigsuspend sigaltstack prctl \
-         umount2 query_module nfsservctl utimes",
+         umount2 query_module nfsservctl utimes poll",
     ),
     born(v(2, 2, 0), ENTRY, "pread64 pwrite64"),
     born(
@@ -227,10 +227,13 @@ pub(super) static BORN: &[Born] = &[
 pub(super) static GONE: &[Gone] = &[
     gone(v(2, 4, 0), ENTRY, "idle"),
     gone(v(2, 6, 0), "query_module(2)", "create_module get_kernel_syms query_module"),
+    // 2.6.9 has it, 2.6.22 has sys_ni_syscall.
+    gone(v(2, 6, 22), PORT, "uselib@x86_64"),
     gone(v(2, 6, 16), ENTRY, "set_zone_reclaim"),
     gone(v(3, 1, 0), "nfsservctl(2)", "nfsservctl"),
     gone(v(5, 5, 0), "_sysctl(2)", "_sysctl"),
     gone(v(5, 15, 0), "bdflush(2)", "bdflush"),
-    gone(v(6, 7, 0), TABLE, "lookup_dcookie"),
+    // The call stayed in the tables until 6.7, with nothing behind it.
+    gone(v(5, 12, 0), "fs/dcookies.c", "lookup_dcookie"),
     gone(v(6, 16, 0), TABLE, "uselib"),
 ];

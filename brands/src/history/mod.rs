@@ -67,10 +67,19 @@ impl Lives {
             }
         }
         let mut gone: BTreeMap<&str, (Level, &'static str)> = BTreeMap::new();
-        for group in data::GONE {
-            gone.extend(group.names.split_whitespace().map(|name| (name, (group.until, group.source))));
+        // What is said of one ABI goes before what is said of both, here too.
+        for only in [false, true] {
+            for group in data::GONE {
+                let names = group.names.split_whitespace().filter_map(|name| match name.split_once('@') {
+                    Some((name, abi)) => (only && own[1..] == *abi).then_some(name),
+                    None => (!only).then_some(name),
+                });
+                gone.extend(names.map(|name| (name, (group.until, group.source))));
+            }
         }
-        let never = |name: &str| data::NEVER.split_whitespace().any(|n| n == name);
+        let never = |name: &str| {
+            data::NEVER.split_whitespace().any(|n| n == name || n.strip_suffix(own.as_str()) == Some(name))
+        };
         let entry = |&(nr, name): &(u32, &'static str)| {
             if never(name) {
                 let source = data::NEVER_SOURCE;
@@ -140,7 +149,9 @@ mod tests {
             assert!(seen.insert(name), "{name} stands there twice");
         }
         let gone = data::GONE.iter().map(|g| g.names).chain([data::NEVER]);
-        assert!(gone.flat_map(str::split_whitespace).all(known));
+        let mut names =
+            gone.flat_map(str::split_whitespace).map(|name| name.split('@').next().unwrap_or(name));
+        assert!(names.all(known));
     }
 
     #[test]
