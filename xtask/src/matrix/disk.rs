@@ -22,7 +22,7 @@ const MODULES: &[&str] = &["overlay", "fuse", "veth", "loop", "tun", "bridge", "
 const SIZE: u64 = 4 << 30;
 
 /// Makes the disk's image.
-pub(super) fn make(image: &Path, kernel: &Kernel, programs: &Programs, current: &Path) -> Result<PathBuf> {
+pub(super) fn make(image: &Path, kernel: &Kernel, programs: &Programs, current: &Path) -> Result<()> {
     let stage = tempfile::Builder::new().prefix("zones-matrix-").tempdir().context("make a folder")?;
     let root = stage.path();
     for dir in ["bin", "sbin", "dev", "proc", "sys", "run", "tmp", "mnt", "root", "etc", "matrix"] {
@@ -64,12 +64,13 @@ pub(super) fn make(image: &Path, kernel: &Kernel, programs: &Programs, current: 
     fs::write(&init, script(programs)).context("write the job")?;
     fs::set_permissions(&init, fs::Permissions::from_mode(0o755)).context("write the job")?;
 
-    let file = File::create(image).with_context(|| format!("create {}", image.display()))?;
+    let file =
+        File::options().write(true).open(image).with_context(|| format!("open {}", image.display()))?;
     file.set_len(SIZE).with_context(|| format!("size {}", image.display()))?;
     let mut make = Command::new("mke2fs");
     make.args(["-q", "-t", "ext4", "-E", "root_owner=0:0", "-d"]).arg(root).arg(image);
     ensure!(make.status().context("run mke2fs")?.success(), "mke2fs failed");
-    Ok(image.to_owned())
+    Ok(())
 }
 
 /// The tarballs of $ZONES_GUESTS; none where it is not set.

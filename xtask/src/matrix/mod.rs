@@ -100,10 +100,11 @@ fn boot_all(jobs: &[Job], command: Option<&str>) -> Result<Counts> {
         let kernel = Kernel::get(job.age.suite, &cache)?;
         println!("\n== {label}: Linux {}, vsyscall={}", kernel.release, job.vsyscall);
         let begin = Instant::now();
-        let disk = disk::make(&cache.join("disk"), &kernel, &programs, &current)?;
-        let machine = Machine { kernel: &kernel, disk: &disk, vsyscall: job.vsyscall, programs: &programs };
+        let disk = tempfile::Builder::new().prefix("disk-").tempfile_in(&cache).context("make a disk")?;
+        disk::make(disk.path(), &kernel, &programs, &current)?;
+        let machine =
+            Machine { kernel: &kernel, disk: disk.path(), vsyscall: job.vsyscall, programs: &programs };
         let counts = machine.run().with_context(|| label.clone())?;
-        fs::remove_file(&disk).with_context(|| format!("remove {}", disk.display()))?;
         let ok = counts.failed == 0;
         println!("== {label}: {}", counts.line(ok, begin.elapsed().as_secs_f64()));
         all.sum(counts);

@@ -181,7 +181,9 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
         }
     }
 
-    outside::limit_shared_memory(pid, &request.kernel.sysctls);
+    if !maps {
+        outside::limit_shared_memory(pid, &request.kernel.sysctls);
+    }
 
     may_fail(4)?;
     release(&mut init, &slots.borrowed())?;
@@ -449,7 +451,7 @@ fn mount_views(
 
     let pts = c"newinstance,ptmxmode=0666,mode=0620,gid=5";
     plan.then("mount /dev", Step::Attach(slots.add(with.dev)?, Where::At(c"/dev".to_owned())));
-    for (path, value) in kernel.sysctls.iter().filter(|(path, _)| !path.starts_with("kernel/shm")) {
+    for (path, value) in &kernel.sysctls {
         let file = c_string(format!("/proc/sys/{path}"))?;
         plan.try_then(format!("set {path}"), Step::WriteFile(file, value.as_bytes().to_vec()));
     }

@@ -11,6 +11,7 @@ use brands::call::{Answered, Reply};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
+use super::trace::Turn;
 use crate::sys::notify::{Listener, Notification, Response};
 use crate::sys::ptrace::{self, Registers, Stop};
 
@@ -43,6 +44,7 @@ pub struct Held<'a> {
     abi: Abi,
     state: State,
     count: &'a AtomicUsize,
+    _turn: Turn,
 }
 
 impl<'a> Held<'a> {
@@ -59,12 +61,13 @@ impl<'a> Held<'a> {
             return Err(Errno::ENOSYS);
         }
         let task = Pid::from_raw(call.pid);
+        let turn = Turn::take(task);
         // EPERM: a debugger has it.
         if ptrace::seize(task).is_err() {
             count.fetch_sub(1, Ordering::Relaxed);
             return Err(Errno::ENOSYS);
         }
-        let mut held = Self { task, abi, state: State::Ended, count };
+        let mut held = Self { task, abi, state: State::Ended, count, _turn: turn };
         match stop(listener, call) {
             Err(_) => {}
             Ok((task, before)) => {

@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, PoisonError};
 use std::thread;
 
 use brands::call::{Call, Watch};
@@ -38,6 +38,32 @@ const MOST_FILES: usize = 4096;
 
 /// Whether a call that waits for its answer goes on waiting when its caller is to stop.
 static WAITS_KILLABLE: LazyLock<bool> = LazyLock::new(notify::has_wait_killable);
+
+/// Tasks that are traced here.
+static TRACED: (Mutex<Vec<Pid>>, Condvar) = (Mutex::new(Vec::new()), Condvar::new());
+
+/// The right to trace a task, which one has at a time: where a signal ends the wait for an answer (before Linux 5.19), a
+/// task may be back with the same call while the one before is still looked at.
+#[derive(Debug)]
+pub(super) struct Turn(Pid);
+
+impl Turn {
+    pub(super) fn take(task: Pid) -> Self {
+        let (traced, freed) = &TRACED;
+        let traced = traced.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_taken = |traced: &mut Vec<Pid>| traced.contains(&task);
+        freed.wait_while(traced, is_taken).unwrap_or_else(PoisonError::into_inner).push(task);
+        Self(task)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let (traced, freed) = &TRACED;
+        traced.lock().unwrap_or_else(PoisonError::into_inner).retain(|task| *task != self.0);
+        freed.notify_all();
+    }
+}
 
 /// What tells a file's content from another's: device, inode, size, times of change.
 type Key = (u64, u64, u64, (i64, i64), (i64, i64));
@@ -128,11 +154,16 @@ pub fn watch(zone: &Zone, listener: &Listener, notification: &Notification, call
             Err(_) => return go_on(),
         }
     }
+    let _turn = Turn::take(Pid::from_raw(notification.pid));
+    if !listener.is_valid(notification.id) {
+        // It is answered already, or will come again.
+        return;
+    }
     // The end of a tracer lets go of all that it traces, of the dead too, which their parent gets to
     // see then. So this one ends with its work.
     let traced = thread::scope(|scope| {
         let tracer = thread::Builder::new().name("tracer".to_owned()).stack_size(256 * 1024);
-        let work = || trace(zone, Pid::from_raw(notification.pid), what, mounting, go_on);
+        let work = || trace(zone, notification, what, mounting, go_on);
         tracer.spawn_scoped(scope, work)?.join().unwrap_or(Ok(()))
     });
     if let Err(error) = traced {
@@ -146,20 +177,23 @@ pub fn watch(zone: &Zone, listener: &Listener, notification: &Notification, call
 /// Does the work of [`watch`] on a thread of its own.
 fn trace(
     zone: &Zone,
-    task: Pid,
+    notification: &Notification,
     what: Watch,
     mounting: Option<Mounting>,
     go_on: impl FnOnce(),
 ) -> io::Result<()> {
+    let task = Pid::from_raw(notification.pid);
     ptrace::seize(task)?;
     // Were the number somebody else's by now, the answer would go to nobody, and that one is let go.
     if *WAITS_KILLABLE {
         ptrace::interrupt(task)?;
         go_on();
     } else if what == Watch::Program {
-        // It stops at the new program by itself.
+        // It stops at the new program by itself, or else on its way back. ESRCH: it is gone, or has its leader's
+        // number since.
         go_on();
-    } else if !begin_anew(task)? {
+        let _ = ptrace::interrupt(task);
+    } else if !begin_anew(task, notification.nr)? {
         return Ok(());
     }
     follow(|stop| match (what, stop) {
@@ -185,7 +219,7 @@ fn trace(
 
 /// Where an interrupt takes a waiting call back (before Linux 5.19): has the task begin its call anew, outside its filters,
 /// and stop at the call's end. `false`: it is let go instead, and will make its call once more, or never.
-fn begin_anew(task: Pid) -> io::Result<bool> {
+fn begin_anew(task: Pid, call: i32) -> io::Result<bool> {
     ptrace::interrupt(task)?;
     match ptrace::wait()? {
         Stop::Interrupted(task) => {
@@ -195,7 +229,8 @@ fn begin_anew(task: Pid) -> io::Result<bool> {
         other => return let_go(other).map(|()| false),
     }
     match ptrace::wait()? {
-        Stop::Call(task) => ptrace::go_on(task)?,
+        // A signal's handler may have been first, and makes calls of its own.
+        Stop::Call(task) if ptrace::registers(task)?.orig_rax as i32 == call => ptrace::go_on(task)?,
         other => return let_go(other).map(|()| false),
     }
     Ok(true)
