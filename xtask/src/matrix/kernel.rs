@@ -33,9 +33,13 @@ impl Kernel {
             fs::rename(&new, &folder).with_context(|| format!("rename to {}", folder.display()))?;
         }
         let release = release(&folder)?;
+        let modules = modules(&folder).join(&release);
+        // Debian's kernels from 7.2 on stand beside their modules.
+        let images = [folder.join(format!("boot/vmlinuz-{release}")), modules.join("vmlinuz")];
+        let image = images.into_iter().find(|image| image.is_file());
         Ok(Self {
-            image: folder.join(format!("boot/vmlinuz-{release}")),
-            modules: modules(&folder).join(&release),
+            image: image.with_context(|| format!("no image of {release}"))?,
+            modules,
             initramfs: folder.join("initramfs"),
             release,
         })
@@ -44,7 +48,8 @@ impl Kernel {
 
 pub(super) fn mmdebstrap(how: &[&str], suite: &str, target: &Path) -> Result<()> {
     let mut make = Command::new("mmdebstrap");
-    make.arg("--quiet").args(how).arg(suite).arg(target);
+    // A mirror that stands still has lists of sid that are past their date; they are signed all the same.
+    make.args(["--quiet", "--aptopt=Acquire::Check-Valid-Until \"false\""]).args(how).arg(suite).arg(target);
     // One mirror by name: mmdebstrap adds the security archive of a suite by itself, and that loses the packages of
     // suites that are no longer looked after.
     make.arg(std::env::var_os("DEBIAN_MIRROR").unwrap_or_else(|| "http://deb.debian.org/debian".into()));
@@ -59,13 +64,11 @@ fn modules(folder: &Path) -> PathBuf {
 }
 
 fn release(folder: &Path) -> Result<String> {
-    let boot = folder.join("boot");
-    let names = fs::read_dir(&boot).with_context(|| format!("read {}", boot.display()))?;
-    let names = names.flatten().filter_map(|e| e.file_name().into_string().ok());
-    let mut found: Vec<_> =
-        names.filter_map(|name| Some(name.strip_prefix("vmlinuz-")?.to_owned())).collect();
+    let modules = modules(folder);
+    let names = fs::read_dir(&modules).with_context(|| format!("read {}", modules.display()))?;
+    let mut found: Vec<_> = names.flatten().filter_map(|e| e.file_name().into_string().ok()).collect();
     found.sort();
-    found.pop().with_context(|| format!("no kernel in {}", boot.display()))
+    found.pop().with_context(|| format!("no kernel in {}", modules.display()))
 }
 
 /// Modules are packed from Linux 6.12 of Debian on, and busybox may not know how.
