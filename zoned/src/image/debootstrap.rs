@@ -77,6 +77,8 @@ fn mmdebstrap(suite: &Suite, arch: &str, dest: &Path) -> Vec<String> {
         "--format=directory",
         "--variant=minbase",
         "--include=procps",
+        // The host runs both architectures by itself, and what would look for that, arch-test(1), may be missing.
+        "--skip=check/qemu",
     ]
     .map(str::to_owned)
     .into();
