@@ -11,7 +11,7 @@ use crate::level::Level;
 use crate::platform::{Platform, Request};
 use crate::table;
 use crate::task::{
-    At, FileStatus, Found, Ids, Layout, Log, Pseudo, SystemInfo, Task, Timex, World, ZoneRequest,
+    At, Differs, FileStatus, Found, Ids, Layout, Log, Pseudo, SystemInfo, Task, Timex, World, ZoneRequest,
 };
 
 const PAGE: u64 = 4096;
@@ -29,6 +29,10 @@ pub struct Fake {
     pub personality: u32,
     /// What [`Task::names`] gives.
     pub names: (Vec<u8>, Vec<u8>),
+    /// Whether the caller is in a UTS namespace made inside.
+    pub renamed: bool,
+    /// What [`Task::may_differ`] was told.
+    pub differs: Vec<Differs>,
     /// What [`Task::system_info`] gives.
     pub system: SystemInfo,
     /// What [`Task::timex`] gives.
@@ -149,6 +153,8 @@ impl Fake {
             ids: Ids { euid: 0, egid: 0, effective: u64::MAX },
             personality,
             names: (b"guest".to_vec(), b"(none)".to_vec()),
+            renamed: false,
+            differs: Vec::new(),
             system: SystemInfo::default(),
             timex: Timex::default(),
             layout: Layout::default(),
@@ -255,6 +261,14 @@ impl Task for Fake {
 
     fn names(&mut self) -> Result<(Vec<u8>, Vec<u8>), Errno> {
         Ok(self.names.clone())
+    }
+
+    fn in_zones_names(&mut self) -> Result<bool, Errno> {
+        Ok(!self.renamed)
+    }
+
+    fn may_differ(&mut self, what: Differs) {
+        self.differs.push(what);
     }
 
     fn system_info(&mut self) -> Result<SystemInfo, Errno> {

@@ -132,6 +132,15 @@ pub struct Found {
     pub id: (u64, u64),
 }
 
+/// What is one for all tasks of a zone until some call makes it differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Differs {
+    /// personality(2)
+    Personality,
+    /// nodename and domainname of uname(2), by a UTS namespace made inside.
+    Names,
+}
+
 /// What a guest asks of its zone as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ZoneRequest {
@@ -199,6 +208,12 @@ pub trait Task {
 
     /// nodename and domainname of the caller's UTS namespace, 64 bytes each at most.
     fn names(&mut self) -> Result<(Vec<u8>, Vec<u8>), Errno>;
+
+    /// Whether the caller is in the zone's UTS namespace, and not in one that was made inside.
+    fn in_zones_names(&mut self) -> Result<bool, Errno>;
+
+    /// Says that from now on this has to be asked of each task, which costs more than it does for the zone.
+    fn may_differ(&mut self, what: Differs);
 
     /// Figures for sysinfo(2).
     fn system_info(&mut self) -> Result<SystemInfo, Errno>;

@@ -1,23 +1,22 @@
 /*
  * What a call costs, in ns: medians of batches. `handlers calls` makes those that a brand answers and belongs
- * into a zone; `floor` is a notified call that a supervisor of no other work answers, `one-rule` a call that a
- * filter of one rule lets pass. One line each: NAME NS.
+ * into a zone; `floor SOCKET` is a notified call that a supervisor of no other work answers, which is `serve SOCKET`;
+ * `one-rule` a call that a filter of one rule lets pass. One line each: NAME NS.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -29,7 +28,7 @@
 #define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
 #endif
 
-#define BATCHES 41
+#define BATCHES 15
 #define CALLS 400
 
 static int by_size(const void *a, const void *b)
@@ -84,36 +83,40 @@ static void serve(int listener)
 	}
 }
 
-/* The listener is taken out of the caller by pidfd_getfd, since its process is not to be filtered. */
-static int floor_of_all(void)
+/* A unix socket at `path`, bound or connected. */
+static int meet(const char *path, int bound)
 {
-	int *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	pid_t caller = fork();
-	if (caller == 0) {
-		int listener = filter(SYS_getppid);
-		if (listener < 0)
-			_exit(1);
-		__atomic_store_n(shared, listener + 1, __ATOMIC_RELEASE);
-		measure("floor", SYS_getppid, 0, 0, 0, 0);
-		_exit(0);
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	int s = socket(AF_UNIX, SOCK_STREAM, 0);
+	strncpy(at.sun_path, path, sizeof at.sun_path - 1);
+	if (bound ? bind(s, (void *)&at, sizeof at) || chmod(path, 0666) || listen(s, 1) : connect(s, (void *)&at, sizeof at)) {
+		perror(path);
+		exit(1);
 	}
-	int theirs = 0;
-	while (!(theirs = __atomic_load_n(shared, __ATOMIC_ACQUIRE)))
-		if (waitpid(caller, NULL, WNOHANG))
-			return 1;
-	int pidfd = syscall(SYS_pidfd_open, caller, 0);
-	int listener = syscall(SYS_pidfd_getfd, pidfd, theirs - 1, 0);
-	if (listener < 0)
-		return 1;
-	pid_t server = fork();
-	if (server == 0) {
-		serve(listener);
-		_exit(0);
+	return s;
+}
+
+/* Sends descriptor `fd`, or receives one where that is -1. */
+static int pass(int s, int fd)
+{
+	char byte = 0, room[CMSG_SPACE(sizeof fd)] = { 0 };
+	struct iovec part = { &byte, 1 };
+	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof room };
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+	if (fd < 0) {
+		if (recvmsg(s, &message, 0) != 1)
+			exit(1);
+		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fd);
+		return fd;
 	}
-	int status = 0;
-	waitpid(caller, &status, 0);
-	kill(server, SIGKILL);
-	return status != 0;
+	header->cmsg_level = SOL_SOCKET;
+	header->cmsg_type = SCM_RIGHTS;
+	header->cmsg_len = CMSG_LEN(sizeof fd);
+	memcpy(CMSG_DATA(header), &fd, sizeof fd);
+	if (sendmsg(s, &message, 0) != 1)
+		exit(1);
+	close(fd);
+	return 0;
 }
 
 int main(int argc, char **argv)
@@ -126,8 +129,16 @@ int main(int argc, char **argv)
 	long at = (long)buffer;
 
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	if (!strcmp(what, "floor"))
-		return floor_of_all();
+	if (!strcmp(what, "serve") && argc == 3) {
+		serve(pass(accept(meet(argv[2], 1), NULL, NULL), -1));
+		return 0;
+	}
+	if (!strcmp(what, "floor") && argc == 3) {
+		int s = meet(argv[2], 0);
+		pass(s, filter(SYS_getppid));
+		measure("floor", SYS_getppid, 0, 0, 0, 0);
+		return 0;
+	}
 	if (!strcmp(what, "one-rule")) {
 		filter(SYS_umask);
 		measure("getppid", SYS_getppid, 0, 0, 0, 0);

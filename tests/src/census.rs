@@ -34,6 +34,21 @@ impl Census {
         census
     }
 
+    /// Counts once two counts in a row are the same: a connection that has just been closed on one side is
+    /// open on the other a moment longer.
+    pub fn settled(zoned: &Zoned) -> Self {
+        let end = Instant::now() + Duration::from_secs(10);
+        let mut last = Self::take(zoned);
+        loop {
+            std::thread::sleep(Duration::from_millis(100));
+            let now = Self::take(zoned);
+            if now == last || Instant::now() >= end {
+                return now;
+            }
+            last = now;
+        }
+    }
+
     /// What is different in `after`, a line for each.
     pub fn diff(&self, after: &Self) -> Vec<String> {
         let keys: BTreeSet<_> = self.0.keys().chain(after.0.keys()).collect();

@@ -95,7 +95,7 @@ fn run_over_the_hosts_own_files_leaves_nothing() {
     let zoned = Zoned::start_alone();
     // The first makes what stays: the folder of zones, a cgroup of zoned's own.
     zoned.zonectl(&["run", "--", "true"]).ok();
-    let before = Census::take(&zoned);
+    let before = Census::settled(&zoned);
     assert_eq!(zoned.zonectl(&["run", "--kernel", "2.6.18", "--", "uname", "-r"]).ok(), "2.6.18\n");
     zoned.zonectl(&["run", "--", "sh", "-c", "exit 9"]).code(9);
     zoned.zonectl(&["run", "--", "sh", "-c", "kill -9 $$"]).code(137);
@@ -192,7 +192,7 @@ fn when_a_monitor_dies_its_zone_goes_with_it_and_list_says_why() {
     zoned.install("z", &busybox(), &[]);
     zoned.zonectl(&["boot", "z"]).ok();
     zoned.zonectl(&["halt", "z"]).ok();
-    let before = Census::take(&zoned);
+    let before = Census::settled(&zoned);
     zoned.zonectl(&["boot", "z"]).ok();
     let (init, monitor) = (zoned.init_of("z"), zoned.monitor_of("z"));
     assert_ne!(monitor, zoned.pid(), "the parent of init is the monitor");
@@ -226,7 +226,7 @@ fn fifty_boots_and_halts_leave_the_host_as_it_was() {
     };
     // The first makes what stays: console.log, what a guest's first boot writes.
     once();
-    let before = Census::take(&zoned);
+    let before = Census::settled(&zoned);
     (0..50).for_each(|_| once());
     before.assert_same(&zoned);
 }
@@ -239,7 +239,7 @@ fn boots_that_fail_at_any_step_leave_the_host_as_it_was() {
     zoned.zonectl(&["halt", "z"]).ok();
     zoned.start_again();
     zoned.zonectl(&["list"]).ok();
-    let before = Census::take(&zoned);
+    let before = Census::settled(&zoned);
     let mut failed = 0;
     for step in 0..20 {
         zoned.start_again_with(vec![("ZONED_FAIL_STEP".into(), step.to_string())]);

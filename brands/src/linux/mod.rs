@@ -43,6 +43,12 @@ const SETS: Cond = int(0).is_not(0xffff_ffff);
 /// The same, but for PER_LINUX32, which setarch(8) wants in 64-bit zones.
 const SETS_OTHER: Cond = Cond::All(&[SETS, int(0).bits_not(0xff, 8)]);
 
+/// CLONE_NEWUTS
+const NEWUTS: u64 = 0x0400_0000;
+
+/// setns(2) to a UTS namespace, or to one of any kind.
+const ENTERS_NAMES: Cond = Cond::Any(&[int(1).is(0), int(1).any_of(NEWUTS)]);
+
 /// CLOCK_REALTIME of clock_settime(2), the only clock that is the host's and can be set.
 const REALTIME: Cond = int(0).is(0);
 
@@ -73,6 +79,17 @@ static ROWS: &[Row] = &[
         .on(I386)
         .within(Scope::Renamed)
         .about("the same in eight letters a field"),
+    emulate("unshare", uname::other_names)
+        .within(Scope::Renamed)
+        .when(int(0).any_of(NEWUTS))
+        .about("the kernel's; uname then asks for each caller's names"),
+    emulate("clone", uname::other_names).within(Scope::Renamed).when(int(0).any_of(NEWUTS)).about("likewise"),
+    emulate("setns", uname::other_names).within(Scope::Renamed).when(ENTERS_NAMES).about("likewise"),
+    emulate("sethostname", uname::sets_names)
+        .within(Scope::Renamed)
+        .about("likewise, in a namespace that clone3 made")
+        .gap("names set there by /proc/sys/kernel alone are not seen by uname"),
+    emulate("setdomainname", uname::sets_names).within(Scope::Renamed).about("likewise"),
     emulate("_sysctl", sysctl::sysctl)
         .before(Level::new(5, 5, 0))
         .about("the names ostype, osrelease, version, nodename and domainname of CTL_KERN")
@@ -105,6 +122,11 @@ static ROWS: &[Row] = &[
         .when(SETS_OTHER)
         .about("likewise, but for PER_LINUX32")
         .gap("PER_LINUX32 is taken as it is, and brings randomisation back unless its flag is added"),
+    emulate("personality", uname::other_personality)
+        .on(X86_64)
+        .within(Scope::Renamed)
+        .when(SETS)
+        .about("the kernel's; uname then asks for each caller's personality"),
     // The host's clock.
     succeed("stime", Why::HostState).on(I386).about("the clock stays").gap(UNCHECKED),
     succeed("settimeofday", Why::HostState).about("the clock stays").gap(UNCHECKED),

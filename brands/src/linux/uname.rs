@@ -4,7 +4,7 @@ use nix::errno::Errno;
 
 use crate::call::{Answered, Call, Reply};
 use crate::platform::is_linux32;
-use crate::task::Task;
+use crate::task::{Differs, Task};
 
 /// Fills `struct new_utsname`: six fields of 65 bytes. See uname(2) for its history.
 pub(super) fn uname(task: &mut dyn Task, call: &Call) -> Answered {
@@ -35,6 +35,26 @@ fn old(task: &mut dyn Task, call: &Call, width: usize) -> Answered {
     }
     task.write(call.ptr(0), &out)?;
     Ok(Reply::Value(0))
+}
+
+/// A call that brings its caller into another UTS namespace, or makes one for a child.
+pub(super) fn other_names(task: &mut dyn Task, _: &Call) -> Answered {
+    task.may_differ(Differs::Names);
+    Ok(Reply::Continue)
+}
+
+/// sethostname(2) and setdomainname(2): in a namespace that clone3(2) made, which nobody saw.
+pub(super) fn sets_names(task: &mut dyn Task, _: &Call) -> Answered {
+    if !task.in_zones_names()? {
+        task.may_differ(Differs::Names);
+    }
+    Ok(Reply::Continue)
+}
+
+/// personality(2) of a caller that is free to choose.
+pub(super) fn other_personality(task: &mut dyn Task, _: &Call) -> Answered {
+    task.may_differ(Differs::Personality);
+    Ok(Reply::Continue)
 }
 
 /// Cuts `text` so that a NUL follows it.
@@ -82,6 +102,7 @@ impl Fields {
 mod tests {
     use super::*;
     use crate::abi::Abi;
+    use crate::engine::Compiled;
     use crate::fake::{Fake, call};
     use crate::platform::PER_LINUX32;
 
@@ -113,6 +134,35 @@ mod tests {
         let version = "#1 SMP Thu Dec  3 00:00:00 UTC 2009";
         assert_eq!(fields, ["Linux", "guest", "2.6.32-754.el6.x86_64", version, "x86_64", "(none)"]);
         assert_eq!(behind, 0xee);
+    }
+
+    #[test]
+    fn what_may_differ_is_told_before_it_does() {
+        let told = |name: &str, abi: Abi, args: &[u64], renamed: bool| {
+            let mut task = fake("2.6.18", None);
+            task.renamed = renamed;
+            let compiled = Compiled::new(&crate::linux::LINUX, &task.world).unwrap();
+            let call = call(abi, name, args);
+            if compiled.row(&call).is_some() {
+                assert_eq!(compiled.answer(&mut task, &call), Ok(Reply::Continue), "{name}");
+            }
+            task.differs
+        };
+        for abi in Abi::ALL {
+            for (name, args) in
+                [("unshare", &[0x0400_0000][..]), ("clone", &[0x0400_0011]), ("setns", &[3, 0])]
+            {
+                assert_eq!(told(name, abi, args, false), [Differs::Names], "{name}");
+            }
+            assert_eq!(told("setns", abi, &[3, 0x2000_0000], false), []);
+            assert_eq!(told("clone", abi, &[0x0001_0011], false), []);
+            for name in ["sethostname", "setdomainname"] {
+                assert_eq!(told(name, abi, &[0x5000, 3], false), []);
+                assert_eq!(told(name, abi, &[0x5000, 3], true), [Differs::Names]);
+            }
+        }
+        assert_eq!(told("personality", Abi::X86_64, &[8], false), [Differs::Personality]);
+        assert_eq!(told("personality", Abi::X86_64, &[0xffff_ffff], false), []);
     }
 
     #[test]

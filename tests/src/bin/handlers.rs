@@ -1,10 +1,18 @@
 //! Prints what a call costs that the brand answers, beside a notification that is answered at once; and a call that no
 //! row names beside one under a filter of one rule. Once with zone and monitor on one CPU, once wherever they run.
 //!
+//! The floor is taken in a zone of its own, whose namespaces and control groups are like the other's: to switch
+//! between control groups has its price, whoever answers. What it is outside of any zone is printed too. Floor and calls
+//! take turns, and each figure is the median of its turns.
+//!
 //! `cargo run --release -p zones-tests --bin handlers [KERNEL]`
 
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -24,24 +32,85 @@ fn figures(mut command: Command) -> Result<Vec<(String, f64)>> {
     Ok(text.lines().filter_map(figure).collect())
 }
 
-fn bare(program: &Path, what: &str) -> Result<f64> {
-    let mut command = Command::new(program);
-    command.arg(what);
-    figures(command)?.first().map(|(_, ns)| *ns).context("it printed nothing")
+/// How often floor and calls take turns.
+const TURNS: usize = 5;
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+/// A supervisor that answers 0 at once, for one program.
+struct Supervisor(Child);
+
+impl Supervisor {
+    fn start(program: &Path, socket: &Path) -> Result<Self> {
+        let supervisor = Command::new(program).arg("serve").arg(socket).spawn();
+        let supervisor = Self(supervisor.context("start the supervisor")?);
+        let end = Instant::now() + Duration::from_secs(10);
+        while !socket.exists() {
+            ensure!(Instant::now() < end, "the supervisor does not listen at {}", socket.display());
+            sleep(Duration::from_millis(2));
+        }
+        // Bound, and about to listen.
+        sleep(Duration::from_millis(20));
+        Ok(supervisor)
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        // It mostly ended with its caller.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The floor, as a program measures it that `command` makes of its words.
+fn floor(program: &Path, command: impl FnOnce(&[&str]) -> Command) -> Result<f64> {
+    let socket = program.with_extension("socket");
+    let _ = std::fs::remove_file(&socket);
+    let _supervisor = Supervisor::start(program, &socket)?;
+    let told = figures(command(&["floor", "/bench/handlers.socket"]))?;
+    told.first().map(|(_, ns)| *ns).context("it printed nothing")
 }
 
 fn compare(kernel: &str, where_they_run: &str) -> Result<()> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/handlers.c");
     let zoned = Zoned::try_start(Default::default())?;
     for abi in ["amd64", "i386"] {
-        let program = compile(&source, abi, &[])?;
-        let bind = format!("{}:/handlers", program.display());
-        let floor = bare(&program, "floor")?;
-        println!("{abi}, {where_they_run}: floor {floor:.0} ns");
-        let calls = zoned.command(&["run", "--kernel", kernel, "--bind", &bind, "--", "/handlers", "calls"]);
-        for (call, ns) in figures(calls)? {
+        let folder = tempfile::tempdir().context("make a folder")?;
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
+        let program = folder.path().join("handlers");
+        std::fs::copy(compile(&source, abi, &[])?, &program).context("copy the program")?;
+        let bind = format!("{}:/bench", folder.path().display());
+        let run = |brand: &[&str], words: &[&str]| {
+            let front = ["run", "--bind", &bind];
+            zoned.command(&[&front[..], brand, &["--", "/bench/handlers"], words].concat())
+        };
+        let outside = floor(&program, |words| {
+            let mut command = Command::new(&program);
+            command.arg(words[0]).arg(program.with_extension("socket"));
+            command
+        })?;
+        let (mut floors, mut one, mut names) = (Vec::new(), Vec::new(), Vec::new());
+        let mut calls: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+        for _ in 0..TURNS {
+            floors.push(floor(&program, |words| run(&["--brand", "native"], words))?);
+            let mut bare = Command::new(&program);
+            bare.arg("one-rule");
+            one.extend(figures(bare)?.first().map(|(_, ns)| *ns));
+            let told = figures(run(&["--kernel", kernel], &["calls"]))?;
+            names = told.iter().map(|(name, _)| name.clone()).collect();
+            for (name, ns) in told {
+                calls.entry(name).or_default().push(ns);
+            }
+        }
+        let (floor, one) = (median(floors), median(one));
+        println!("{abi}, {where_they_run}: floor {floor:.0} ns; outside of zones {outside:.0} ns");
+        for call in names {
+            let ns = median(calls.remove(&call).unwrap_or_default());
             if call == "getppid" {
-                let one = bare(&program, "one-rule")?;
                 println!("  {call:14} {ns:7.0} ns  {:5.2} × a filter of one rule ({one:.0} ns)", ns / one);
             } else {
                 println!("  {call:14} {ns:7.0} ns  {:5.2} × floor", ns / floor);

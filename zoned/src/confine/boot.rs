@@ -19,7 +19,7 @@ use super::root::{self, Bind, Layers, RootSpec, Tree};
 use super::{Failure, Ids, devices, outside, owners, privileges};
 use crate::config::{Config, Init, IpType};
 use crate::sys::child::{self, Child, Exec, Plan, Slot, Step, Told, Where};
-use crate::sys::mount;
+use crate::sys::{credentials, mount};
 
 /// Where a zone lives on the host.
 #[derive(Debug, Clone)]
@@ -164,7 +164,11 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
 
     may_fail(2)?;
     let directory = cgroup.v2_directory()?;
-    let mut init = child::spawn(&plan, namespaces(config.ip_type), directory.as_ref().map(AsFd::as_fd))
+    // Its user namespace is the zone's own root's: so a thread that answers its calls can be kept to it.
+    let directory = directory.as_ref().map(AsFd::as_fd);
+    let spawn = || child::spawn(&plan, namespaces(config.ip_type), directory);
+    let mut init = credentials::owning(site.ids.base, spawn)
+        .and_then(|spawned| spawned)
         .map_err(|e| Failure::new("clone", "process 1 with its namespaces", e))?;
 
     may_fail(3)?;

@@ -1,8 +1,9 @@
 //! Threads that answer a filter's notified calls from the brand's table.
 //!
-//! Of a listener's threads one at a time waits for the next call. With the call in hand it lets
-//! another wait before it looks at the call, so that a handler that is slow for one guest holds up
-//! nobody else; where no other is free, it starts one.
+//! There is always one more thread that waits for a call than there are calls being answered, up to a limit, so that a
+//! handler that is slow for one guest holds up nobody else: a thread that takes a call and leaves none
+//! waiting starts another first. They all wait in the kernel, which wakes one for each call; a lock that they
+//! hand on would cost a second wake-up a call. Before Linux 6.11, which see [`RECEIVE_ENDS`], they hand on a lock.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,7 +16,7 @@ use brands::abi::Abi;
 use brands::call::{Call, Reply};
 use brands::engine::{Compiled, Done};
 use brands::table::Why;
-use brands::task::{World, ZoneRequest};
+use brands::task::{Differs, World, ZoneRequest};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -24,6 +25,7 @@ use super::ledger::Ledger;
 use super::task::GuestTask;
 use super::trace;
 use crate::confine::Ids;
+use crate::sys::credentials;
 use crate::sys::notify::{Listener, Notification, Response};
 
 /// Most threads that answer one listener's calls. Each beyond two is there because a guest's call
@@ -56,6 +58,8 @@ pub struct Zone {
     pub init_pid: i32,
     /// How many of its callers perform calls in place of their own.
     pub held: AtomicUsize,
+    /// What may be another in one of its tasks than in the rest.
+    pub differs: Differences,
     /// Inode of its UTS namespace.
     pub uts: u64,
     /// Inode of its user namespace.
@@ -74,6 +78,32 @@ pub struct Zone {
     pub ledger: Arc<Ledger>,
 }
 
+/// Which of a zone's facts have to be asked of each task.
+#[derive(Debug, Default)]
+pub struct Differences {
+    personality: AtomicBool,
+    names: AtomicBool,
+}
+
+impl Differences {
+    fn flag(&self, what: Differs) -> &AtomicBool {
+        match what {
+            Differs::Personality => &self.personality,
+            Differs::Names => &self.names,
+        }
+    }
+
+    /// From now on it may.
+    pub fn note(&self, what: Differs) {
+        self.flag(what).store(true, Ordering::Release);
+    }
+
+    /// Whether it may.
+    pub fn may(&self, what: Differs) -> bool {
+        self.flag(what).load(Ordering::Acquire)
+    }
+}
+
 impl Zone {
     /// Asks for the end of the zone as reboot(2) would: in a pid namespace the kernel ends process
     /// 1 with SIGHUP for a restart and SIGINT for a halt.
@@ -87,7 +117,7 @@ impl Zone {
 struct Team {
     listener: Listener,
     zone: Arc<Zone>,
-    /// Held by the one that waits for the next call.
+    /// Held by the one that waits for the next call, where they wait one at a time.
     turn: Mutex<()>,
     over: AtomicBool,
     waiting: AtomicUsize,
@@ -124,6 +154,12 @@ impl Team {
         if let Err(error) = crate::sys::process::set_namespace(self.zone.init.as_fd(), libc::CLONE_NEWUTS) {
             tracing::warn!(%error, "cannot enter the zone's UTS namespace");
         }
+        // From here on a call's number can stand for no process but the zone's.
+        if let Err(error) = credentials::become_owner(self.zone.ids.base) {
+            tracing::error!(%error, "cannot become the owner of the zone's namespace");
+            self.threads.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
         while let Some(notification) = self.next_call() {
             // Those who hold a caller are bounded on their own.
             let busy =
@@ -140,7 +176,7 @@ impl Team {
 
     fn next_call(&self) -> Option<Notification> {
         self.waiting.fetch_add(1, Ordering::AcqRel);
-        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = (!*RECEIVE_ENDS).then(|| self.turn.lock().unwrap_or_else(PoisonError::into_inner));
         let next = loop {
             if self.over.load(Ordering::Acquire) {
                 break None;

@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use brands::file::{Entry, Listing, Statfs, Statx, Which};
 use brands::task::{At, Task};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::{fstat, fstatat};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::fstat;
 use nix::sys::statfs::fstatfs;
 use nix::unistd::{Pid, Whence, lseek64};
 
@@ -21,7 +21,10 @@ pub(super) fn statx(task: &mut GuestTask<'_>, which: Which<'_>, mask: u32) -> Re
     in_zone(task)?;
     let mut found = Statx(match which {
         // The link leads to the open file itself, whatever its name has become.
-        Which::Open(fd) => files::statx(task.directory()?, &link(fd)?, mask)?,
+        Which::Open(fd) => {
+            let link = CString::new(link(fd)).map_err(|_| Errno::EINVAL)?;
+            task.reach(|task| files::statx(task.directory()?, &link, mask))?
+        }
         Which::Path { .. } => files::statx(find(task, which)?.as_fd(), c"", mask)?,
     });
     let ids = task.zone.ids;
@@ -55,19 +58,18 @@ pub(super) fn seek(task: &mut GuestTask<'_>, fd: i32, position: i64) -> Result<(
 
 /// EXDEV for a task in a user namespace of its own, where ids are not the zone's.
 fn in_zone(task: &mut GuestTask<'_>) -> Result<(), Errno> {
-    let theirs = fstatat(task.directory()?, "ns/user", AtFlags::empty())?;
-    if theirs.st_ino == task.zone.userns { Ok(()) } else { Err(Errno::EXDEV) }
+    if task.namespace("user")? == task.zone.userns { Ok(()) } else { Err(Errno::EXDEV) }
 }
 
 /// Name below /proc/PID of what a guest has open.
-fn link(fd: i32) -> Result<CString, Errno> {
-    CString::new(format!("fd/{fd}")).map_err(|_| Errno::EINVAL)
+fn link(fd: i32) -> String {
+    format!("fd/{fd}")
 }
 
 /// The file, not opened; found with the guest's rights.
 fn find(task: &mut GuestTask<'_>, which: Which<'_>) -> Result<OwnedFd, Errno> {
     let (at, path, follow) = match which {
-        Which::Open(fd) => return Ok(task.open_below(&format!("fd/{fd}"), OFlag::O_PATH)?.into()),
+        Which::Open(fd) => return Ok(task.open_below(&link(fd), OFlag::O_PATH)?.into()),
         Which::Path { at, path, follow } => (at, path, follow),
     };
     let name = CString::new(path).map_err(|_| Errno::EINVAL)?;
@@ -76,7 +78,7 @@ fn find(task: &mut GuestTask<'_>, which: Which<'_>) -> Result<OwnedFd, Errno> {
     let (base, how) = match at {
         _ if path.starts_with(b"/") => ("root".to_owned(), ResolveFlag::RESOLVE_IN_ROOT),
         At::Cwd => ("cwd".to_owned(), ResolveFlag::RESOLVE_BENEATH),
-        At::Fd(fd) => (format!("fd/{fd}"), ResolveFlag::RESOLVE_BENEATH),
+        At::Fd(fd) => (link(fd), ResolveFlag::RESOLVE_BENEATH),
     };
     let base: OwnedFd = task.open_below(&base, OFlag::O_PATH)?.into();
     let flags = if follow { OFlag::empty() } else { OFlag::O_NOFOLLOW };
@@ -132,9 +134,10 @@ fn find_as_root(
 fn take(task: &mut GuestTask<'_>, fd: i32) -> Result<OwnedFd, Errno> {
     let status = task.read_below("status")?;
     let tgid = process::status_field(&status, "Tgid:").and_then(|t| t.trim().parse().ok());
-    let taken = process::take_descriptor(task.pid(), Pid::from_raw(tgid.ok_or(Errno::ESRCH)?), fd)?;
+    let tgid = Pid::from_raw(tgid.ok_or(Errno::ESRCH)?);
+    let taken = task.reach(|task| process::take_descriptor(task.pid(), tgid, fd))?;
     task.still_there()?;
-    let (a, b) = (fstat(&taken)?, fstatat(task.directory()?, link(fd)?.as_c_str(), AtFlags::empty())?);
+    let (a, b) = (fstat(&taken)?, task.stat_below(&link(fd))?);
     if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino) { Ok(taken) } else { Err(Errno::EBADF) }
 }
 

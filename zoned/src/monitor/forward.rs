@@ -8,9 +8,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use brands::call::FileId;
 use brands::task::{At, FileStatus, Found};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, ResolveFlag};
+use nix::fcntl::{OFlag, ResolveFlag};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::stat::{fstat, fstatat};
+use nix::sys::stat::fstat;
 use nix::unistd::{Gid, Pid, Uid, fchown};
 
 use super::task::{GuestTask, gone};
@@ -67,8 +67,7 @@ impl GuestTask<'_> {
     }
 
     pub(super) fn status_of_descriptor(&mut self, fd: i32) -> Result<FileStatus, Errno> {
-        let path = format!("fd/{fd}");
-        let found = fstatat(self.directory()?, path.as_str(), AtFlags::empty()).map_err(|_| Errno::EBADF)?;
+        let found = self.stat_below(&format!("fd/{fd}")).map_err(|_| Errno::EBADF)?;
         let ids = &self.zone.ids;
         Ok(FileStatus {
             mode: found.st_mode,
@@ -97,7 +96,7 @@ impl GuestTask<'_> {
     pub(super) fn open_process(&mut self, pid: i32, flags: u32) -> Result<FileId, Errno> {
         let caller = self.read_below("status")?;
         let depth = numbers(&caller).len();
-        let space = fstatat(self.directory()?, "ns/pid", AtFlags::empty()).map_err(|_| Errno::ESRCH)?.st_ino;
+        let space = self.namespace("pid")?;
         let entries = std::fs::read_dir("/proc").map_err(|e| gone(&e))?;
         let all = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
         for host in all {
@@ -144,8 +143,7 @@ impl GuestTask<'_> {
         if process::status_field(&caller, "Tgid:") == process::status_field(&other, "Tgid:") {
             return Ok(true);
         }
-        let space = fstatat(self.directory()?, "ns/user", AtFlags::empty()).map_err(|_| Errno::ESRCH)?;
-        if namespace(pid, "user")? != space.st_ino {
+        if namespace(pid, "user")? != self.namespace("user")? {
             return Ok(false);
         }
         let set = |status: &str, key| process::status_set(status, key).ok_or(Errno::ESRCH);

@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use super::trace::Turn;
+use crate::sys::credentials::Tracing;
 use crate::sys::notify::{Listener, Notification, Response};
 use crate::sys::ptrace::{self, Registers, Stop};
 
@@ -63,7 +64,7 @@ impl<'a> Held<'a> {
         let task = Pid::from_raw(call.pid);
         let turn = Turn::take(task);
         // EPERM: a debugger has it.
-        if ptrace::seize(task).is_err() {
+        if Tracing::begin().and_then(|_tracing| ptrace::seize(task)).is_err() {
             count.fetch_sub(1, Ordering::Relaxed);
             return Err(Errno::ENOSYS);
         }

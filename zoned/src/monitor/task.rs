@@ -11,11 +11,11 @@ use brands::abi::Abi;
 use brands::call::{FileId, GuestPtr};
 use brands::file::{Listing, Statfs, Statx, Which};
 use brands::task::{
-    At, FileStatus, Found, Ids, Layout, Log, Pseudo, SystemInfo, Task, Timex, World, ZoneRequest,
+    At, Differs, FileStatus, Found, Ids, Layout, Log, Pseudo, SystemInfo, Task, Timex, World, ZoneRequest,
 };
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{Mode, fstatat};
+use nix::fcntl::{AtFlags, OFlag, openat, readlink};
+use nix::sys::stat::{FileStat, Mode, fstatat};
 use nix::unistd::Pid;
 
 use super::dispatch::Zone;
@@ -23,6 +23,7 @@ use super::forward;
 use super::held::Held;
 use super::kmsg::{Caller, View};
 use super::{files, visit};
+use crate::sys::credentials::Tracing;
 use crate::sys::notify::{Listener, Notification};
 use crate::sys::{memory, process, thread};
 
@@ -39,6 +40,8 @@ pub struct GuestTask<'a> {
     pub(super) files: Vec<OwnedFd>,
     /// Once it performs calls.
     held: Option<Held<'a>>,
+    /// Once it was found to be closed to the zone's owner.
+    tracing: Option<Tracing>,
 }
 
 /// What an error of an open or a read under /proc/PID means: the task is gone.
@@ -61,6 +64,7 @@ impl<'a> GuestTask<'a> {
             memory: None,
             files: Vec::new(),
             held: None,
+            tracing: None,
         }
     }
 
@@ -111,8 +115,41 @@ impl<'a> GuestTask<'a> {
     }
 
     pub(super) fn open_below(&mut self, name: &str, flags: OFlag) -> Result<File, Errno> {
-        let directory = self.directory()?;
-        openat(directory, name, flags | OFlag::O_CLOEXEC, Mode::empty()).map(File::from)
+        self.reach(|task| {
+            openat(task.directory()?, name, flags | OFlag::O_CLOEXEC, Mode::empty()).map(File::from)
+        })
+    }
+
+    /// stat(2) of a name below /proc/PID.
+    pub(super) fn stat_below(&mut self, name: &str) -> Result<FileStat, Errno> {
+        self.reach(|task| fstatat(task.directory()?, name, AtFlags::empty()))
+    }
+
+    /// Inode of the task's namespace of this kind, as namespaces(7) names it.
+    pub(super) fn namespace(&mut self, kind: &str) -> Result<u64, Errno> {
+        let path = format!("/proc/{}/ns/{kind}", self.notification.pid);
+        // `uts:[4026531838]`. To read the link is half the price of following it.
+        let link = self.reach(|task| {
+            let link = readlink(path.as_str())?;
+            task.still_there().map(|()| link)
+        })?;
+        let inode = link.to_str().and_then(|text| text.split(['[', ']']).nth(1)?.parse().ok());
+        inode.ok_or(Errno::ESRCH)
+    }
+
+    /// Does what needs a right to the task's memory. The owner of the zone's user namespace has it, but for programs that
+    /// no user of the zone may read and for our own on their way into the zone.
+    pub(super) fn reach<T>(
+        &mut self,
+        mut work: impl FnMut(&mut Self) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        match work(self) {
+            Err(Errno::EPERM | Errno::EACCES) if self.tracing.is_none() => {
+                self.tracing = Some(Tracing::begin()?);
+                work(self)
+            }
+            result => result,
+        }
     }
 
     pub(super) fn read_below(&mut self, name: &str) -> Result<String, Errno> {
@@ -234,7 +271,7 @@ impl Task for GuestTask<'_> {
     fn read(&mut self, at: GuestPtr, buf: &mut [u8]) -> Result<(), Errno> {
         // process_vm_readv heeds the guest's page protections, which /proc/PID/mem does not. Were
         // the number somebody else's by now, what was read is thrown away.
-        memory::read(self.pid(), at.0, buf)?;
+        self.reach(|task| memory::read(task.pid(), at.0, buf))?;
         self.still_there()
     }
 
@@ -242,7 +279,15 @@ impl Task for GuestTask<'_> {
         if bytes.is_empty() {
             return Ok(());
         }
-        // A write must not go astray, so it goes to the pinned address space.
+        // Were the number another task's by now, it could only be one of the zone's.
+        if self.tracing.is_none() {
+            self.still_there()?;
+            match memory::write(self.pid(), at.0, bytes) {
+                Err(Errno::EPERM) => {}
+                written => return written,
+            }
+        }
+        // Where it could be anybody's a write goes to the pinned address space, since it must not go astray.
         self.writable(at, bytes.len() as u64)?.write_all_at(bytes, at.0).map_err(|_| Errno::EFAULT)
     }
 
@@ -253,8 +298,8 @@ impl Task for GuestTask<'_> {
         };
         let capabilities = process::status_set(&status, "CapEff:");
         // Capabilities in a user namespace that anybody may make inside are none over the zone.
-        let space = fstatat(self.directory()?, "ns/user", AtFlags::empty()).map_err(|_| Errno::ESRCH)?;
-        let capabilities = capabilities.map(|set| if space.st_ino == self.zone.userns { set } else { 0 });
+        let is_zones = self.namespace("user")? == self.zone.userns;
+        let capabilities = capabilities.map(|set| if is_zones { set } else { 0 });
         Ok(Ids {
             euid: self.zone.ids.zone(number("Uid:", 1).ok_or(Errno::ESRCH)?),
             egid: self.zone.ids.zone(number("Gid:", 1).ok_or(Errno::ESRCH)?),
@@ -263,6 +308,9 @@ impl Task for GuestTask<'_> {
     }
 
     fn personality(&mut self) -> Result<u32, Errno> {
+        if !self.zone.differs.may(Differs::Personality) {
+            return Ok(self.zone.world.personality);
+        }
         // One line of eight digits, which one read gives whole.
         let mut line = [0; 16];
         let file = self.open_below("personality", OFlag::O_RDONLY)?;
@@ -278,8 +326,7 @@ impl Task for GuestTask<'_> {
             Ok((names.nodename().as_bytes().to_vec(), names.domainname().as_bytes().to_vec()))
         };
         // This thread is in the zone's UTS namespace; a guest may have made one of its own.
-        let theirs = fstatat(self.directory()?, "ns/uts", AtFlags::empty()).map_err(|_| Errno::ESRCH)?;
-        if theirs.st_ino == self.zone.uts {
+        if !self.zone.differs.may(Differs::Names) || self.in_zones_names()? {
             return own(());
         }
         let back = File::open("/proc/thread-self/ns/uts").map_err(|e| gone(&e))?;
@@ -288,6 +335,14 @@ impl Task for GuestTask<'_> {
         let names = own(());
         process::set_namespace(back.as_fd(), libc::CLONE_NEWUTS)?;
         names
+    }
+
+    fn in_zones_names(&mut self) -> Result<bool, Errno> {
+        Ok(self.namespace("uts")? == self.zone.uts)
+    }
+
+    fn may_differ(&mut self, what: Differs) {
+        self.zone.differs.note(what);
     }
 
     /// The host's figures, as /proc/meminfo shows them: programs take one from the other.

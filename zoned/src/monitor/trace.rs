@@ -27,6 +27,7 @@ use nix::unistd::Pid;
 use super::dispatch::Zone;
 use super::task::GuestTask;
 use super::{setid, visit};
+use crate::sys::credentials::Tracing;
 use crate::sys::notify::{self, Listener, Notification, Response};
 use crate::sys::ptrace::{self, Stop};
 
@@ -183,6 +184,7 @@ fn trace(
     go_on: impl FnOnce(),
 ) -> io::Result<()> {
     let task = Pid::from_raw(notification.pid);
+    let _tracing = Tracing::begin()?;
     ptrace::seize(task)?;
     // Were the number somebody else's by now, the answer would go to nobody, and that one is let go.
     if *WAITS_KILLABLE {

@@ -15,6 +15,7 @@ use nix::unistd::{AccessFlags, Gid, Uid, faccessat, fchownat};
 
 use super::dispatch::Zone;
 use crate::confine::devices::{self, Owner};
+use crate::sys::credentials::Tracing;
 use crate::sys::{mount, process, thread as own};
 
 /// Who the guest is to the file system, by host ids.
@@ -67,6 +68,7 @@ pub fn visit<T: Send>(
     thread::scope(|scope| {
         scope
             .spawn(move || {
+                let _tracing = Tracing::begin()?;
                 let path = OFlag::O_PATH | OFlag::O_CLOEXEC;
                 let root = openat(&guest.directory, "root", path, Mode::empty())?;
                 let cwd = openat(&guest.directory, "cwd", path, Mode::empty())?;

@@ -3,6 +3,7 @@
 
 pub mod activation;
 pub mod child;
+pub mod credentials;
 pub mod files;
 pub mod memory;
 pub mod mount;
