@@ -1,7 +1,5 @@
 //! A brand made ready for one zone: the filter and the dispatch, from the same rows.
 
-use std::collections::BTreeMap;
-
 use nix::errno::Errno;
 
 use crate::abi::Abi;
@@ -46,33 +44,31 @@ impl Done {
 /// that no table knows.
 #[derive(Debug, Clone)]
 pub struct Compiled {
-    rows: BTreeMap<(Abi, u32), Vec<Row>>,
+    /// For each ABI, by number up to the last that a table knows.
+    rows: [Vec<Vec<Row>>; Abi::ALL.len()],
     program: Vec<Insn>,
 }
 
 impl Compiled {
     /// Makes a brand ready for zones of this world.
     pub fn new(brand: &Brand, world: &World) -> Result<Self, FilterError> {
-        let mut rows = BTreeMap::new();
-        for abi in Abi::ALL {
+        let rows = Abi::ALL.map(|abi| {
+            let mut rows = vec![Vec::new(); history::last(abi) as usize + 1];
             for call in history::entries(abi) {
-                let own = brand.rows_for(world, abi, call);
-                if !own.is_empty() {
-                    rows.insert((abi, call.nr), own);
-                }
+                rows[call.nr as usize] = brand.rows_for(world, abi, call);
             }
-        }
-        let entry = |(&(abi, nr), rows): (&(Abi, u32), &Vec<Row>)| {
+            rows
+        });
+        let mut compiled = Self { rows, program: Vec::new() };
+        let entry = |(abi, nr, rows): (Abi, u32, &[Row])| {
             Entry::call(abi, nr, rows.iter().map(|row| (row.cond, Verdict::Notify)).collect())
         };
-        let mut entries: Vec<_> = rows.iter().map(entry).collect();
-        let program = if entries.is_empty() {
-            Vec::new()
-        } else {
+        let mut entries: Vec<_> = compiled.calls().map(entry).collect();
+        if !entries.is_empty() {
             entries.extend(Abi::ALL.map(beyond));
-            filter::compile(&entries)?
-        };
-        Ok(Self { rows, program })
+            compiled.program = filter::compile(&entries)?;
+        }
+        Ok(compiled)
     }
 
     /// The program for seccomp(2); `None` when no call needs one, and so no listener either.
@@ -82,7 +78,7 @@ impl Compiled {
 
     /// The row that fits a call.
     pub fn row(&self, call: &Call) -> Option<&Row> {
-        let rows = self.rows.get(&(call.abi, call.nr))?;
+        let rows = self.rows[call.abi as usize].get(usize::try_from(call.nr).ok()?)?;
         rows.iter().find(|row| row.cond.holds(call.abi, &call.args))
     }
 
@@ -116,7 +112,10 @@ impl Compiled {
 
     /// Every call that has rows, by ABI and number.
     pub fn calls(&self) -> impl Iterator<Item = (Abi, u32, &[Row])> {
-        self.rows.iter().map(|(&(abi, nr), rows)| (abi, nr, rows.as_slice()))
+        let all = Abi::ALL.into_iter().zip(&self.rows);
+        let all =
+            all.flat_map(|(abi, rows)| (0..).zip(rows).map(move |(nr, rows)| (abi, nr, rows.as_slice())));
+        all.filter(|(_, _, rows)| !rows.is_empty())
     }
 }
 

@@ -67,6 +67,9 @@ pub const COMPAT_MACHINE: &str = "i686";
 /// PER_LINUX32 of personality(2).
 pub const PER_LINUX32: u32 = 0x0008;
 
+/// ADDR_NO_RANDOMIZE of personality(2).
+pub const ADDR_NO_RANDOMIZE: u32 = 0x004_0000;
+
 /// Whether a personality is PER_LINUX32, whatever flags go with it (PER_MASK).
 pub const fn is_linux32(personality: u32) -> bool {
     personality & 0xff == PER_LINUX32

@@ -1,13 +1,14 @@
 //! What a zone of the linux brand boots with.
 
 use crate::level::Level;
-use crate::platform::{Boot, COMPAT_MACHINE, PER_LINUX32, Platform, Request, Vsyscall, is_32bit};
+use crate::platform::{
+    ADDR_NO_RANDOMIZE, Boot, COMPAT_MACHINE, PER_LINUX32, Platform, Request, Vsyscall, is_32bit,
+};
 use crate::task::World;
 
 use super::era;
 
 /// Flags of personality(2).
-const ADDR_NO_RANDOMIZE: u32 = 0x004_0000;
 const ADDR_COMPAT_LAYOUT: u32 = 0x020_0000;
 const ADDR_LIMIT_3GB: u32 = 0x800_0000;
 

@@ -30,6 +30,7 @@
 use nix::errno::Errno;
 
 use crate::call::{Answered, Call, Reply};
+use crate::platform::ADDR_NO_RANDOMIZE;
 use crate::task::{Layout, Task};
 
 const PAGE: u64 = 4096;
@@ -58,10 +59,14 @@ enum Break {
 }
 
 fn decide(task: &mut dyn Task, addr: u64) -> Answered {
+    // A break that is randomised begins elsewhere, and there is nothing to look for.
+    if task.personality()? & ADDR_NO_RANDOMIZE == 0 {
+        return Ok(Reply::Continue);
+    }
     let layout = task.layout()?;
     let start = layout.program_end;
     let Some(aligned) = start.checked_next_multiple_of(PAGE) else { return Ok(Reply::Continue) };
-    // A randomised break begins elsewhere; at an aligned end the kernel does as it always did.
+    // It may still be randomised; at an aligned end the kernel does as it always did.
     if layout.start_brk != aligned || start == aligned {
         return Ok(Reply::Continue);
     }

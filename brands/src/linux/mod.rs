@@ -124,9 +124,8 @@ static ROWS: &[Row] = &[
         .gap("PER_LINUX32 is taken as it is, and brings randomisation back unless its flag is added"),
     emulate("personality", uname::other_personality)
         .on(X86_64)
-        .within(Scope::Renamed)
         .when(SETS)
-        .about("the kernel's; uname then asks for each caller's personality"),
+        .about("the kernel's; uname and brk then ask for each caller's personality"),
     // The host's clock.
     succeed("stime", Why::HostState).on(I386).about("the clock stays").gap(UNCHECKED),
     succeed("settimeofday", Why::HostState).about("the clock stays").gap(UNCHECKED),

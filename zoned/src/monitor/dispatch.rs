@@ -72,6 +72,8 @@ pub struct Zone {
     pub dev: OwnedFd,
     /// Whether its root is a file system of its own.
     pub root_is_own: bool,
+    /// What is known of programs' ends.
+    pub programs: super::space::Programs,
     /// What is known of files with calls into the vsyscall page.
     pub files: trace::Files,
     /// What the brand did, by call and outcome.

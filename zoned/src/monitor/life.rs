@@ -201,6 +201,7 @@ impl Monitor {
             init: live.made.init.pidfd.try_clone().map_err(fail)?,
             init_pid: init_pid.as_raw(),
             held: std::sync::atomic::AtomicUsize::new(0),
+            programs: super::space::Programs::default(),
             differs: super::dispatch::Differences::default(),
             uts: namespace("uts")?,
             userns: namespace("user")?,

@@ -14,6 +14,7 @@ pub mod link;
 pub mod procfs;
 pub mod session;
 mod setid;
+pub mod space;
 pub mod task;
 pub mod trace;
 pub mod visit;

@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-use super::task::program_end;
+use super::space::Program;
 use crate::sys::ptrace::{self, Stop};
 
 /// `int $0x80`
@@ -63,7 +63,7 @@ fn set_right(task: Pid, pinned: u32, registers: &libc::user_regs_struct, memory:
     let stat = std::fs::read_to_string(format!("/proc/{task}/stat"))?;
     let exe = File::open(format!("/proc/{task}/exe"))?;
     let auxv = || File::open(format!("/proc/{task}/auxv")).map_err(|_| Errno::ESRCH);
-    let map = space(&stat, program_end(true, &exe, auxv)?).ok_or(Errno::EINVAL)?;
+    let map = space(&stat, Program::read(&exe)?.end_at(true, auxv)?).ok_or(Errno::EINVAL)?;
     // Below the stack, in pages that exec made for it.
     let at = (registers.rsp - 1024) & !15;
     let bytes: Vec<u8> = map.iter().flat_map(|word| word.to_le_bytes()).collect();

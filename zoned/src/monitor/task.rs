@@ -3,7 +3,6 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
@@ -22,6 +21,7 @@ use super::dispatch::Zone;
 use super::forward;
 use super::held::Held;
 use super::kmsg::{Caller, View};
+use super::space::Space;
 use super::{files, visit};
 use crate::sys::credentials::Tracing;
 use crate::sys::notify::{Listener, Notification};
@@ -36,7 +36,7 @@ pub struct GuestTask<'a> {
     log: View<'a>,
     /// /proc/PID, pinned: it answers for this very task or not at all.
     directory: Option<OwnedFd>,
-    memory: Option<File>,
+    pub(super) space: Space,
     pub(super) files: Vec<OwnedFd>,
     /// Once it performs calls.
     held: Option<Held<'a>>,
@@ -61,7 +61,7 @@ impl<'a> GuestTask<'a> {
             notification,
             log: View::new(&zone.kmsg, Caller::default()),
             directory: None,
-            memory: None,
+            space: Space::default(),
             files: Vec::new(),
             held: None,
             tracing: None,
@@ -170,51 +170,6 @@ impl<'a> GuestTask<'a> {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// The guest's memory, pinned: a descriptor of this address space and no other, of which
-    /// `len` bytes from `at` may be written. Writing there ignores page protections, which are
-    /// therefore looked up.
-    fn writable(&mut self, at: GuestPtr, len: u64) -> Result<&File, Errno> {
-        let maps = self.open_below("maps", OFlag::O_RDONLY)?;
-        let writable = match memory::is_writable(maps.as_fd(), at.0, len) {
-            Some(writable) => writable,
-            None => is_writable(&self.mappings()?, at.0, len),
-        };
-        if !writable {
-            return Err(Errno::EFAULT);
-        }
-        if self.memory.is_none() {
-            self.memory = Some(self.open_below("mem", OFlag::O_RDWR)?);
-        }
-        self.still_there()?;
-        self.memory.as_ref().ok_or(Errno::ESRCH)
-    }
-
-    /// Mappings of proc_pid_maps(5): start, end, whether writable.
-    fn mappings(&mut self) -> Result<Vec<(u64, u64, bool)>, Errno> {
-        Ok(parse_maps(&self.read_below("maps")?))
-    }
-
-    /// Field `n`, counted from 1 as in proc_pid_stat(5), from 3 up.
-    fn stat_fields(&mut self) -> Result<Vec<u64>, Errno> {
-        let text = self.read_below("stat")?;
-        // The name in field 2 may hold anything; it ends with the last parenthesis.
-        let rest = text.rsplit_once(')').ok_or(Errno::ESRCH)?.1;
-        Ok(rest.split_whitespace().map(|f| f.parse().unwrap_or(0)).collect())
-    }
-
-    /// Where the state of the address space is kept: the word that exec leaves zero at the very
-    /// top of the first stack, above everything that a program is told of (binfmt_elf).
-    fn space_address(&mut self) -> Result<u64, Errno> {
-        let start_stack = *self.stat_fields()?.get(28 - 3).ok_or(Errno::ESRCH)?;
-        let top = self
-            .mappings()?
-            .into_iter()
-            .find(|&(start, end, _)| (start..end).contains(&start_stack))
-            .map(|(_, end, _)| end)
-            .ok_or(Errno::EFAULT)?;
-        Ok(top - 8)
-    }
-
     /// Runs `work` on a thread that sees paths as the guest does.
     pub(super) fn visit<T: Send>(
         &mut self,
@@ -232,35 +187,6 @@ impl<'a> GuestTask<'a> {
         self.still_there()?;
         Ok(guest)
     }
-}
-
-/// start, end and writability of each line of proc_pid_maps(5).
-fn parse_maps(text: &str) -> Vec<(u64, u64, bool)> {
-    let parse = |line: &str| {
-        let (range, rest) = line.split_once(' ')?;
-        let (start, end) = range.split_once('-')?;
-        let hex = |s| u64::from_str_radix(s, 16).ok();
-        Some((hex(start)?, hex(end)?, rest.as_bytes().get(1) == Some(&b'w')))
-    };
-    text.lines().filter_map(parse).collect()
-}
-
-/// Whether `len` bytes from `at` all lie in writable mappings.
-fn is_writable(mappings: &[(u64, u64, bool)], at: u64, len: u64) -> bool {
-    let Some(end) = at.checked_add(len) else { return false };
-    let mut next = at;
-    for &(start, stop, writable) in mappings {
-        if next >= end {
-            break;
-        }
-        if (start..stop).contains(&next) {
-            if !writable {
-                return false;
-            }
-            next = stop;
-        }
-    }
-    next >= end
 }
 
 impl Task for GuestTask<'_> {
@@ -288,7 +214,8 @@ impl Task for GuestTask<'_> {
             }
         }
         // Where it could be anybody's a write goes to the pinned address space, since it must not go astray.
-        self.writable(at, bytes.len() as u64)?.write_all_at(bytes, at.0).map_err(|_| Errno::EFAULT)
+        let memory = self.writable(at, bytes.len() as u64)?;
+        memory.write_all_at(bytes, at.0).map_err(|_| Errno::EFAULT)
     }
 
     fn ids(&mut self) -> Result<Ids, Errno> {
@@ -393,17 +320,7 @@ impl Task for GuestTask<'_> {
     }
 
     fn layout(&mut self) -> Result<Layout, Errno> {
-        let fields = self.stat_fields()?;
-        let start_brk = *fields.get(47 - 3).ok_or(Errno::ESRCH)?;
-        let is_32bit = self.notification.arch == brands::abi::Abi::I386.audit_arch();
-        let exe = self.open_below("exe", OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
-        let program_end = program_end(is_32bit, &exe, || self.open_below("auxv", OFlag::O_RDONLY))?;
-        let heap_end = self
-            .mappings()?
-            .into_iter()
-            .find(|&(start, end, _)| (start..end).contains(&start_brk))
-            .map_or(start_brk, |(_, end, _)| end);
-        Ok(Layout { program_end, start_brk, heap_end })
+        self.layout_of_space()
     }
 
     fn space_word(&mut self) -> Result<u64, Errno> {
@@ -419,14 +336,12 @@ impl Task for GuestTask<'_> {
     }
 
     fn zero(&mut self, at: GuestPtr, len: u64) -> Result<(), Errno> {
-        let mut memory = self.writable(at, len)?;
-        memory.seek(SeekFrom::Start(at.0)).map_err(|_| Errno::EFAULT)?;
-        let mut left = len;
         let zeroes = [0; 16384];
-        while left > 0 {
-            let now = left.min(zeroes.len() as u64) as usize;
-            memory.write_all(&zeroes[..now]).map_err(|_| Errno::EFAULT)?;
-            left -= now as u64;
+        let mut done = 0;
+        while done < len {
+            let now = (len - done).min(zeroes.len() as u64);
+            self.write(at.offset(done), &zeroes[..now as usize])?;
+            done += now;
         }
         Ok(())
     }
@@ -557,77 +472,5 @@ impl Task for GuestTask<'_> {
 
     fn resolve(&mut self, at: At, path: &[u8], flags: i32, resolve: u64) -> Result<Found, Errno> {
         self.resolve_path(at, path, flags, resolve)
-    }
-}
-
-/// Unaligned end of a program's last segment: from the file that was executed, moved by as much as its
-/// entry was (AT_ENTRY of getauxval(3)). `auxv` opens /proc/PID/auxv.
-pub fn program_end(
-    is_32bit: bool,
-    exe: &File,
-    auxv: impl FnOnce() -> Result<File, Errno>,
-) -> Result<u64, Errno> {
-    let mut head = vec![0; 4096];
-    let got = exe.read_at(&mut head, 0).map_err(|e| gone(&e))?;
-    head.truncate(got);
-    let header = goblin::elf::Elf::parse_header(&head).map_err(|_| Errno::ENOEXEC)?;
-    let ctx = goblin::container::Ctx::new(
-        if is_32bit { goblin::container::Container::Little } else { goblin::container::Container::Big },
-        goblin::container::Endian::Little,
-    );
-    let table = usize::try_from(header.e_phoff).map_err(|_| Errno::ENOEXEC)?;
-    let segments = goblin::elf::ProgramHeader::parse(&head, table, usize::from(header.e_phnum), ctx)
-        .map_err(|_| Errno::ENOEXEC)?;
-    let end = segments
-        .iter()
-        .filter(|s| s.p_type == goblin::elf::program_header::PT_LOAD)
-        .map(|s| s.p_vaddr.wrapping_add(s.p_memsz))
-        .max()
-        .ok_or(Errno::ENOEXEC)?;
-    if header.e_type != goblin::elf::header::ET_DYN {
-        return Ok(end);
-    }
-    let mut bytes = Vec::new();
-    auxv()?.read_to_end(&mut bytes).map_err(|e| gone(&e))?;
-    let entry = auxv_entry(&bytes, is_32bit).ok_or(Errno::ENOEXEC)?;
-    Ok(end.wrapping_add(entry.wrapping_sub(header.e_entry)))
-}
-
-/// AT_ENTRY of an auxiliary vector with words of the guest's size.
-fn auxv_entry(bytes: &[u8], is_32bit: bool) -> Option<u64> {
-    const AT_ENTRY: u64 = 9;
-    let size = if is_32bit { 4 } else { 8 };
-    let word = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |word, &b| word << 8 | u64::from(b));
-    bytes
-        .chunks_exact(2 * size)
-        .map(|pair| (word(&pair[..size]), word(&pair[size..])))
-        .find(|&(key, _)| key == AT_ENTRY)
-        .map(|(_, value)| value)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn writable_ranges_may_span_mappings() {
-        let maps =
-            parse_maps("1000-2000 rw-p 0 0:0 0\n2000-3000 rw-p 0\n3000-4000 r--p 0\n5000-6000 rw-p 0\n");
-        assert!(is_writable(&maps, 0x1800, 0x1000));
-        assert!(!is_writable(&maps, 0x2fff, 2));
-        assert!(!is_writable(&maps, 0x5fff, 2));
-        assert!(!is_writable(&maps, u64::MAX, 2));
-        assert!(is_writable(&maps, 0x5fff, 1));
-    }
-
-    #[test]
-    fn entries_of_both_sizes() {
-        let mut narrow = Vec::new();
-        for word in [6u32, 4096, 9, 0x8048000, 0, 0] {
-            narrow.extend(word.to_le_bytes());
-        }
-        assert_eq!(auxv_entry(&narrow, true), Some(0x8048000));
-        let wide: Vec<u8> = [9u64, 0x40_1000, 0, 0].iter().flat_map(|w| w.to_le_bytes()).collect();
-        assert_eq!(auxv_entry(&wide, false), Some(0x40_1000));
     }
 }

@@ -55,24 +55,41 @@ mod ioctl {
     nix::ioctl_readwrite!(procmap_query, b'f', 17, super::ProcmapQuery);
 }
 
+/// PROCMAP_QUERY_VMA_WRITABLE
+const WRITABLE: u64 = 2;
+
+/// The mapping that `at` lies in, begin and end, asked of /proc/PID/maps: one that has all of `flags`. `None` where the
+/// kernel cannot be asked (before Linux 6.11).
+fn query(maps: BorrowedFd<'_>, at: u64, flags: u64) -> Option<Option<(u64, u64)>> {
+    let mut query = ProcmapQuery {
+        size: size_of::<ProcmapQuery>() as u64,
+        query_flags: flags,
+        query_addr: at,
+        ..ProcmapQuery::default()
+    };
+    // SAFETY: `query` is a live procmap_query that states its own size.
+    match unsafe { ioctl::procmap_query(maps.as_raw_fd(), &raw mut query) } {
+        Ok(_) => Some(Some((query.vma_start, query.vma_end))),
+        Err(Errno::ENOENT) => Some(None),
+        Err(_) => None,
+    }
+}
+
+/// Begin and end of the mapping that `at` lies in, asked of /proc/PID/maps; `None` where the kernel cannot be asked
+/// (before Linux 6.11).
+pub fn mapping(maps: BorrowedFd<'_>, at: u64) -> Option<Option<(u64, u64)>> {
+    query(maps, at, 0)
+}
+
 /// Whether `len` bytes from `at` lie in writable mappings, asked of /proc/PID/maps; `None` where
 /// the kernel cannot be asked (before Linux 6.11).
 pub fn is_writable(maps: BorrowedFd<'_>, at: u64, len: u64) -> Option<bool> {
-    const WRITABLE: u64 = 2;
     let Some(end) = at.checked_add(len) else { return Some(false) };
     let mut next = at;
     while next < end {
-        let mut query = ProcmapQuery {
-            size: size_of::<ProcmapQuery>() as u64,
-            query_flags: WRITABLE,
-            query_addr: next,
-            ..ProcmapQuery::default()
-        };
-        // SAFETY: `query` is a live procmap_query that states its own size.
-        match unsafe { ioctl::procmap_query(maps.as_raw_fd(), &raw mut query) } {
-            Ok(_) => next = query.vma_end,
-            Err(Errno::ENOENT) => return Some(false),
-            Err(_) => return None,
+        match query(maps, next, WRITABLE)? {
+            Some((_, stop)) => next = stop,
+            None => return Some(false),
         }
     }
     Some(true)
