@@ -69,10 +69,16 @@ fn personality(level: Option<Level>, bits32: bool) -> u32 {
     }
 }
 
-/// Programs of the time close every descriptor up to the limit one by one, or keep a table of that
-/// size, which a limit of 1e9 turns into hours or gigabytes.
+/// Programs of the time close every descriptor up to the soft limit one by one, or keep a table of that
+/// size, which a limit of 1e9 turns into hours or gigabytes: rpm until 4.14.2 and Python 2 among them, so
+/// distributions with kernels up to 4.20 are meant. The limits are process 1's as the kernel makes it
+/// (INR_OPEN_CUR and INR_OPEN_MAX); from 3.0 on services ask for more, and get up to systemd's own (v240).
 fn nofile(level: Option<Level>) -> Option<(u64, u64)> {
-    level.filter(|level| *level < Level::new(3, 0, 0)).map(|_| (1024, 4096))
+    match level? {
+        level if level < Level::new(3, 0, 0) => Some((1024, 4096)),
+        level if level < Level::new(5, 0, 0) => Some((1024, 524_288)),
+        _ => None,
+    }
 }
 
 /// Words of a zone's /proc/cmdline before those of its configuration: they tell boot scripts in
@@ -169,9 +175,12 @@ mod tests {
     }
 
     #[test]
-    fn nofile_is_for_levels_before_3_0() {
+    fn nofile_is_as_programs_of_the_time_can_bear() {
         assert_eq!(at(Some("2.6.39"), None).boot.nofile, Some((1024, 4096)));
-        assert_eq!(at(Some("3.0"), None).boot.nofile, None);
+        for level in ["3.0", "4.18"] {
+            assert_eq!(at(Some(level), None).boot.nofile, Some((1024, 524_288)));
+        }
+        assert_eq!(at(Some("5.0"), None).boot.nofile, None);
         assert_eq!(at(None, None).boot.nofile, None);
     }
 

@@ -53,11 +53,15 @@ pub const RESOURCES: [(&str, u32); 16] = [
     ("stack", libc::RLIMIT_STACK),
 ];
 
-/// Adds the limits of a configuration to a plan, and `nofile` where that says nothing of it.
+/// Adds the limits of a configuration to a plan, and `nofile` where that says nothing of it, as far as zoned's own limit
+/// allows.
 pub fn plan(plan: &mut Plan, config: &Config, nofile: Option<(u64, u64)>) -> Result<(), Failure> {
     if let Some((soft, hard)) = nofile
         && !config.rctl.iter().any(|r| r.name == "nofile")
     {
+        let own = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
+        let (_, most) = own.map_err(|e| Failure::new("ask for", "the limit of open files", e))?;
+        let (soft, hard) = (soft.min(most), hard.min(most));
         plan.then("limit nofile", Step::Limit { resource: libc::RLIMIT_NOFILE, soft, hard });
     }
     for rctl in &config.rctl {
