@@ -14,9 +14,11 @@ pub mod link;
 pub mod procfs;
 pub mod session;
 mod setid;
+mod stubs;
 pub mod task;
 pub mod trace;
 pub mod visit;
+pub mod vsyscall;
 pub mod wire;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
