@@ -100,7 +100,11 @@ pub fn compile(source: &Path, abi: &str, flags: &[String]) -> Result<PathBuf> {
     let new =
         tempfile::Builder::new().prefix("new-").tempfile_in(&dir).context("create a file")?.into_temp_path();
     let mut gcc = Command::new("gcc");
-    gcc.args(["-static", "-O1", "-Wall", "-Wextra", if abi == "i386" { "-m32" } else { "-m64" }]).args(flags);
+    gcc.args(["-O1", "-Wall", "-Wextra", if abi == "i386" { "-m32" } else { "-m64" }]).args(flags);
+    // With the libraries of the machine, which its zones see too, only what asks for it.
+    if !flags.iter().any(|flag| flag == "-pie" || flag == "-shared") {
+        gcc.arg("-static");
+    }
     let output = gcc.arg("-o").arg(&new).arg(source).output().context("run gcc")?;
     let complaint = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "gcc {}: {complaint}", source.display());

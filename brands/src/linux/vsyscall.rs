@@ -10,20 +10,25 @@ use crate::task::Task;
 /// PROT_EXEC of a file's private mapping: MAP_PRIVATE of MAP_TYPE, no MAP_ANONYMOUS.
 const MAPS_CODE: Cond = Cond::All(&[long(2).bits(4, 4), int(3).bits(0x2f, 0x02)]);
 
+/// PROT_WRITE of one that has its place already, MAP_FIXED: so loaders map a library's data.
+const MAPS_DATA: Cond = Cond::All(&[long(2).bits(2, 2), int(3).bits(0x3f, 0x12)]);
+
+const MAPS: Cond = Cond::Any(&[MAPS_CODE, MAPS_DATA]);
+
 const EXEC_GAP: &str = "a program that a debugger of the zone already traces is left as it is";
 
 pub(super) static ROWS: &[Row] = &[
     emulate("execve", program)
         .within(Scope::Vsyscall)
-        .about("calls to time, gettimeofday and getcpu in the vsyscall page become system calls, in memory")
+        .about("calls to time, gettimeofday and getcpu in the vsyscall page become system calls, in memory; where their addresses stand otherwise, stubs are put into the process")
         .gap(EXEC_GAP),
     emulate("execveat", program).within(Scope::Vsyscall).about("likewise").gap(EXEC_GAP),
     emulate("mmap", mapping)
         .on(X86_64)
         .within(Scope::Vsyscall)
-        .when(MAPS_CODE)
-        .about("likewise in a file mapped as code")
-        .gap("calls that are not `mov $address,%rax; call *%rax` or `jmp *%rax`, in code that is mapped otherwise, or in files above 256 MiB"),
+        .when(MAPS)
+        .about("likewise in a file mapped as code, and in the data of a library")
+        .gap("addresses that a program computes or unpacks, code that it makes or maps otherwise, files above 256 MiB"),
 ];
 
 pub(super) fn program(_: &mut dyn Task, _: &Call) -> Answered {
@@ -39,11 +44,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn private_mappings_of_a_files_code_are_watched() {
-        let maps = |prot, flags| MAPS_CODE.holds(X86_64, &[0, 4096, prot, flags, 3, 0]);
+    fn private_mappings_of_a_files_code_and_data_are_watched() {
+        let maps = |prot, flags| MAPS.holds(X86_64, &[0, 4096, prot, flags, 3, 0]);
         // MAP_PRIVATE; with MAP_FIXED and MAP_DENYWRITE, as ld.so did.
         assert!(maps(5, 0x02) && maps(4, 0x812));
-        // No code; MAP_ANONYMOUS; MAP_SHARED; MAP_SHARED_VALIDATE.
+        // A library's data, with MAP_DENYWRITE too.
+        assert!(maps(3, 0x12) && maps(3, 0x812));
+        // Neither; MAP_ANONYMOUS; MAP_SHARED; MAP_SHARED_VALIDATE.
         assert!(!maps(3, 0x02) && !maps(7, 0x22) && !maps(5, 0x01) && !maps(5, 0x03));
+        assert!(!maps(1, 0x12) && !maps(3, 0x32) && !maps(3, 0x11));
     }
 }

@@ -23,7 +23,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::kmsg::Kmsg;
 use super::ledger::Ledger;
 use super::task::GuestTask;
-use super::trace;
+use super::{trace, vsyscall};
 use crate::confine::Ids;
 use crate::sys::credentials;
 use crate::sys::notify::{Listener, Notification, Response};
@@ -74,8 +74,8 @@ pub struct Zone {
     pub root_is_own: bool,
     /// What is known of programs' ends.
     pub programs: super::space::Programs,
-    /// What is known of files with calls into the vsyscall page.
-    pub files: trace::Files,
+    /// What is known of files that use the vsyscall page.
+    pub files: vsyscall::Files,
     /// What the brand did, by call and outcome.
     pub ledger: Arc<Ledger>,
 }

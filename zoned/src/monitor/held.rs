@@ -103,14 +103,14 @@ impl<'a> Held<'a> {
 
     fn run(&mut self, before: &Registers, registers: &Registers) -> Result<i64, Errno> {
         ptrace::set_registers(self.task, *registers)?;
-        ptrace::go_on(self.task)?;
+        ptrace::go_on(self.task, 0)?;
         match self.wait()? {
             Stop::Call(_) => {}
             // A handler of the guest's comes first: its call begins anew behind it.
             Stop::Signal(_, signal) => return self.begin_anew(before, signal),
             _ => return self.begin_anew(before, 0),
         }
-        ptrace::go_on(self.task)?;
+        ptrace::go_on(self.task, 0)?;
         match self.wait()? {
             Stop::Call(_) => Ok(ptrace::registers(self.task)?.rax as i64),
             Stop::Executed(_) => {

@@ -209,7 +209,7 @@ impl Monitor {
             proc_files: live.branded.kernel.proc_files().filter_map(|path| CString::new(path).ok()).collect(),
             dev: live.made.dev.try_clone().map_err(fail)?,
             root_is_own,
-            files: super::trace::Files::default(),
+            files: super::vsyscall::Files::default(),
             ledger: Arc::clone(&self.ledger),
         });
         live.program = live.made.go(|listener| dispatch::serve(listener, &zone))?;

@@ -15,9 +15,11 @@ pub mod procfs;
 pub mod session;
 mod setid;
 pub mod space;
+mod stubs;
 pub mod task;
 pub mod trace;
 pub mod visit;
+pub mod vsyscall;
 pub mod wire;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -37,7 +37,7 @@ pub(super) fn repair(task: Pid, pinned: u32) -> io::Result<()> {
     let quiet = ptrace::quiet(task)?;
     // Through the rest of execve, which sets registers.
     ptrace::interrupt(task)?;
-    ptrace::go(task)?;
+    ptrace::go(task, 0)?;
     if !matches!(ptrace::wait()?, Stop::Interrupted(_)) {
         return Err(Errno::ESRCH.into());
     }

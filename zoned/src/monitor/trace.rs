@@ -1,4 +1,4 @@
-//! What is done to a guest's program before it runs: its calls into the vsyscall page are rewritten, and
+//! What is done to a guest's program before it runs: its uses of the vsyscall page are rewritten ([`vsyscall`]), and
 //! what it lost by gaining privileges is given back ([`setid`]). Likewise a proc that it mounts gets the
 //! zone's forms of files.
 //!
@@ -7,35 +7,22 @@
 //! it is back in user mode. What a task does meanwhile by itself ends in one stop or another: a
 //! failed exec as a return to user mode, a signal at its delivery, a death as its end.
 
-use std::collections::HashMap;
 use std::ffi::CString;
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::sync::{Arc, Condvar, LazyLock, Mutex, PoisonError};
+use std::io;
+use std::sync::{Condvar, LazyLock, Mutex, PoisonError};
 use std::thread;
 
 use brands::call::{Call, Watch};
 use brands::task::Task;
-use brands::vsyscall::{self, LEN, Site};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 
 use super::dispatch::Zone;
 use super::task::GuestTask;
-use super::{setid, visit};
+use super::{setid, visit, vsyscall};
 use crate::sys::credentials::Tracing;
 use crate::sys::notify::{self, Listener, Notification, Response};
 use crate::sys::ptrace::{self, Stop};
-
-/// Files above this are not searched.
-const LARGEST: u64 = 256 << 20;
-
-/// As many files are remembered.
-const MOST_FILES: usize = 4096;
 
 /// Whether a call that waits for its answer goes on waiting when its caller is to stop.
 static WAITS_KILLABLE: LazyLock<bool> = LazyLock::new(notify::has_wait_killable);
@@ -66,75 +53,6 @@ impl Drop for Turn {
     }
 }
 
-/// What tells a file's content from another's: device, inode, size, times of change.
-type Key = (u64, u64, u64, (i64, i64), (i64, i64));
-
-/// Files whose calls into the page are known.
-#[derive(Debug, Default)]
-pub struct Files {
-    known: Mutex<HashMap<Key, Arc<[Site]>>>,
-}
-
-impl Files {
-    /// The calls in the file that a link of /proc leads to; `None` where it cannot be searched.
-    fn sites(&self, link: &str) -> Option<Arc<[Site]>> {
-        // Nothing but a regular file is opened: to open a device can do things.
-        let path = open(link, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
-        let path = File::from(path);
-        let meta = path.metadata().ok()?;
-        if !meta.is_file() || meta.len() > LARGEST {
-            return None;
-        }
-        let changed = ((meta.mtime(), meta.mtime_nsec()), (meta.ctime(), meta.ctime_nsec()));
-        let key = (meta.dev(), meta.ino(), meta.len(), changed.0, changed.1);
-        if let Some(sites) = self.lock().get(&key) {
-            return Some(Arc::clone(sites));
-        }
-        let file = File::open(format!("/proc/self/fd/{}", path.as_raw_fd())).ok()?;
-        let sites: Arc<[Site]> = search(file.take(LARGEST)).ok()?.into();
-        let mut known = self.lock();
-        if known.len() >= MOST_FILES {
-            known.clear();
-        }
-        known.insert(key, Arc::clone(&sites));
-        Some(sites)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Arc<[Site]>>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The calls in all that `from` gives.
-fn search(mut from: impl Read) -> io::Result<Vec<Site>> {
-    let mut sites = Vec::new();
-    let mut bytes = vec![0; 256 * 1024];
-    // How much of `bytes` was read, and where in the file they begin.
-    let (mut filled, mut start) = (0, 0);
-    loop {
-        match from.read(&mut bytes[filled..])? {
-            0 => return Ok(sites),
-            n => filled += n,
-        }
-        let found = vsyscall::sites(&bytes[..filled]);
-        sites.extend(found.into_iter().map(|site| Site { offset: start + site.offset, ..site }));
-        // A call may begin in what is too short for one.
-        let kept = filled.min(LEN - 1);
-        bytes.copy_within(filled - kept..filled, 0);
-        start += filled - kept;
-        filled = kept;
-    }
-}
-
-/// Part of a file in a guest's memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Mapping {
-    start: u64,
-    len: u64,
-    /// Where in the file it begins.
-    offset: u64,
-}
-
 /// Answers a call with Continue and rewrites what it brought into memory.
 pub fn watch(zone: &Zone, listener: &Listener, notification: &Notification, call: &Call, what: Watch) {
     let go_on = || {
@@ -144,7 +62,7 @@ pub fn watch(zone: &Zone, listener: &Listener, notification: &Notification, call
     if what == Watch::Mapping {
         let link = format!("/proc/{}/fd/{}", notification.pid, call.int(4));
         // What cannot be read is not mapped either, or the guest changed its mind.
-        if zone.files.sites(&link).is_none_or(|sites| sites.is_empty()) {
+        if !zone.files.is_to_be_rewritten(&link, call.int(2) & libc::PROT_EXEC != 0) {
             return go_on();
         }
     }
@@ -198,18 +116,18 @@ fn trace(
     } else if !begin_anew(task, notification.nr)? {
         return Ok(());
     }
-    follow(|stop| match (what, stop) {
+    follow(|stop| match (what, *stop) {
         (Watch::Program, Stop::Executed(task)) => {
             if zone.world.rewrites_vsyscall {
-                rewrite(&zone.files, task)?;
+                vsyscall::rewrite(&zone.files, stop)?;
             }
             if brands::platform::is_linux32(zone.world.personality) {
                 setid::repair(task, zone.world.personality)?;
             }
             Ok(())
         }
-        (Watch::Mapping, Stop::Signal(task, _) | Stop::Interrupted(task) | Stop::Call(task)) => {
-            rewrite(&zone.files, task)
+        (Watch::Mapping, Stop::Signal(..) | Stop::Interrupted(_) | Stop::Call(_)) => {
+            vsyscall::rewrite(&zone.files, stop)
         }
         (Watch::Proc, Stop::Signal(task, _) | Stop::Interrupted(task) | Stop::Call(task)) => match mounting {
             Some(mounting) if ptrace::registers(task)?.rax == 0 => mounting.dress(zone),
@@ -226,13 +144,13 @@ fn begin_anew(task: Pid, call: i32) -> io::Result<bool> {
     match ptrace::wait()? {
         Stop::Interrupted(task) => {
             ptrace::unfiltered(task)?;
-            ptrace::go_on(task)?;
+            ptrace::go_on(task, 0)?;
         }
         other => return let_go(other).map(|()| false),
     }
     match ptrace::wait()? {
         // A signal's handler may have been first, and makes calls of its own.
-        Stop::Call(task) if ptrace::registers(task)?.orig_rax as i32 == call => ptrace::go_on(task)?,
+        Stop::Call(task) if ptrace::registers(task)?.orig_rax as i32 == call => ptrace::go_on(task, 0)?,
         other => return let_go(other).map(|()| false),
     }
     Ok(true)
@@ -240,12 +158,8 @@ fn begin_anew(task: Pid, call: i32) -> io::Result<bool> {
 
 /// Lets a task go from a stop that nothing is to be done in.
 fn let_go(stop: Stop) -> io::Result<()> {
-    let (task, signal) = match stop {
-        Stop::Ended => return Ok(()),
-        Stop::Executed(task) | Stop::Interrupted(task) | Stop::Call(task) => (task, 0),
-        Stop::Signal(task, signal) => (task, signal),
-    };
-    match ptrace::detach(task, signal) {
+    let Some(task) = stop.task() else { return Ok(()) };
+    match ptrace::detach(task, stop.signal()) {
         // It was killed where it stood.
         Err(Errno::ESRCH) => Ok(()),
         detached => detached.map_err(Into::into),
@@ -274,96 +188,10 @@ impl Mounting {
     }
 }
 
-/// Waits for the seized task's stop, does `work` in it and lets the task go.
-fn follow(work: impl FnOnce(Stop) -> io::Result<()>) -> io::Result<()> {
-    let stop = ptrace::wait()?;
-    let done = work(stop);
+/// Waits for the seized task's stop, does `work` in it and lets the task go from the stop that this leaves it in.
+fn follow(work: impl FnOnce(&mut Stop) -> io::Result<()>) -> io::Result<()> {
+    let mut stop = ptrace::wait()?;
+    let done = work(&mut stop);
     let gone = let_go(stop);
     done.and(gone)
-}
-
-/// Rewrites the calls in all that a stopped task has mapped as code.
-fn rewrite(files: &Files, task: Pid) -> io::Result<()> {
-    let maps = std::fs::read_to_string(format!("/proc/{task}/maps"))?;
-    for mapping in maps.lines().filter_map(code) {
-        let (start, end) = (mapping.start, mapping.start + mapping.len);
-        if let Some(sites) = files.sites(&format!("/proc/{task}/map_files/{start:x}-{end:x}")) {
-            rewrite_mapping(task, &sites, mapping)?;
-        }
-    }
-    Ok(())
-}
-
-/// A line of proc_pid_maps(5) that is code of a file.
-fn code(line: &str) -> Option<Mapping> {
-    let mut fields = line.split_whitespace();
-    let (range, rights, offset, _, inode) =
-        (fields.next()?, fields.next()?, fields.next()?, fields.next()?, fields.next()?);
-    if rights.as_bytes().get(2..4) != Some(b"xp") || inode == "0" {
-        return None;
-    }
-    let (start, end) = range.split_once('-')?;
-    let hex = |text| u64::from_str_radix(text, 16).ok();
-    let start = hex(start)?;
-    Some(Mapping { start, len: hex(end)?.checked_sub(start)?, offset: hex(offset)? })
-}
-
-/// Rewrites those of a file's calls that lie in one of its mappings and still are what they were.
-fn rewrite_mapping(task: Pid, sites: &[Site], mapping: Mapping) -> io::Result<()> {
-    let inside = |site: &&Site| {
-        let at = (site.offset as u64).checked_sub(mapping.offset);
-        at.is_some_and(|at| at + LEN as u64 <= mapping.len)
-    };
-    let mut sites = sites.iter().filter(inside).peekable();
-    if sites.peek().is_none() {
-        return Ok(());
-    }
-    let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
-    let memory: OwnedFd = open(format!("/proc/{task}/mem").as_str(), flags, Mode::empty())?;
-    let memory = File::from(memory);
-    for site in sites {
-        let at = mapping.start + (site.offset as u64 - mapping.offset);
-        let mut there = [0; LEN];
-        memory.read_exact_at(&mut there, at)?;
-        if there == site.call() {
-            // Past the page's protection, as a debugger sets a breakpoint; the page becomes private.
-            memory.write_all_at(&site.rewritten(), at)?;
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use brands::vsyscall::Function;
-
-    use super::*;
-
-    #[test]
-    fn calls_are_found_across_reads() {
-        let size = 256 * 1024;
-        for at in [0, size - LEN, size - 4, size, size + 1, 2 * size - 8] {
-            let mut bytes = vec![0x90; 2 * size + 5];
-            let site = Site { offset: at, function: Function::Time, tail: at % 2 == 0 };
-            bytes[at..at + LEN].copy_from_slice(&site.call());
-            let found = search(&bytes[..]).unwrap();
-            assert_eq!(found, [site], "{at}");
-        }
-    }
-
-    #[test]
-    fn code_of_files_is_told_from_other_memory() {
-        let line = "00400000-00401000 r-xp 00002000 08:01 77   /bin/true";
-        let mapping = Mapping { start: 0x400000, len: 0x1000, offset: 0x2000 };
-        assert_eq!(code(line), Some(mapping));
-        for other in [
-            "00400000-00401000 r--p 00002000 08:01 77   /bin/true",
-            "00400000-00401000 r-xs 00002000 08:01 77   /bin/true",
-            "7ff000000000-7ff000001000 r-xp 00000000 00:00 0   [vdso]",
-            "nonsense",
-            "",
-        ] {
-            assert_eq!(code(other), None, "{other}");
-        }
-    }
 }

@@ -23,6 +23,23 @@ pub enum Stop {
     Ended,
 }
 
+impl Stop {
+    /// The task that stopped; none when it is no more.
+    pub fn task(self) -> Option<Pid> {
+        match self {
+            Self::Executed(task) | Self::Signal(task, _) | Self::Call(task) | Self::Interrupted(task) => {
+                Some(task)
+            }
+            Self::Ended => None,
+        }
+    }
+
+    /// The signal that it is about to take, or 0.
+    pub fn signal(self) -> i32 {
+        if let Self::Signal(_, signal) = self { signal } else { 0 }
+    }
+}
+
 /// Becomes the tracer of a task, which goes on with what it does. EPERM: it has one already.
 pub fn seize(task: Pid) -> Result<(), Errno> {
     ptrace::seize(task, Options::PTRACE_O_TRACEEXEC | Options::PTRACE_O_TRACESYSGOOD)
@@ -64,17 +81,19 @@ pub fn wait() -> Result<Stop, Errno> {
 /// Lets a stopped task go, with the signal that it was about to take, or 0. A task that job control
 /// stopped stays so.
 pub fn detach(task: Pid, signal: i32) -> Result<(), Errno> {
-    // SAFETY: PTRACE_DETACH takes plain integers.
-    check(unsafe { libc::ptrace(libc::PTRACE_DETACH, task.as_raw(), 0usize, signal as usize) })?;
-    Ok(())
+    resume(libc::PTRACE_DETACH, task, signal)
 }
 
 /// Has the calling thread's stopped tracee make system calls without its filters, and without taking
-/// signals, until it is let go or `restore` is called.
-///
-/// PTRACE_O_SUSPEND_SECCOMP is of Linux 4.3; EPERM where the tracer has a filter itself.
+/// signals, until it is let go or `restore` is called. See [`unfiltered`].
 pub fn quiet(task: Pid) -> Result<Quiet, Errno> {
-    set_options(task, Options::PTRACE_O_TRACEEXEC.bits() | SUSPEND_SECCOMP)?;
+    unfiltered(task)?;
+    deaf(task)
+}
+
+/// Has the calling thread's stopped tracee take no signals but SIGKILL, SIGSTOP and what is forced on it, until
+/// `restore` is called.
+pub fn deaf(task: Pid) -> Result<Quiet, Errno> {
     let mut mask = 0u64;
     // SAFETY: `mask` is a live sigset of the kernel's, whose size is given.
     check(unsafe { libc::ptrace(GETSIGMASK, task.as_raw(), size_of::<u64>(), &raw mut mask) })?;
@@ -83,13 +102,12 @@ pub fn quiet(task: Pid) -> Result<Quiet, Errno> {
     Ok(Quiet { task, mask })
 }
 
-/// Has the calling thread's stopped tracee make system calls without its filters until it is let go. See [`quiet`].
+/// Has the calling thread's stopped tracee make system calls without its filters until it is let go.
+///
+/// PTRACE_O_SUSPEND_SECCOMP is of Linux 4.3; EPERM where the tracer has a filter itself.
 pub fn unfiltered(task: Pid) -> Result<(), Errno> {
     let options = Options::PTRACE_O_TRACEEXEC | Options::PTRACE_O_TRACESYSGOOD;
-    set_options(task, options.bits() | SUSPEND_SECCOMP)
-}
-
-fn set_options(task: Pid, options: i32) -> Result<(), Errno> {
+    let options = options.bits() | SUSPEND_SECCOMP;
     // SAFETY: PTRACE_SETOPTIONS takes plain integers.
     check(unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, task.as_raw(), 0usize, options as usize) })?;
     Ok(())
@@ -98,7 +116,7 @@ fn set_options(task: Pid, options: i32) -> Result<(), Errno> {
 /// PTRACE_O_SUSPEND_SECCOMP of linux/ptrace.h.
 const SUSPEND_SECCOMP: i32 = 1 << 21;
 
-/// What [`quiet`] changed.
+/// What [`deaf`] changed.
 #[derive(Debug)]
 pub struct Quiet {
     task: Pid,
@@ -121,14 +139,21 @@ fn set_mask(task: Pid, mask: u64) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Lets a stopped task run to its next stop.
-pub fn go(task: Pid) -> Result<(), Errno> {
-    ptrace::cont(task, None)
+/// Lets a stopped task run to its next stop, with the signal that it was about to take, or 0.
+pub fn go(task: Pid, signal: i32) -> Result<(), Errno> {
+    resume(libc::PTRACE_CONT, task, signal)
 }
 
-/// Lets a stopped task go on to the begin or the end of a call (PTRACE_SYSCALL).
-pub fn go_on(task: Pid) -> Result<(), Errno> {
-    ptrace::syscall(task, None)
+/// Lets a stopped task go on to the begin or the end of a call (PTRACE_SYSCALL), with the signal that it was about to
+/// take, or 0.
+pub fn go_on(task: Pid, signal: i32) -> Result<(), Errno> {
+    resume(libc::PTRACE_SYSCALL, task, signal)
+}
+
+fn resume(how: libc::c_uint, task: Pid, signal: i32) -> Result<(), Errno> {
+    // SAFETY: these requests take plain integers.
+    check(unsafe { libc::ptrace(how, task.as_raw(), 0usize, signal as usize) })?;
+    Ok(())
 }
 
 /// Lets a stopped task execute one instruction.
