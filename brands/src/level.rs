@@ -82,6 +82,11 @@ impl Level {
         Self { parts: [a, b, c] }
     }
 
+    /// Its three numbers.
+    pub const fn numbers(self) -> [u16; 3] {
+        self.parts
+    }
+
     /// The newest level.
     pub const fn newest() -> Self {
         let (major, minor) = LAST_SINCE_3[LAST_SINCE_3.len() - 1];

@@ -74,6 +74,8 @@ pub enum Scope {
     WideInodes,
     /// Those whose calls into the vsyscall page are rewritten.
     Vsyscall,
+    /// Those, and others whose programs are made fit before they run: strict ones, and 32-bit ones below level 2.6.
+    MadeFit,
 }
 
 impl Scope {
@@ -88,6 +90,11 @@ impl Scope {
             Self::Lacks => !crate::history::has(abi, name, world.host),
             Self::WideInodes => world.wide_inodes,
             Self::Vsyscall => world.rewrites_vsyscall,
+            Self::MadeFit => {
+                let is_old = world.level.is_some_and(|level| level < Level::new(2, 6, 0));
+                let bits32 = crate::platform::is_linux32(world.personality);
+                world.rewrites_vsyscall || bits32 && is_old || world.strict && world.level.is_some()
+            }
         }
     }
 
@@ -102,6 +109,7 @@ impl Scope {
             Self::Lacks => "hosts without the call",
             Self::WideInodes => "zones with inodes above 32 bits",
             Self::Vsyscall => "zones whose vsyscall calls are rewritten",
+            Self::MadeFit => "strict zones, 32-bit zones below 2.6, zones whose vsyscall calls are rewritten",
         }
     }
 }

@@ -9,6 +9,7 @@ mod forward;
 mod mknod;
 mod mount;
 pub mod proc;
+mod programs;
 mod sigaltstack;
 mod stat;
 mod statfs;
@@ -33,7 +34,7 @@ pub(crate) static LINUX: Brand = Brand {
     about: "Programs run on the host kernel. What changed between the level and the host and breaks \
             them is answered by the rows below; a call that the host kernel does not know is ENOSYS.",
     levels: Some((OLDEST, Level::newest())),
-    tables: &[strict::ROWS, forward::ROWS, ROWS, FILES, vsyscall::ROWS],
+    tables: &[strict::ROWS, forward::ROWS, ROWS, FILES, programs::ROWS, vsyscall::ROWS],
     platform: boot::platform,
 };
 
@@ -104,12 +105,6 @@ static ROWS: &[Row] = &[
         .on(I386)
         .about("the break can stand between the program's end and the next page, as up to 2.4")
         .gap("a refused request above that page is answered with the host's break, not the one in the page"),
-    emulate("execve", vsyscall::program)
-        .within(Scope::Bits32)
-        .before(Level::new(2, 6, 0))
-        .about("a program that gains privileges keeps the zone's personality and has its break at its end")
-        .gap("where its libraries lie is the host's choice"),
-    emulate("execveat", vsyscall::program).within(Scope::Bits32).before(Level::new(2, 6, 0)).about("likewise"),
     succeed("personality", Why::Pinned)
         .on(I386)
         .when(SETS)

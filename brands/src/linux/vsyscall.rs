@@ -1,5 +1,4 @@
-//! Where calls into the vsyscall page come from: programs and what they map as code. Programs are also what
-//! a pinned personality is for.
+//! Where calls into the vsyscall page come from beside programs: what they map as code.
 
 use crate::abi::Abi::X86_64;
 use crate::call::{Answered, Call, Reply, Watch};
@@ -15,25 +14,14 @@ const MAPS_DATA: Cond = Cond::All(&[long(2).bits(2, 2), int(3).bits(0x3f, 0x12)]
 
 const MAPS: Cond = Cond::Any(&[MAPS_CODE, MAPS_DATA]);
 
-const EXEC_GAP: &str = "a program that a debugger of the zone already traces is left as it is";
-
 pub(super) static ROWS: &[Row] = &[
-    emulate("execve", program)
-        .within(Scope::Vsyscall)
-        .about("calls to time, gettimeofday and getcpu in the vsyscall page become system calls, in memory; where their addresses stand otherwise, stubs are put into the process")
-        .gap(EXEC_GAP),
-    emulate("execveat", program).within(Scope::Vsyscall).about("likewise").gap(EXEC_GAP),
     emulate("mmap", mapping)
         .on(X86_64)
         .within(Scope::Vsyscall)
         .when(MAPS)
-        .about("likewise in a file mapped as code, and in the data of a library")
+        .about("calls into the vsyscall page, as in a program: in a file mapped as code, and in the data of a library")
         .gap("addresses that a program computes or unpacks, code that it makes or maps otherwise, files above 256 MiB"),
 ];
-
-pub(super) fn program(_: &mut dyn Task, _: &Call) -> Answered {
-    Ok(Reply::Watch(Watch::Program))
-}
 
 fn mapping(_: &mut dyn Task, _: &Call) -> Answered {
     Ok(Reply::Watch(Watch::Mapping))

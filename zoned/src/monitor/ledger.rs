@@ -44,6 +44,8 @@ struct More {
     first: BTreeMap<Key, First>,
     /// Counts of numbers that no table knows; `None` is all that are not told apart.
     unknown: BTreeMap<(Abi, Option<u32>), u64>,
+    /// Programs whose note names a kernel younger than the level: how many were executed, and the first of them.
+    tags: BTreeMap<Abi, (u64, First)>,
     /// From earlier lives of the zone.
     past: Vec<LedgerEntry>,
 }
@@ -57,6 +59,23 @@ struct First {
     time: u64,
     needs: Option<Level>,
 }
+
+impl First {
+    fn entry(&self, call: String, abi: Abi, done: Done, count: u64) -> LedgerEntry {
+        LedgerEntry {
+            call,
+            abi: abi.to_string(),
+            done: done.as_str().to_owned(),
+            count,
+            needs: self.needs.map(|level| level.to_string()),
+            program: self.program.clone(),
+            first: self.time,
+        }
+    }
+}
+
+/// What stands in the place of a call where a program asked for a kernel by its .note.ABI-tag.
+const TAG: &str = "ABI-tag";
 
 /// The form of the file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -129,6 +148,18 @@ impl Ledger {
         self.lock().first.entry(key).or_insert(First { program, time: now(), needs });
     }
 
+    /// Counts a program of `abi` that says by its note that it needs at least kernel `needs`.
+    pub fn count_tag(&self, abi: Abi, needs: Level, program: impl FnOnce() -> Vec<u8>) {
+        let mut more = self.lock();
+        if let Some((count, first)) = more.tags.get_mut(&abi) {
+            *count += 1;
+            first.needs = first.needs.max(Some(needs));
+            return;
+        }
+        let program = program().escape_ascii().to_string();
+        more.tags.insert(abi, (1, First { program, time: now(), needs: Some(needs) }));
+    }
+
     /// All of it, by call.
     pub fn entries(&self) -> Vec<LedgerEntry> {
         let more = self.lock();
@@ -139,18 +170,10 @@ impl Ledger {
                 Some(counters) => counters[done as usize].load(Ordering::Relaxed),
                 None => more.unknown.get(&(abi, nr)).copied().unwrap_or(0),
             };
-            add(
-                &mut entries,
-                LedgerEntry {
-                    call: name(abi, nr),
-                    abi: abi.to_string(),
-                    done: done.as_str().to_owned(),
-                    count,
-                    needs: first.needs.map(|level| level.to_string()),
-                    program: first.program.clone(),
-                    first: first.time,
-                },
-            );
+            add(&mut entries, first.entry(name(abi, nr), abi, done, count));
+        }
+        for (&abi, (count, first)) in &more.tags {
+            add(&mut entries, first.entry(TAG.to_owned(), abi, Done::Masked, *count));
         }
         entries.sort_by(|a, b| (&a.call, &a.abi, &a.done).cmp(&(&b.call, &b.abi, &b.done)));
         entries
@@ -174,7 +197,8 @@ impl Ledger {
 
     /// Whether anything was counted in this life.
     pub fn has_counted(&self) -> bool {
-        !self.lock().first.is_empty()
+        let more = self.lock();
+        !more.first.is_empty() || !more.tags.is_empty()
     }
 
     /// Writes it to the zone's folder.
@@ -263,6 +287,18 @@ mod tests {
         }
         let entries = ledger.younger();
         assert_eq!((entries[0].needs.as_deref(), entries[0].count), (Some("2.6.26"), 3));
+    }
+
+    #[test]
+    fn what_programs_say_that_they_need_is_an_entry() {
+        let ledger = Ledger::default();
+        ledger.count_tag(Abi::X86_64, Level::new(2, 6, 32), || b"sh".to_vec());
+        ledger.count_tag(Abi::X86_64, Level::new(3, 2, 0), || b"ls".to_vec());
+        ledger.count_tag(Abi::X86_64, Level::new(2, 6, 18), || b"ps".to_vec());
+        let entries = ledger.younger();
+        assert_eq!(told(&entries), [("ABI-tag", "masked", 3, "sh")]);
+        assert_eq!(entries[0].needs.as_deref(), Some("3.2"));
+        assert!(ledger.has_counted());
     }
 
     #[test]

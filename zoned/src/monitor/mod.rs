@@ -11,6 +11,7 @@ pub mod kmsg;
 pub mod ledger;
 mod life;
 pub mod link;
+mod notes;
 pub mod procfs;
 pub mod session;
 mod setid;

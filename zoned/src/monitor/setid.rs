@@ -18,9 +18,6 @@ use crate::sys::ptrace::{self, Stop};
 /// `int $0x80`
 const CALL: [u8; 2] = [0xcd, 0x80];
 
-/// Code segment of 32-bit programs (__USER32_CS).
-const USER32: u64 = 0x23;
-
 /// Numbers of i386.
 const PRCTL: u64 = 172;
 const PERSONALITY: u64 = 136;
@@ -42,7 +39,7 @@ pub(super) fn repair(task: Pid, pinned: u32) -> io::Result<()> {
         return Err(Errno::ESRCH.into());
     }
     let registers = ptrace::registers(task)?;
-    let done = if registers.cs == USER32 { make_calls(task, pinned, &registers) } else { Ok(()) };
+    let done = if ptrace::is_32bit(&registers) { make_calls(task, pinned, &registers) } else { Ok(()) };
     quiet.restore()?;
     done
 }

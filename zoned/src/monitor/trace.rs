@@ -12,14 +12,16 @@ use std::io;
 use std::sync::{Condvar, LazyLock, Mutex, PoisonError};
 use std::thread;
 
+use brands::abi::Abi;
 use brands::call::{Call, Watch};
+use brands::level::Level;
 use brands::task::Task;
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use super::dispatch::Zone;
 use super::task::GuestTask;
-use super::{setid, visit, vsyscall};
+use super::{notes, setid, visit, vsyscall};
 use crate::sys::credentials::Tracing;
 use crate::sys::notify::{self, Listener, Notification, Response};
 use crate::sys::ptrace::{self, Stop};
@@ -124,6 +126,9 @@ fn trace(
             if brands::platform::is_linux32(zone.world.personality) {
                 setid::repair(task, zone.world.personality)?;
             }
+            if let Some(level) = zone.world.level.filter(|_| zone.world.strict) {
+                tell_level(zone, task, level)?;
+            }
             Ok(())
         }
         (Watch::Mapping, Stop::Signal(..) | Stop::Interrupted(_) | Stop::Call(_)) => {
@@ -135,6 +140,15 @@ fn trace(
         },
         _ => Ok(()),
     })
+}
+
+/// Has a strict zone's new program find its level in the vDSO, and writes down what it says that it needs.
+fn tell_level(zone: &Zone, task: Pid, level: Level) -> io::Result<()> {
+    let Some(needs) = notes::tell(task, level)?.filter(|needs| *needs > level) else { return Ok(()) };
+    let abi = if ptrace::is_32bit(&ptrace::registers(task)?) { Abi::I386 } else { Abi::X86_64 };
+    let name = || std::fs::read(format!("/proc/{task}/comm")).unwrap_or_default().trim_ascii_end().to_vec();
+    zone.ledger.count_tag(abi, needs, name);
+    Ok(())
 }
 
 /// Where an interrupt takes a waiting call back (before Linux 5.19): has the task begin its call anew, outside its filters,

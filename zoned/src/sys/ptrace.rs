@@ -173,3 +173,8 @@ pub fn registers(task: Pid) -> Result<Registers, Errno> {
 pub fn set_registers(task: Pid, registers: Registers) -> Result<(), Errno> {
     ptrace::setregs(task, registers)
 }
+
+/// Whether these are a 32-bit program's: by its code segment, __USER32_CS.
+pub fn is_32bit(registers: &Registers) -> bool {
+    registers.cs == 0x23
+}
