@@ -2,7 +2,7 @@
 
 use nix::errno::Errno::{EINVAL, EISDIR, ENOTTY, EOPNOTSUPP};
 
-use super::{between, flags, op, young};
+use super::{between, flags, op, young, younger};
 use crate::cond::{Cond, int};
 use crate::table::Row;
 
@@ -24,8 +24,12 @@ const PIPE_SIZES: Cond = Cond::Any(&[int(1).is(1031), int(1).is(1032)]);
 /// F_SETOWN_EX and F_GETOWN_EX.
 const OWNERS: Cond = Cond::Any(&[int(1).is(15), int(1).is(16)]);
 
-/// fallocate(2) without FALLOC_FL_KEEP_SIZE, which was the only mode.
-const OTHER_MODE: Cond = Cond::All(&[int(1).bits(0x1, 0), int(1).any_of(0xfe)]);
+/// A mode of fallocate(2) without FALLOC_FL_KEEP_SIZE.
+macro_rules! mode {
+    ($bit:literal) => {
+        Cond::All(&[int(1).bits(0x1, 0), int(1).any_of($bit)])
+    };
+}
 
 /// SEEK_DATA and SEEK_HOLE.
 const SEEKS: Cond = Cond::Any(&[int(2).is(3), int(2).is(4)]);
@@ -84,22 +88,35 @@ pub(in super::super) static ROWS: &[Row] = &[
     between("fallocate", (2, 6, 38), (4, 9, 0), EOPNOTSUPP, flags(1, 0x40)),
     between("fallocate", (2, 6, 38), (4, 1, 0), EOPNOTSUPP, flags(1, 0x20)),
     between("fallocate", (2, 6, 38), (3, 15, 0), EOPNOTSUPP, flags(1, 0x18)),
-    young("fallocate", (2, 6, 38), EOPNOTSUPP, OTHER_MODE),
-    // preadv2(2): RWF_NOSIGNAL (strace), DONTCACHE, ATOMIC, NOAPPEND, APPEND; all from NOWAIT on, then all but
-    // RWF_HIPRI, which 4.6 had. 4.12 has EINVAL for what it does not know, 4.15 EOPNOTSUPP.
+    younger("fallocate", (2, 6, 38), EOPNOTSUPP, mode!(0x40), (4, 9, 0)),
+    younger("fallocate", (2, 6, 38), EOPNOTSUPP, mode!(0x20), (4, 1, 0)),
+    younger("fallocate", (2, 6, 38), EOPNOTSUPP, mode!(0x18), (3, 15, 0)),
+    young("fallocate", (2, 6, 38), EOPNOTSUPP, mode!(0x2)),
+    // preadv2(2): RWF_NOSIGNAL (strace), DONTCACHE, ATOMIC, NOAPPEND, APPEND, NOWAIT, DSYNC and SYNC; 4.6 had
+    // RWF_HIPRI. 4.12 has EINVAL for what it does not know, 4.15 EOPNOTSUPP.
     between("preadv2", (4, 14, 0), (6, 18, 0), EOPNOTSUPP, flags(5, 0x100)),
     between("preadv2", (4, 14, 0), (6, 14, 0), EOPNOTSUPP, flags(5, 0x80)),
     between("preadv2", (4, 14, 0), (6, 11, 0), EOPNOTSUPP, flags(5, 0x40)),
     between("preadv2", (4, 14, 0), (6, 9, 0), EOPNOTSUPP, flags(5, 0x20)),
     between("preadv2", (4, 14, 0), (4, 16, 0), EOPNOTSUPP, flags(5, 0x10)),
-    young("preadv2", (4, 14, 0), EINVAL, flags(5, 0xffff_fff8)),
+    younger("preadv2", (4, 14, 0), EINVAL, flags(5, 0x100), (6, 18, 0)),
+    younger("preadv2", (4, 14, 0), EINVAL, flags(5, 0x80), (6, 14, 0)),
+    younger("preadv2", (4, 14, 0), EINVAL, flags(5, 0x40), (6, 11, 0)),
+    younger("preadv2", (4, 14, 0), EINVAL, flags(5, 0x20), (6, 9, 0)),
+    younger("preadv2", (4, 14, 0), EINVAL, flags(5, 0x10), (4, 16, 0)),
+    young("preadv2", (4, 14, 0), EINVAL, flags(5, 0x8)),
     young("preadv2", (4, 7, 0), EINVAL, flags(5, 0x6)),
     between("pwritev2", (4, 14, 0), (6, 18, 0), EOPNOTSUPP, flags(5, 0x100)),
     between("pwritev2", (4, 14, 0), (6, 14, 0), EOPNOTSUPP, flags(5, 0x80)),
     between("pwritev2", (4, 14, 0), (6, 11, 0), EOPNOTSUPP, flags(5, 0x40)),
     between("pwritev2", (4, 14, 0), (6, 9, 0), EOPNOTSUPP, flags(5, 0x20)),
     between("pwritev2", (4, 14, 0), (4, 16, 0), EOPNOTSUPP, flags(5, 0x10)),
-    young("pwritev2", (4, 14, 0), EINVAL, flags(5, 0xffff_fff8)),
+    younger("pwritev2", (4, 14, 0), EINVAL, flags(5, 0x100), (6, 18, 0)),
+    younger("pwritev2", (4, 14, 0), EINVAL, flags(5, 0x80), (6, 14, 0)),
+    younger("pwritev2", (4, 14, 0), EINVAL, flags(5, 0x40), (6, 11, 0)),
+    younger("pwritev2", (4, 14, 0), EINVAL, flags(5, 0x20), (6, 9, 0)),
+    younger("pwritev2", (4, 14, 0), EINVAL, flags(5, 0x10), (4, 16, 0)),
+    young("pwritev2", (4, 14, 0), EINVAL, flags(5, 0x8)),
     young("pwritev2", (4, 7, 0), EINVAL, flags(5, 0x6)),
     // pipe(2): O_DIRECT; close_range(2); eventfd(2).
     young("pipe2", (3, 4, 0), EINVAL, flags(1, 0x4000)),
@@ -137,8 +154,8 @@ pub(in super::super) static ROWS: &[Row] = &[
     // 3.8, and EINVAL in 3.6 and before.
     between("ioctl", (3, 7, 0), (4, 13, 0), ENOTTY, op(1, 0x5441)),
     between("ioctl", (3, 7, 0), (3, 8, 0), ENOTTY, TTY_STATES),
-    young("ioctl", (3, 7, 0), EINVAL, op(1, 0x5441)),
-    young("ioctl", (3, 7, 0), EINVAL, TTY_STATES),
+    younger("ioctl", (3, 7, 0), EINVAL, op(1, 0x5441), (4, 13, 0)),
+    younger("ioctl", (3, 7, 0), EINVAL, TTY_STATES, (3, 8, 0)),
     young("ioctl", (2, 6, 20), EINVAL, Cond::Any(&[
         op(1, 0x802c_542a), op(1, 0x402c_542b), op(1, 0x402c_542c), op(1, 0x402c_542d)])),
 ];

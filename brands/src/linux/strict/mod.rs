@@ -44,6 +44,11 @@ const fn between(name: &'static str, since: Release, release: Release, errno: Er
     young(name, release, errno, cond).since(Level::new(since.0, since.1, since.2))
 }
 
+/// The same for kernels before `release` which answered with `errno` what came still later.
+const fn younger(name: &'static str, release: Release, errno: Errno, cond: Cond, came: Release) -> Row {
+    young(name, release, errno, cond).came(Level::new(came.0, came.1, came.2))
+}
+
 const ABOUT: &str = "a flag or operation that came later";
 
 /// Command, operation or option `n` in argument `at`.

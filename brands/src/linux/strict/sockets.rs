@@ -2,7 +2,7 @@
 
 use nix::errno::Errno::{EAFNOSUPPORT, EINVAL, ENOPROTOOPT, EPROTONOSUPPORT};
 
-use super::{between, flags, op, young};
+use super::{between, flags, op, young, younger};
 use crate::cond::{Cond, int};
 use crate::table::Row;
 
@@ -37,7 +37,7 @@ pub(in super::super) static ROWS: &[Row] = &[
     young("socket", (2, 6, 16), EAFNOSUPPORT, op(0, 30)).gap(SOCKETCALL),
     // IPPROTO_MPTCP (musl); 4.4 looks at the number first, 4.3 only for who has it.
     between("socket", (4, 4, 0), (5, 6, 0), EINVAL, MPTCP).gap(SOCKETCALL),
-    young("socket", (4, 4, 0), EPROTONOSUPPORT, MPTCP).gap(SOCKETCALL),
+    younger("socket", (4, 4, 0), EPROTONOSUPPORT, MPTCP, (5, 6, 0)).gap(SOCKETCALL),
     // netlink(7): NETLINK_CRYPTO, RDMA, SCSITRANSPORT, GENERIC with ISCSI, INET_DIAG with CONNECTOR and NETFILTER,
     // FIB_LOOKUP, KOBJECT_UEVENT, AUDIT.
     young("socket", (3, 2, 0), EPROTONOSUPPORT, netlink!(21)).gap(SOCKETCALL),
