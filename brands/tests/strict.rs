@@ -52,8 +52,9 @@ static FACTS: &[Fact] = &[
     fact(I386, "openat", &[0, 0, 0x41_0001], ("2.6.18", EISDIR), "3.11"),
     ignored(X86_64, "open", &[0, 0x40_0002], "3.10"),
     ignored(X86_64, "open", &[0, 0x41_0000], "3.10"),
-    // FUTEX_CLOCK_REALTIME with FUTEX_WAIT, and with FUTEX_WAIT_BITSET.
-    fact(X86_64, "futex", &[0, 0x180], ("4.4", ENOSYS), "4.5"),
+    // FUTEX_LOCK_PI2, and FUTEX_WAIT_BITSET by CLOCK_REALTIME.
+    fact(X86_64, "futex", &[0, 0x8d], ("5.13", ENOSYS), "5.14"),
+    fact(I386, "futex_time64", &[0, 13], ("5.13", ENOSYS), "5.14"),
     ignored(X86_64, "futex", &[0, 0x189], "4.4"),
     // fs/timerfd.c.
     fact(X86_64, "timerfd_settime", &[0, 2], ("2.6.31", EINVAL), "3.0"),

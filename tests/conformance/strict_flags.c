@@ -42,7 +42,6 @@ int main(int argc, char **argv)
 	young("PR_GET_NO_NEW_PRIVS", EINVAL, 3, 5, 0, sc(SYS_prctl, 39, 0, 0, 0, 0));
 	young("PR_GET_MDWE", EINVAL, 6, 3, 0, sc(SYS_prctl, 66, 0, 0, 0, 0));
 	young("FUTEX_WAKE_BITSET", ENOSYS, 2, 6, 25, sc(SYS_futex, &word, 10, 1, 0, 0, ~0));
-	young("FUTEX_WAIT by CLOCK_REALTIME", ENOSYS, 4, 5, 0, sc(SYS_futex, &word, 0x180, 1, 0, 0, 0));
 	young("CLOCK_BOOTTIME", EINVAL, 2, 6, 39, sc(SYS_clock_getres, 7, 0));
 	young("CLOCK_TAI", EINVAL, 3, 10, 0, sc(SYS_clock_getres, 11, 0));
 	young("SEEK_HOLE", EINVAL, 3, 1, 0, sc(SYS_lseek, file, 0, 4));
