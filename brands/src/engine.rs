@@ -107,7 +107,7 @@ impl Compiled {
     /// The release that a masked call, or flag of one, needs; `None` for others, and for calls that the
     /// level does not have any more.
     pub fn needs(&self, call: &Call) -> Option<Level> {
-        self.row(call).filter(|row| row.why == Some(Why::NotYet)).and_then(|row| row.before)
+        self.row(call).filter(|row| row.why == Some(Why::NotYet)).and_then(|row| row.came.or(row.before))
     }
 
     /// Every call that has rows, by ABI and number.
@@ -130,17 +130,27 @@ fn beyond(abi: Abi) -> Entry {
 
 /// What the filter does with a call of a zone, from the brand's table and the calls' history.
 pub fn expected(brand: &Brand, world: &World, call: &Call) -> Verdict {
-    if call.nr == filter::SKIPPED {
-        return Verdict::Allow;
-    }
-    if call.abi == Abi::X86_64 && call.nr >= filter::X32_BIT {
-        return Verdict::Errno(errno_number(Errno::ENOSYS));
-    }
-    let Some(life) = history::entries(call.abi).iter().find(|life| life.nr == call.nr) else {
-        return if call.nr > history::last(call.abi) { Verdict::Notify } else { Verdict::Allow };
+    expecting(brand, world, call.abi, call.nr)(&call.args)
+}
+
+/// The same for any arguments of one call: the table is read once.
+pub fn expecting(brand: &Brand, world: &World, abi: Abi, nr: u32) -> impl Fn(&[u64; 6]) -> Verdict + use<> {
+    let rows = if nr == filter::SKIPPED {
+        Err(Verdict::Allow)
+    } else if abi == Abi::X86_64 && nr >= filter::X32_BIT {
+        Err(Verdict::Errno(errno_number(Errno::ENOSYS)))
+    } else {
+        match history::entries(abi).iter().find(|life| life.nr == nr) {
+            Some(life) => Ok(brand.rows_for(world, abi, life)),
+            None if nr > history::last(abi) => Err(Verdict::Notify),
+            None => Err(Verdict::Allow),
+        }
     };
-    let rows = brand.rows_for(world, call.abi, life);
-    if rows.iter().any(|row| row.cond.holds(call.abi, &call.args)) { Verdict::Notify } else { Verdict::Allow }
+    move |args| match &rows {
+        Ok(rows) if rows.iter().any(|row| row.cond.holds(abi, args)) => Verdict::Notify,
+        Ok(_) => Verdict::Allow,
+        Err(verdict) => *verdict,
+    }
 }
 
 /// SECCOMP_RET_DATA has 16 bits and the kernel cuts errors at 4095, which every errno is below.

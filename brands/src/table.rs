@@ -126,6 +126,9 @@ pub struct Row {
     pub since: Option<Level>,
     /// First level that no longer has it.
     pub before: Option<Level>,
+    /// The release that brought what the row refuses, where that is not `before`: kernels between them have
+    /// another error for it.
+    pub came: Option<Level>,
     /// Which zones have it.
     pub scope: Scope,
     /// Condition on the arguments.
@@ -146,6 +149,7 @@ const fn row(name: &'static str, answer: Answer, why: Option<Why>) -> Row {
         abi: None,
         since: None,
         before: None,
+        came: None,
         scope: Scope::Every,
         cond: Cond::Always,
         answer,
@@ -189,6 +193,11 @@ impl Row {
     /// Only at this level and above, and without a level.
     pub const fn since(self, level: Level) -> Self {
         Self { since: Some(level), ..self }
+    }
+
+    /// What it refuses came with this release, later than the error changed.
+    pub const fn came(self, level: Level) -> Self {
+        Self { came: Some(level), ..self }
     }
 
     /// Only in these zones.

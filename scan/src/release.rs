@@ -73,7 +73,11 @@ fn of_id(id: &str, version: &str) -> Option<&'static Distro> {
         "rhel" | "centos" | "rocky" | "almalinux" | "ol" | "scientific" => {
             distro::find(&format!("el{}", major(version)))
         }
-        "sles" | "sles_sap" => distro::find(&format!("sles{}", major(version))),
+        "sles" | "sles_sap" => {
+            let pack = distro::find(&format!("sles{}", two(version).replace('.', "sp")));
+            pack.or_else(|| distro::find(&format!("sles{}", major(version))))
+        }
+        "amzn" => distro::find(&format!("amzn{version}")),
         "slackware" => numbered("slackware", version),
         _ => None,
     }
@@ -154,6 +158,9 @@ mod tests {
             ("etc/SuSE-release", "openSUSE 11.4 (i586)\n", None),
             ("etc/os-release", "ID=debian\nVERSION_ID=\"12\"\nPRETTY_NAME=\"Debian 12\"\n", Some("bookworm")),
             ("usr/lib/os-release", "ID=\"rocky\"\nVERSION_ID=\"9.4\"\n", Some("el9")),
+            ("etc/os-release", "ID=\"sles\"\nVERSION_ID=\"15.4\"\n", Some("sles15sp4")),
+            ("etc/os-release", "ID=\"sles\"\nVERSION_ID=\"15.1\"\n", Some("sles15")),
+            ("etc/os-release", "ID=\"amzn\"\nVERSION_ID=\"2\"\n", Some("amzn2")),
             ("etc/os-release", "ID=alpine\nVERSION_ID=3.20.3\n", None),
             ("etc/alpine-release", "3.20.3\n", None),
         ] {

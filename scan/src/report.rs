@@ -224,7 +224,7 @@ fn shown(path: &[u8]) -> String {
 }
 
 /// The release that came with each version of glibc, the last distribution here that had it.
-const GLIBC: [(Version, &str); 17] = [
+const GLIBC: [(Version, &str); 21] = [
     (Version([2, 0, 0]), "rhl5.2"),
     (Version([2, 1, 0]), "rhl6.2"),
     (Version([2, 2, 0]), "rhl7.3"),
@@ -237,11 +237,15 @@ const GLIBC: [(Version, &str); 17] = [
     (Version([2, 13, 0]), "wheezy"),
     (Version([2, 17, 0]), "el7"),
     (Version([2, 19, 0]), "jessie"),
+    (Version([2, 23, 0]), "xenial"),
     (Version([2, 24, 0]), "stretch"),
+    (Version([2, 27, 0]), "bionic"),
     (Version([2, 28, 0]), "el8"),
     (Version([2, 31, 0]), "bullseye"),
     (Version([2, 34, 0]), "el9"),
     (Version([2, 36, 0]), "bookworm"),
+    (Version([2, 39, 0]), "el10"),
+    (Version([2, 41, 0]), "trixie"),
 ];
 
 /// By release file; else by the C library's age; else by the oldest kernel that the programs run on.

@@ -34,7 +34,18 @@ pub(crate) static LINUX: Brand = Brand {
     about: "Programs run on the host kernel. What changed between the level and the host and breaks \
             them is answered by the rows below; a call that the host kernel does not know is ENOSYS.",
     levels: Some((OLDEST, Level::newest())),
-    tables: &[strict::ROWS, forward::ROWS, ROWS, FILES, programs::ROWS, vsyscall::ROWS],
+    tables: &[
+        strict::TASKS,
+        strict::FILES,
+        strict::SOCKETS,
+        strict::OPTIONS,
+        strict::FACILITIES,
+        forward::ROWS,
+        ROWS,
+        FILES,
+        programs::ROWS,
+        vsyscall::ROWS,
+    ],
     platform: boot::platform,
 };
 
