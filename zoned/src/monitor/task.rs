@@ -78,6 +78,12 @@ impl<'a> GuestTask<'a> {
         name[..read.unwrap_or(0)].trim_ascii_end().to_vec()
     }
 
+    /// Whether it runs our own program, as [`super::dispatch::is_ours`]. That one is closed to the zone's owner.
+    pub fn is_ours(&mut self) -> bool {
+        let exe = self.stat_below("exe").map(|exe| (exe.st_dev, exe.st_ino));
+        exe.is_ok_and(|exe| Some(exe) == *super::dispatch::OURS)
+    }
+
     /// The caller, when it performed calls.
     pub fn take_held(&mut self) -> Option<Held<'a>> {
         self.held.take()
