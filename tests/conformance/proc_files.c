@@ -83,6 +83,17 @@ int main(int argc, char **argv)
 	for (int i = 0; i < 20; i++) usleep(1000);
 	sscanf(strstr(whole("/proc/stat"), "ctxt"), "ctxt %lld", &after);
 	expect_true("context switches are counted on", after > before);
+	/* top(1) and vmstat(8) of procps keep it open and seek to its beginning (FILE_TO_BUF of proc/sysinfo.c). */
+	static char page[65536];
+	int fd = open("/proc/stat", O_RDONLY);
+	for (int i = 0; i < 2; i++) {
+		before = after;
+		lseek(fd, 0, SEEK_SET);
+		if (read(fd, page, sizeof page - 1) > 0) sscanf(strstr(page, "ctxt"), "ctxt %lld", &after);
+		for (int i = 0; i < 20; i++) usleep(1000);
+	}
+	expect_true("they are when it is read anew", after > before);
+	close(fd);
 
 	for (int i = 0; i < 20; i++) {
 		text = sent("/proc/stat");
@@ -101,6 +112,9 @@ int main(int argc, char **argv)
 	expect("overlay", since(3, 18, 0), has_line(whole("/proc/filesystems"), "nodev\toverlay"));
 	long most = strtol(whole("/proc/sys/fs/file-max"), NULL, 10);
 	if (!since(5, 4, 0)) expect_true("file-max is one to count with", most >= 1024 && most < 100000000);
+	long most_of_all = 0;
+	expect("figures of file-nr", 1, sscanf(whole("/proc/sys/fs/file-nr"), "%*d %*d %ld", &most_of_all));
+	if (!since(5, 4, 0)) expect("file-nr has the same", most, most_of_all);
 	expect("shmmax", since(3, 16, 0), strtoull(whole("/proc/sys/kernel/shmmax"), NULL, 10) != 33554432);
 	expect("writing", -1, open("/proc/meminfo", O_WRONLY));
 	return verdict();

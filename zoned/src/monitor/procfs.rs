@@ -1,6 +1,6 @@
 //! The files of /proc that a level sees in a form of its own: a small FUSE file system, served by a thread of the
 //! monitor for as long as the zone has it mounted. Each opening of one that changes is a text of its own, so that
-//! whoever reads in small pieces reads one moment.
+//! whoever reads in small pieces reads one moment; whoever begins anew, as top(1) does, reads another.
 
 use std::collections::HashMap;
 use std::ffi::{CString, OsStr};
@@ -25,7 +25,7 @@ use crate::sys::mount;
 pub enum Content {
     /// The same while the zone runs.
     Fixed(Vec<u8>),
-    /// Made anew whenever it is opened.
+    /// Made anew whenever it is opened, and whenever it is read from its beginning again.
     Live(&'static File),
 }
 
@@ -87,7 +87,14 @@ struct Tree {
 #[derive(Debug, Default)]
 struct Open {
     next: u64,
-    texts: HashMap<u64, Vec<u8>>,
+    texts: HashMap<u64, Opening>,
+}
+
+#[derive(Debug)]
+struct Opening {
+    text: Vec<u8>,
+    /// Whether its beginning was read.
+    is_begun: bool,
 }
 
 impl Tree {
@@ -111,7 +118,7 @@ impl Tree {
         if !folder && file.is_none() {
             return None;
         }
-        let opened = handle.and_then(|handle| Some(Tree::open(self).texts.get(&handle.0)?.len()));
+        let opened = handle.and_then(|handle| Some(Tree::open(self).texts.get(&handle.0)?.text.len()));
         let size = match (opened, file) {
             (Some(size), _) => size,
             (None, None) => 0,
@@ -192,7 +199,7 @@ impl Filesystem for Tree {
             let mut open = Tree::open(self);
             open.next += 1;
             let handle = open.next;
-            open.texts.insert(handle, text);
+            open.texts.insert(handle, Opening { text, is_begun: false });
             handle
         };
         reply.opened(FileHandle(handle), flags);
@@ -201,7 +208,7 @@ impl Filesystem for Tree {
     fn read(
         &self,
         _: &Request,
-        _: INodeNo,
+        inode: INodeNo,
         handle: FileHandle,
         offset: u64,
         size: u32,
@@ -209,8 +216,18 @@ impl Filesystem for Tree {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let open = Tree::open(self);
-        let Some(text) = open.texts.get(&handle.0) else { return reply.error(Errno::EBADF) };
+        let mut open = Tree::open(self);
+        let Some(opening) = open.texts.get_mut(&handle.0) else { return reply.error(Errno::EBADF) };
+        if offset == 0 {
+            // The kernel's cache is not given the new text: who fills it waits for this answer.
+            if opening.is_begun
+                && let Some(file @ Content::Live(_)) = self.file(inode)
+            {
+                opening.text = self.text(file);
+            }
+            opening.is_begun = true;
+        }
+        let text = &opening.text;
         let from = usize::try_from(offset).unwrap_or(usize::MAX).min(text.len());
         let to = from.saturating_add(size as usize).min(text.len());
         reply.data(&text[from..to]);

@@ -81,6 +81,14 @@ pub(super) fn file_max(_: &World, level: Level, host: Host<'_>) -> String {
     format!("{most}\n")
 }
 
+/// Open files, those of them that are free, and [`file_max`].
+pub(super) fn file_nr(world: &World, level: Level, host: Host<'_>) -> String {
+    let now = host("sys/fs/file-nr");
+    let mut now = now.split_whitespace();
+    let (open, free) = (now.next().unwrap_or("0"), now.next().unwrap_or("0"));
+    format!("{open}\t{free}\t{}", file_max(world, level, host))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,5 +114,10 @@ mod tests {
     fn file_max_is_one_that_a_shell_can_count_to() {
         assert_eq!(at(file_max, "2.2.26"), "4096\n");
         assert_eq!(at(file_max, "2.6.18"), "400000\n");
+        let world = world("2.4.20", "i686");
+        let host = |path: &str| {
+            if path == "sys/fs/file-nr" { "1984\t0\t9223372036854775807\n" } else { "" }.to_owned()
+        };
+        assert_eq!(file_nr(&world, world.level.unwrap(), &host), "1984\t0\t8192\n");
     }
 }

@@ -64,6 +64,7 @@ static FILES: &[File] = &[
         .before(Level::new(6, 12, 0)),
     fixed("sys/fs/file-max", lists::file_max, "a tenth of memory in KiB as since 2.6; fixed numbers before")
         .before(Level::new(5, 4, 0)),
+    live("sys/fs/file-nr", lists::file_nr, "the same number of files at most").before(Level::new(5, 4, 0)),
 ];
 
 /// The files that a zone of this world sees in place of the host's.
