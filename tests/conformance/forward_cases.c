@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/time.h>
 #include <sys/uio.h>
 
@@ -280,6 +281,38 @@ CASE(pidfd_getfd_of_anothers)
 	close(p[1]);
 	if (!second) skip("there is no second user");
 	expect("root's", -EPERM, got);
+}
+
+CASE(processes_that_may_not_be_looked_into)
+{
+	pid_t pid = fork();
+	if (!pid) {
+		prctl(PR_SET_DUMPABLE, 0);
+		for (;;) pause();
+	}
+	usleep(20000);
+	long fd = sc(SYS_pidfd_open, pid, 0);
+	expect_true("one's pidfd", fd >= 0);
+	expect_true("root gets a descriptor of it", sc(SYS_pidfd_getfd, fd, 1, 0) >= 0);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	/* Who changes its ids is closed to its own user. */
+	int dir = open(".", O_PATH | O_DIRECTORY);
+	put("f", "text");
+	chmod(".", 0755);
+	int f = open("f", O_RDONLY), out = open("g", O_WRONLY | O_CREAT, 0644);
+	pid = fork();
+	if (!pid) {
+		if (sc(SYS_setresgid, 1, 1, 1) || sc(SYS_setresuid, 1, 1, 1)) _exit(0);
+		struct open_how how = {.resolve = RESOLVE_BENEATH};
+		expect_true("from a folder of its own", sc(SYS_openat2, dir, "f", &how, sizeof how) >= 0);
+		loff_t from = 0, to = 0;
+		expect("its files", 4, sc(SYS_copy_file_range, f, &from, out, &to, 4, 0));
+		_exit(failures != 0);
+	}
+	int status;
+	waitpid(pid, &status, 0);
+	expect("status", 0, status);
 }
 
 CASE(preadv2_and_pwritev2)

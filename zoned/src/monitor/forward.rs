@@ -13,7 +13,9 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::fstat;
 use nix::unistd::{Gid, Pid, Uid, fchown};
 
+use super::dispatch::is_ours;
 use super::task::{GuestTask, gone};
+use crate::sys::credentials::Tracing;
 use crate::sys::process;
 
 const CAP_SYS_PTRACE: u32 = 19;
@@ -38,7 +40,7 @@ fn status_of(pid: i32) -> Result<String, Errno> {
 /// The inode of a namespace of process `pid`.
 fn namespace(pid: i32, name: &str) -> Result<u64, Errno> {
     use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(format!("/proc/{pid}/ns/{name}")).map(|m| m.ino()).map_err(|_| Errno::ESRCH)
+    std::fs::metadata(format!("/proc/{pid}/ns/{name}")).map(|m| m.ino()).map_err(|e| gone(&e))
 }
 
 impl GuestTask<'_> {
@@ -48,7 +50,7 @@ impl GuestTask<'_> {
         let leader = process::status_field(&status, "Tgid:").and_then(|pid| pid.parse().ok());
         let process = process::open(Pid::from_raw(leader.ok_or(Errno::ESRCH)?))?;
         self.still_there()?;
-        process::descriptor(process.as_fd(), fd)
+        self.reach(|_| process::descriptor(process.as_fd(), fd))
     }
 
     fn keep(&mut self, file: OwnedFd) -> FileId {
@@ -99,6 +101,8 @@ impl GuestTask<'_> {
         let space = self.namespace("pid")?;
         let entries = std::fs::read_dir("/proc").map_err(|e| gone(&e))?;
         let all = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
+        // The caller's rights to it do not matter, nor do ours.
+        let _tracing = Tracing::begin()?;
         for host in all {
             let Ok(status) = status_of(host) else { continue };
             let numbers = numbers(&status);
@@ -143,7 +147,12 @@ impl GuestTask<'_> {
         if process::status_field(&caller, "Tgid:") == process::status_field(&other, "Tgid:") {
             return Ok(true);
         }
-        if namespace(pid, "user")? != self.namespace("user")? {
+        // Our own program is closed to the owner of the zone, as to everybody in there.
+        let space = match namespace(pid, "user") {
+            Err(Errno::EACCES | Errno::EPERM) => return Ok(false),
+            space => space?,
+        };
+        if space != self.namespace("user")? || is_ours(pid) {
             return Ok(false);
         }
         let set = |status: &str, key| process::status_set(status, key).ok_or(Errno::ESRCH);

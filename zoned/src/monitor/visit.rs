@@ -2,7 +2,7 @@
 //! guest's mount namespace, root and working directory, with the ids that its files are met with.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::thread;
 
@@ -111,38 +111,40 @@ pub fn proc_files(zone: &Zone) -> Result<Vec<(&CStr, OwnedFd)>, Errno> {
     })
 }
 
+fn resolve(base: BorrowedFd<'_>, path: &CStr, flags: OFlag, how: ResolveFlag) -> Result<OwnedFd, Errno> {
+    // /proc/PID/root and its like open to this thread, with the host's CAP_SYS_PTRACE, what they
+    // would not to the guest: the host's root, for a login that is on its way in.
+    let how =
+        OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(how | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    openat2(base, path, how)
+}
+
 impl Place<'_> {
     fn as_guest<T>(&self, work: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
         self.guest.act(work)
     }
 
-    fn resolve(&self, at: At, path: &CStr, flags: OFlag) -> Result<OwnedFd, Errno> {
-        self.resolve_with(at, path, flags, ResolveFlag::empty())
+    fn resolve(&self, path: &CStr, flags: OFlag) -> Result<OwnedFd, Errno> {
+        self.as_guest(|| resolve(AT_FDCWD, path, flags, ResolveFlag::empty()))
     }
 
-    fn resolve_with(
-        &self,
-        at: At,
-        path: &CStr,
-        flags: OFlag,
-        resolve: ResolveFlag,
-    ) -> Result<OwnedFd, Errno> {
-        // /proc/PID/root and its like open to this thread, with the host's CAP_SYS_PTRACE, what they
-        // would not to the guest: the host's root, for a login that is on its way in.
-        let how = OpenHow::new()
-            .flags(flags | OFlag::O_CLOEXEC)
-            .resolve(resolve | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    /// What the guest has open as `fd`, to begin a path from. The guest itself may not see that in /proc: whoever changed
+    /// its ids is closed to its own user.
+    fn base(&self, fd: i32) -> Result<OwnedFd, Errno> {
+        let link = format!("fd/{fd}");
+        let base =
+            openat(&self.guest.directory, link.as_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty());
+        base.map_err(|_| Errno::EBADF)
+    }
+
+    fn resolve_at(&self, at: At, path: &CStr, flags: OFlag, how: ResolveFlag) -> Result<OwnedFd, Errno> {
         match at {
-            At::Cwd => openat2(AT_FDCWD, path, how),
+            // Of no matter then.
+            At::Fd(_) if path.to_bytes().starts_with(b"/") && how.is_empty() => self.resolve(path, flags),
+            At::Cwd => self.as_guest(|| resolve(AT_FDCWD, path, flags, how)),
             At::Fd(fd) => {
-                let base = openat(
-                    &self.guest.directory,
-                    format!("fd/{fd}").as_str(),
-                    OFlag::O_PATH | OFlag::O_CLOEXEC,
-                    Mode::empty(),
-                )
-                .map_err(|_| Errno::EBADF)?;
-                openat2(&base, path, how)
+                let base = self.base(fd)?;
+                self.as_guest(|| resolve(base.as_fd(), path, flags, how))
             }
         }
     }
@@ -162,8 +164,8 @@ impl Place<'_> {
         let above = std::ffi::CString::new(above).map_err(|_| Errno::EINVAL)?;
         let name = std::str::from_utf8(name).map_err(|_| Errno::EINVAL)?;
         let mode = mode & !(self.guest.umask & 0o777);
+        let parent = self.resolve_at(at, &above, OFlag::O_PATH | OFlag::O_DIRECTORY, ResolveFlag::empty())?;
         let parent = self.as_guest(|| {
-            let parent = self.resolve(at, &above, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
             // As the kernel orders it: an existing name is EEXIST, then the folder's permissions.
             match fstatat_nofollow(&parent, name) {
                 Ok(()) => return Err(Errno::EEXIST),
@@ -240,7 +242,7 @@ impl Place<'_> {
 
     /// What is mounted with its root at `path`.
     pub fn mounted_at(&self, path: &CStr) -> Result<Option<Pseudo>, Errno> {
-        let opened = self.as_guest(|| self.resolve(At::Cwd, path, OFlag::O_PATH))?;
+        let opened = self.resolve(path, OFlag::O_PATH)?;
         self.mounted_as(&opened)
     }
 
@@ -268,14 +270,14 @@ impl Place<'_> {
 
     /// Whether `path` is the zone's root.
     pub fn is_root(&self, path: &CStr) -> Result<bool, Errno> {
-        let opened = self.as_guest(|| self.resolve(At::Cwd, path, OFlag::O_PATH))?;
+        let opened = self.resolve(path, OFlag::O_PATH)?;
         let (a, b) = (fstat(&opened)?, fstat(&self.top)?);
         Ok((a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
     }
 
     /// Shows the zone's own `what` at `path` too.
     pub fn show(&self, what: Pseudo, path: &CStr) -> Result<(), Errno> {
-        let target = self.as_guest(|| self.resolve(At::Cwd, path, OFlag::O_PATH | OFlag::O_DIRECTORY))?;
+        let target = self.resolve(path, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
         let own = match what {
             Pseudo::Proc => c"proc",
             Pseudo::Sysfs => c"sys",
@@ -288,7 +290,7 @@ impl Place<'_> {
 
     /// Lays files over those of the same name in the proc that is mounted at `path`, as far as it has them.
     pub fn dress(&self, path: &CStr, files: &[(&CStr, OwnedFd)]) -> Result<(), Errno> {
-        let proc = self.as_guest(|| self.resolve(At::Cwd, path, OFlag::O_PATH | OFlag::O_DIRECTORY))?;
+        let proc = self.resolve(path, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
         if self.mounted_as(&proc)? != Some(Pseudo::Proc) {
             return Err(Errno::ENOENT);
         }
@@ -307,7 +309,7 @@ impl Place<'_> {
     /// Takes away what is mounted or shown at `path`: a view of the kernel that is not one of those
     /// that the zone was booted with, and what lies over it.
     pub fn unshow(&self, path: &CStr) -> Result<bool, Errno> {
-        let target = self.as_guest(|| self.resolve(At::Cwd, path, OFlag::O_PATH))?;
+        let target = self.resolve(path, OFlag::O_PATH)?;
         let kind = self.mounted_as(&target)?;
         if !matches!(kind, Some(Pseudo::Proc | Pseudo::Sysfs | Pseudo::Dev)) {
             return Ok(false);
@@ -331,12 +333,12 @@ impl Place<'_> {
     /// a magic link of proc(5).
     pub fn find(&self, at: At, path: &CStr, follow: bool) -> Result<OwnedFd, Errno> {
         let flags = if follow { OFlag::O_PATH } else { OFlag::O_PATH | OFlag::O_NOFOLLOW };
-        self.as_guest(|| self.resolve(at, path, flags))
+        self.resolve_at(at, path, flags, ResolveFlag::empty())
     }
 
     /// Finds a path with the guest's rights and flags of openat2(2).
     pub fn locate(&self, at: At, path: &CStr, flags: OFlag, resolve: ResolveFlag) -> Result<Found, Errno> {
-        let file = self.as_guest(|| self.resolve_with(at, path, flags, resolve))?;
+        let file = self.resolve_at(at, path, flags, resolve)?;
         let status = fstat(&file)?;
         // This thread's root is the guest's, and the path begins there; the /proc of its task is the host's.
         let link = format!("../self/fd/{}", file.as_raw_fd());
@@ -350,7 +352,7 @@ impl Place<'_> {
 
     /// Opens `path` for reading with the guest's rights.
     pub fn open(&self, path: &CStr) -> Result<OwnedFd, Errno> {
-        self.as_guest(|| self.resolve(At::Cwd, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY))
+        self.resolve(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
     }
 }
 

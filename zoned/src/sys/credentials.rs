@@ -31,21 +31,27 @@ pub fn become_owner(owner: u32) -> Result<(), Errno> {
     set_effective(!(1 << PTRACE))
 }
 
-/// Has the thread trace and look into any process, for as long as it exists.
+/// Has the thread trace and look into any process, for as long as it exists. One within another ends nothing.
 #[derive(Debug)]
-pub struct Tracing(());
+pub struct Tracing {
+    is_outer: bool,
+}
 
 impl Tracing {
     /// As far as the thread is permitted.
     pub fn begin() -> Result<Self, Errno> {
-        set_effective(u64::MAX).map(|()| Self(()))
+        let (_, sets) = capabilities()?;
+        let is_outer = sets[0].effective >> PTRACE & 1 == 0;
+        set_effective(u64::MAX).map(|()| Self { is_outer })
     }
 }
 
 impl Drop for Tracing {
     fn drop(&mut self) {
-        // To give up what one has cannot fail.
-        let _ = set_effective(!(1 << PTRACE));
+        if self.is_outer {
+            // To give up what one has cannot fail.
+            let _ = set_effective(!(1 << PTRACE));
+        }
     }
 }
 
@@ -75,17 +81,23 @@ struct Data {
     inheritable: u32,
 }
 
-/// Makes those of `wanted` effective that the thread is permitted.
-fn set_effective(wanted: u64) -> Result<(), Errno> {
+/// The thread's capabilities, and the header to set them by.
+fn capabilities() -> Result<(Header, [Data; 2]), Errno> {
     const VERSION_3: u32 = 0x2008_0522;
     let mut header = Header { version: VERSION_3, pid: 0 };
     let mut data = [Data::default(); 2];
     // SAFETY: both are live and of the forms that version 3 has.
     check(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) })?;
+    Ok((header, data))
+}
+
+/// Makes those of `wanted` effective that the thread is permitted.
+fn set_effective(wanted: u64) -> Result<(), Errno> {
+    let (mut header, mut data) = capabilities()?;
     for (half, wanted) in data.iter_mut().zip([wanted as u32, (wanted >> 32) as u32]) {
         half.effective = half.permitted & wanted;
     }
-    // SAFETY: as above.
+    // SAFETY: both are live and of the forms that version 3 has.
     check(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr()) })?;
     Ok(())
 }
@@ -124,6 +136,8 @@ mod tests {
             // It meets files as root all the same.
             File::open("/etc/shadow").unwrap();
             let tracing = Tracing::begin().unwrap();
+            assert_eq!(read(), Ok(()));
+            drop(Tracing::begin().unwrap());
             assert_eq!(read(), Ok(()));
             drop(tracing);
             assert_eq!(read(), Err(Errno::EPERM));
