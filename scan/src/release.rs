@@ -53,13 +53,16 @@ pub(crate) fn read(path: &str, bytes: &[u8]) -> Option<Release> {
         "etc/debian_version" => (format!("Debian {line}"), debian(line)),
         "etc/slackware-version" => (line.to_owned(), numbered("slackware", number(line))),
         "etc/SuSE-release" => {
-            let found = line.to_ascii_lowercase().contains("enterprise server");
-            (
-                line.to_owned(),
-                if found { distro::find(&format!("sles{}", major(number(line)))) } else { None },
-            )
+            let is_server = line.to_ascii_lowercase().contains("enterprise server");
+            let text_of = |key: &str| {
+                let line = text.lines().find_map(|line| line.trim().strip_prefix(key))?;
+                Some(line.trim_start().strip_prefix('=')?.trim())
+            };
+            let version = major(number(line));
+            let found = sles(version, text_of("PATCHLEVEL").unwrap_or("0")).filter(|_| is_server);
+            (line.to_owned(), found)
         }
-        "etc/alpine-release" => (format!("Alpine {line}"), None),
+        "etc/alpine-release" => (format!("Alpine {line}"), alpine(line)),
         _ => (line.to_owned(), red_hat(line)),
     };
     let text = crate::printable(shown.as_bytes()).chars().take(120).collect();
@@ -74,13 +77,28 @@ fn of_id(id: &str, version: &str) -> Option<&'static Distro> {
             distro::find(&format!("el{}", major(version)))
         }
         "sles" | "sles_sap" => {
-            let pack = distro::find(&format!("sles{}", two(version).replace('.', "sp")));
-            pack.or_else(|| distro::find(&format!("sles{}", major(version))))
+            let (version, pack) = version.split_once('.').unwrap_or((version, "0"));
+            sles(version, pack)
         }
+        "alpine" => alpine(version),
         "amzn" => distro::find(&format!("amzn{version}")),
         "slackware" => numbered("slackware", version),
         _ => None,
     }
+}
+
+/// By version and service pack, or the pack before it that is known here.
+fn sles(version: &str, pack: &str) -> Option<&'static Distro> {
+    let pack: u8 = major(pack).parse().ok().filter(|pack| *pack < 10)?;
+    let packs = (1..=pack).rev().map(|pack| format!("sles{version}sp{pack}"));
+    packs.chain([format!("sles{version}")]).find_map(|name| distro::find(&name))
+}
+
+/// By both numbers, or the release before it that is known here: its kernel is older, or the same.
+fn alpine(version: &str) -> Option<&'static Distro> {
+    let minor = version.strip_prefix("3.")?;
+    let minor: u8 = minor.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
+    (0..=minor).rev().find_map(|minor| distro::find(&format!("alpine3.{minor}")))
 }
 
 /// `3.1` and `4.0` count by both numbers or by the first; a release in the making is named: `wheezy/sid`.
@@ -161,8 +179,12 @@ mod tests {
             ("etc/os-release", "ID=\"sles\"\nVERSION_ID=\"15.4\"\n", Some("sles15sp4")),
             ("etc/os-release", "ID=\"sles\"\nVERSION_ID=\"15.1\"\n", Some("sles15")),
             ("etc/os-release", "ID=\"amzn\"\nVERSION_ID=\"2\"\n", Some("amzn2")),
-            ("etc/os-release", "ID=alpine\nVERSION_ID=3.20.3\n", None),
-            ("etc/alpine-release", "3.20.3\n", None),
+            ("etc/SuSE-release", "SUSE Linux Enterprise Server 11 (i586)\nPATCHLEVEL = 4\n", Some("sles11sp4")),
+            ("etc/SuSE-release", "SUSE Linux Enterprise Server 12\nPATCHLEVEL = 4\n", Some("sles12sp3")),
+            ("etc/os-release", "ID=alpine\nVERSION_ID=3.20.3\n", Some("alpine3.20")),
+            ("etc/alpine-release", "3.7.0\n", Some("alpine3.6")),
+            ("etc/alpine-release", "3.21.0_alpha20240807\n", Some("alpine3.20")),
+            ("etc/alpine-release", "2.6.6\n", None),
         ] {
             assert_eq!(read(path, text.as_bytes()).unwrap().distribution, want, "{path} {text}");
         }
