@@ -179,7 +179,11 @@ mod tests {
             ("etc/os-release", "ID=\"sles\"\nVERSION_ID=\"15.4\"\n", Some("sles15sp4")),
             ("etc/os-release", "ID=\"sles\"\nVERSION_ID=\"15.1\"\n", Some("sles15")),
             ("etc/os-release", "ID=\"amzn\"\nVERSION_ID=\"2\"\n", Some("amzn2")),
-            ("etc/SuSE-release", "SUSE Linux Enterprise Server 11 (i586)\nPATCHLEVEL = 4\n", Some("sles11sp4")),
+            (
+                "etc/SuSE-release",
+                "SUSE Linux Enterprise Server 11 (i586)\nPATCHLEVEL = 4\n",
+                Some("sles11sp4"),
+            ),
             ("etc/SuSE-release", "SUSE Linux Enterprise Server 12\nPATCHLEVEL = 4\n", Some("sles12sp3")),
             ("etc/os-release", "ID=alpine\nVERSION_ID=3.20.3\n", Some("alpine3.20")),
             ("etc/alpine-release", "3.7.0\n", Some("alpine3.6")),

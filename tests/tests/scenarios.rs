@@ -1,11 +1,12 @@
 //! A zone's life as its administrator sees it, with a small busybox guest that is always there.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use zones_tests::{Census, Terminal, Zoned, busybox_root, eventually};
+use zones_tests::{Census, Terminal, Zoned, busybox_root, compile, eventually};
 
 fn busybox() -> String {
     format!("dir:{}", busybox_root().display())
@@ -341,6 +342,23 @@ fn a_ledger_counts_through_reboot_and_halt_until_it_is_reset() {
     zoned.zonectl(&["ledger", "z", "--reset"]).ok();
     assert_eq!(counted(&zoned, "z", "uname"), None);
     zoned.zonectl(&["ledger", "nobody"]).code(3);
+}
+
+/// Without `arch` a run is for what its program is made for, which may stand in a bind, or for its root's programs.
+#[test]
+fn a_run_is_for_the_machine_of_its_program() {
+    let zoned = Zoned::start();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance/uname.c");
+    for abi in ["i386", "amd64"] {
+        let program = compile(&source, abi, &[]).expect("compile");
+        let folder = program.parent().expect("it stands in a folder").to_string_lossy().into_owned();
+        let name = program.file_name().expect("it has a name").to_string_lossy().into_owned();
+        let run = |bind: &str, path: &str| {
+            zoned.zonectl(&["run", "--kernel", "2.6.18", "--bind", bind, "--", path, "2.6.18"]).ok();
+        };
+        run(&format!("{folder}:/mnt"), &format!("/mnt/{name}"));
+        run(&format!("{}:/mnt/program", program.display()), "/mnt/program");
+    }
 }
 
 /// A program of the host's own glibc registers rseq(2), of Linux 4.18, and does without.

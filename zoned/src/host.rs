@@ -107,7 +107,7 @@ impl ThisHost {
     }
 }
 
-/// `uname -m` for a zone over files that nobody installed: what its program is made for.
+/// `uname -m` for a zone over files that nobody installed: what its program is made for, or else the folder's programs.
 fn program_arch(spec: &MonitorSpec) -> Option<String> {
     let (_, login) = spec.session.as_ref()?;
     let root = match &spec.root {
@@ -117,8 +117,21 @@ fn program_arch(spec: &MonitorSpec) -> Option<String> {
     };
     let command = login.command.first()?;
     let candidates = Program::new(User::root(), std::slice::from_ref(command), None).candidates;
-    let machine = candidates.iter().find_map(|path| image::program_arch(root, Path::new(path)).ok())?;
-    Some(machine.name())
+    let look = |path: &Path| {
+        let bound = spec.binds.iter().filter_map(|(from, to)| Some((from, path.strip_prefix(to).ok()?)));
+        let (root, path) = match bound.min_by_key(|(_, rest)| rest.components().count()) {
+            None => (root, path),
+            Some((file, rest)) if rest.as_os_str().is_empty() => (Path::new("/"), file.as_path()),
+            Some((folder, rest)) => (folder.as_path(), rest),
+        };
+        image::program_arch(root, path).ok()
+    };
+    let machine = candidates.iter().find_map(|path| look(Path::new(path))).map(|machine| machine.name());
+    let of_folder = || match &spec.root {
+        Wanted::Dir(path) => image::root_arch(path, None).ok().map(str::to_owned),
+        Wanted::Installed | Wanted::Host => None,
+    };
+    machine.or_else(of_folder)
 }
 
 /// What a zone's folder holds beside its root, all of it from the install on, so that booting it for

@@ -29,7 +29,7 @@ use zone_api::Progress;
 
 pub use empty::{empty, remove};
 pub use error::ImageError;
-pub use program::{Machine, ProgramError, program_arch};
+pub use program::{Machine, ProgramError, program_arch, root_arch};
 pub use source::{Source, Suite};
 
 use packed::Meter;

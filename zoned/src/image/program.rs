@@ -152,7 +152,7 @@ const FOLDERS: [&str; 8] = ["bin", "sbin", "usr/bin", "usr/sbin", "lib", "lib64"
 const MOST: usize = 20_000;
 
 /// What the programs of the root `dest` are for; `want` is what they are to be for.
-pub(super) fn root_arch(dest: &Path, want: Option<&str>) -> Result<&'static str, ImageError> {
+pub fn root_arch(dest: &Path, want: Option<&str>) -> Result<&'static str, ImageError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(dest, flags, Mode::empty())
         .map_err(|e| ImageError::Open { path: dest.to_owned(), source: e.into() })?;
