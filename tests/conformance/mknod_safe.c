@@ -89,6 +89,7 @@ int main(void)
 	expect("a name that is there", -EEXIST, sc(SYS_mknod, at(dir, "masked"), S_IFCHR | 0666, (unsigned)makedev(1, 3)));
 	expect("a folder that is not there", -ENOENT, sc(SYS_mknod, at(dir, "no/node"), S_IFCHR | 0666, (unsigned)makedev(1, 3)));
 	expect("a file for a folder", -ENOTDIR, sc(SYS_mknod, "/proc/version/x", S_IFCHR | 0666, (unsigned)makedev(1, 3)));
+	expect("a name that is a folder's", -ENOENT, sc(SYS_mknod, at(dir, "slash/"), S_IFCHR | 0666, (unsigned)makedev(1, 3)));
 
 	int fd = open(dir, O_RDONLY | O_DIRECTORY);
 	expect("mknodat from a folder", 0, sc(SYS_mknodat, fd, "by-fd", S_IFCHR | 0600, (unsigned)makedev(1, 3)));

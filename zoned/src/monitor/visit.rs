@@ -169,7 +169,8 @@ impl Place<'_> {
             // As the kernel orders it: an existing name is EEXIST, then the folder's permissions.
             match fstatat_nofollow(&parent, name) {
                 Ok(()) => return Err(Errno::EEXIST),
-                Err(Errno::ENOENT) => {}
+                // What ends with a slash is a folder's name.
+                Err(Errno::ENOENT) if trimmed.len() == bytes.len() => {}
                 Err(e) => return Err(e),
             }
             may_write(&parent)?;
