@@ -3,6 +3,7 @@
 use nix::errno::Errno;
 
 use crate::call::{Answered, Call, Reply};
+use crate::level::Level;
 use crate::platform::is_linux32;
 use crate::task::{Differs, Task};
 
@@ -63,6 +64,26 @@ fn put(slot: &mut [u8], text: &[u8]) {
     slot[..len].copy_from_slice(&text[..len]);
 }
 
+/// Of personality(2), since Linux 3.1: `setarch --uname-2.6`.
+const UNAME26: u32 = 0x002_0000;
+
+/// A release as who asked for UNAME26 sees it, where the level is younger than that series (override_release of
+/// kernel/sys.c): `3.10.0-1160.el7` as `2.6.50-1160.el7`, 4.18 as `2.6.78`.
+fn as_2_6(level: Level, release: &str) -> Option<String> {
+    let [major, minor, _] = level.numbers();
+    let minor = match major {
+        0..=2 => return None,
+        3 => minor + 40,
+        _ => minor + 60,
+    };
+    let mut dots = 0;
+    let rest = release.find(|c: char| {
+        dots += usize::from(c == '.');
+        dots == 3 || c != '.' && !c.is_ascii_digit()
+    });
+    Some(format!("2.6.{minor}{}", rest.map_or("", |rest| &release[rest..])))
+}
+
 struct Fields {
     nodename: Vec<u8>,
     release: String,
@@ -74,12 +95,15 @@ struct Fields {
 impl Fields {
     fn of(task: &mut dyn Task) -> Result<Self, Errno> {
         let (nodename, domainname) = task.names()?;
-        let linux32 = is_linux32(task.personality()?);
+        let personality = task.personality()?;
+        let linux32 = is_linux32(personality);
         let world = task.world();
+        let release = world.level.filter(|_| personality & UNAME26 != 0);
+        let release = release.and_then(|level| as_2_6(level, &world.release));
         let machine = if linux32 { &world.machine32 } else { &world.machine };
         Ok(Self {
             nodename,
-            release: world.release.clone(),
+            release: release.unwrap_or_else(|| world.release.clone()),
             version: world.version.clone(),
             machine: machine.clone(),
             domainname,
@@ -177,6 +201,22 @@ mod tests {
         assert_eq!(machine(None, PER_LINUX32 | 0x4_0000), "i686");
         assert_eq!(machine(Some("i586"), PER_LINUX32), "i586");
         assert_eq!(machine(Some("i586"), 0), "i586");
+    }
+
+    #[test]
+    fn uname26_tells_a_release_of_that_series() {
+        for (level, want) in [
+            ("3.10.0-1160.el7.x86_64", "2.6.50-1160.el7.x86_64"),
+            ("4.18", "2.6.78"),
+            ("5.4.0-26-generic", "2.6.64-26-generic"),
+            ("3.0.101-63-default", "2.6.40-63-default"),
+            ("2.6.18", "2.6.18"),
+        ] {
+            let mut fake = fake(level, None);
+            fake.personality = UNAME26;
+            uname(&mut fake, &call(Abi::X86_64, "uname", &[AT])).unwrap();
+            assert_eq!(fields(&fake, 6, 65).0[2], want);
+        }
     }
 
     #[test]
