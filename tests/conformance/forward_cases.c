@@ -8,6 +8,7 @@
 #include <linux/openat2.h>
 #include <linux/stat.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
@@ -313,6 +314,30 @@ CASE(processes_that_may_not_be_looked_into)
 	int status;
 	waitpid(pid, &status, 0);
 	expect("status", 0, status);
+}
+
+/* On its own descriptors, those of the first thread being others. */
+static void *apart(void *of_first)
+{
+	expect("unshare", 0, unshare(CLONE_FILES));
+	close(*(int *)of_first);
+	mkdir("apart", 0755);
+	put("apart/f", "text");
+	int dir = open("apart", O_PATH | O_DIRECTORY), f = open("apart/f", O_RDONLY), out = open("g", O_WRONLY | O_CREAT, 0644);
+	struct open_how how = {.resolve = RESOLVE_BENEATH};
+	expect_true("openat2", sc(SYS_openat2, dir, "f", &how, sizeof how) >= 0);
+	expect("fchmodat2", 0, sc(SYS_fchmodat2, f, "", 0640, AT_EMPTY_PATH));
+	loff_t from = 0, to = 0;
+	expect("copy_file_range", 4, sc(SYS_copy_file_range, f, &from, out, &to, 4, 0));
+	return NULL;
+}
+
+CASE(threads_with_descriptors_of_their_own)
+{
+	pthread_t thread;
+	int fd = open(".", O_RDONLY | O_DIRECTORY);
+	expect("pthread_create", 0, pthread_create(&thread, NULL, apart, &fd));
+	pthread_join(thread, NULL);
 }
 
 CASE(preadv2_and_pwritev2)

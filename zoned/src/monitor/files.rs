@@ -131,7 +131,7 @@ fn find_as_root(
 }
 
 /// What the guest has open as `fd`, with the position that it shares with the guest.
-fn take(task: &mut GuestTask<'_>, fd: i32) -> Result<OwnedFd, Errno> {
+pub(super) fn take(task: &mut GuestTask<'_>, fd: i32) -> Result<OwnedFd, Errno> {
     let status = task.read_below("status")?;
     let tgid = process::status_field(&status, "Tgid:").and_then(|t| t.trim().parse().ok());
     let tgid = Pid::from_raw(tgid.ok_or(Errno::ESRCH)?);

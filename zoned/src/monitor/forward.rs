@@ -14,6 +14,7 @@ use nix::sys::stat::fstat;
 use nix::unistd::{Gid, Pid, Uid, fchown};
 
 use super::dispatch::is_ours;
+use super::files;
 use super::task::{GuestTask, gone};
 use crate::sys::credentials::Tracing;
 use crate::sys::process;
@@ -44,15 +45,6 @@ fn namespace(pid: i32, name: &str) -> Result<u64, Errno> {
 }
 
 impl GuestTask<'_> {
-    /// One of the guest's descriptors, for ourselves.
-    fn own_descriptor(&mut self, fd: i32) -> Result<OwnedFd, Errno> {
-        let status = self.read_below("status")?;
-        let leader = process::status_field(&status, "Tgid:").and_then(|pid| pid.parse().ok());
-        let process = process::open(Pid::from_raw(leader.ok_or(Errno::ESRCH)?))?;
-        self.still_there()?;
-        self.reach(|_| process::descriptor(process.as_fd(), fd))
-    }
-
     fn keep(&mut self, file: OwnedFd) -> FileId {
         self.files.push(file);
         FileId(self.files.len() as u32 - 1)
@@ -119,7 +111,7 @@ impl GuestTask<'_> {
     }
 
     pub(super) fn descriptor_of_process(&mut self, pidfd: i32, fd: i32) -> Result<FileId, Errno> {
-        let process = self.own_descriptor(pidfd)?;
+        let process = files::take(self, pidfd)?;
         let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", process.as_raw_fd()));
         let info = info.map_err(|e| gone(&e))?;
         let pid = process::status_field(&info, "Pid:").and_then(|pid| pid.parse::<i32>().ok());
@@ -177,7 +169,7 @@ impl GuestTask<'_> {
         to: (i32, Option<i64>),
         len: u64,
     ) -> Result<usize, Errno> {
-        let (source, target) = (self.own_descriptor(from.0)?, self.own_descriptor(to.0)?);
+        let (source, target) = (files::take(self, from.0)?, files::take(self, to.0)?);
         let (mut at, mut into) = (from.1.map(|at| at as u64), to.1.map(|at| at as u64));
         let len = usize::try_from(len).map_err(|_| Errno::EINVAL)?;
         rustix::fs::copy_file_range(&source, at.as_mut(), &target, into.as_mut(), len)

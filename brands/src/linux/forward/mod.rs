@@ -23,9 +23,9 @@ pub(super) static ROWS: &[Row] = &[
         .about("openat; with RESOLVE_ flags the monitor finds the file")
         .gap("with RESOLVE_ flags folders are searched without CAP_DAC_OVERRIDE, no magic link is followed, a dangling symbolic link is not created through, a file that cannot be come to from the root is not opened and the descriptor is not the lowest; RESOLVE_CACHED is EAGAIN"),
     lacks("faccessat2", paths::faccessat2)
-        .about("faccessat, by /proc/self/fd for its flags")
+        .about("faccessat, by /proc/thread-self/fd for its flags")
         .gap("AT_EACCESS of a program whose real and effective ids differ is judged by the mode alone"),
-    lacks("fchmodat2", paths::fchmodat2).about("fchmodat, by /proc/self/fd for its flags"),
+    lacks("fchmodat2", paths::fchmodat2).about("fchmodat, by /proc/thread-self/fd for its flags"),
     lacks("statx", files::statx)
         .about("newfstatat, fstatat64 on i386")
         .gap("no time of birth, attributes or mount id; on i386 times end in 2038"),
@@ -33,7 +33,7 @@ pub(super) static ROWS: &[Row] = &[
         .about("renameat; RENAME_NOREPLACE by linkat and unlinkat")
         .gap("folders with RENAME_NOREPLACE are looked up and renamed in two steps; the other flags are EINVAL, as of a file system without them"),
     lacks("execveat", paths::execveat)
-        .about("execve, by /proc/self/fd for a descriptor")
+        .about("execve, by /proc/thread-self/fd for a descriptor")
         .gap("a script given by a descriptor that closes on exec is not found by its interpreter"),
     lacks("getrandom", files::getrandom).about("the host's random bytes"),
     lacks("memfd_create", descriptors::memfd_create).about("made by the monitor"),
@@ -116,9 +116,10 @@ fn with_path(
     answer
 }
 
-/// The path by which a process finds what its descriptor is of.
+/// The path by which a thread finds what its descriptor is of, which need not be one of the process's first thread
+/// (CLONE_FILES left out), and that one may have ended. Since Linux 3.17.
 fn by_descriptor(fd: u64) -> Vec<u8> {
-    format!("/proc/self/fd/{}", fd as u32).into_bytes()
+    format!("/proc/thread-self/fd/{}", fd as u32).into_bytes()
 }
 
 #[cfg(test)]

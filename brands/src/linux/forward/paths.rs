@@ -118,7 +118,7 @@ fn go_to(task: &mut dyn Task, call: &Call, found: &Found, cloexec: u64) -> Resul
     Ok(there)
 }
 
-/// Does `name` to what a folder's descriptor, a path and flags name, by way of /proc/self/fd: `args` are those
+/// Does `name` to what a folder's descriptor, a path and flags name, by way of /proc/thread-self/fd: `args` are those
 /// of `name`, with room for the path at `at`. Before, the file itself may be judged.
 fn by_proc(
     task: &mut dyn Task,

@@ -34,7 +34,7 @@ fn openat2_is_openat_unless_it_resolves() {
     guest.answers.extend([0x9000, 3, 0, 0x9000, 5]);
     assert_eq!(open(&mut guest, &how(2, 0, 8)), Ok(Reply::Value(5)));
     assert_eq!(performed(&guest), ["mmap", "openat", "munmap", "mmap", "openat", "munmap", "close"]);
-    assert_eq!(guest.get(0x9000, 16), b"/proc/self/fd/3\0");
+    assert_eq!(guest.get(0x9000, 23), b"/proc/thread-self/fd/3\0");
 }
 
 #[test]
