@@ -238,7 +238,7 @@ impl Team {
         tracing::trace!(?call, ?answered, ?done, "call");
         let lacked = || compiled.row(&call).is_some_and(|row| row.why == Some(Why::HostLacks));
         let withheld = done == Done::Masked || done == Done::Refused && lacked();
-        if withheld && is_ours(notification.pid) {
+        if withheld && task.is_ours() {
             // Between the filter and exec our own code goes on, which no level binds.
             answered = Ok(Reply::Continue);
         } else {
@@ -276,12 +276,13 @@ fn call_of(notification: &Notification) -> Option<Call> {
     Some(Call { abi, nr: notification.nr as u32, args: notification.args, ip: notification.ip })
 }
 
-/// Whether process `pid` runs our own program: it was not yet executed into another, or is our reaper.
-pub fn is_ours(pid: i32) -> bool {
+/// Whether the file that something executes is our own program: it was not yet executed into another, or is our reaper.
+pub fn is_ours(exe: (u64, u64)) -> bool {
     static OURS: LazyLock<Option<(u64, u64)>> = LazyLock::new(|| file_id("/proc/self/exe"));
-    file_id(&format!("/proc/{pid}/exe")) == *OURS
+    Some(exe) == *OURS
 }
 
-fn file_id(path: &str) -> Option<(u64, u64)> {
+/// Device and inode.
+pub fn file_id(path: &str) -> Option<(u64, u64)> {
     std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()))
 }

@@ -383,7 +383,8 @@ impl Monitor {
         self.ask_for_end(from, again, "shut down", Some(deadline));
         let Some(live) = &self.live else { return };
         let init = live.made.init.pidfd.as_fd();
-        if dispatch::is_ours(live.made.init.pid.as_raw()) {
+        let exe = format!("/proc/{}/exe", live.made.init.pid);
+        if dispatch::file_id(&exe).is_some_and(dispatch::is_ours) {
             let _ = process::signal(init, libc::SIGTERM);
             return;
         }

@@ -17,7 +17,7 @@ use nix::fcntl::{AtFlags, OFlag, openat, readlink};
 use nix::sys::stat::{FileStat, Mode, fstatat};
 use nix::unistd::Pid;
 
-use super::dispatch::Zone;
+use super::dispatch::{self, Zone};
 use super::forward;
 use super::held::Held;
 use super::kmsg::{Caller, View};
@@ -66,6 +66,11 @@ impl<'a> GuestTask<'a> {
             held: None,
             tracing: None,
         }
+    }
+
+    /// Whether it is our own code still, on its way to the guest's program.
+    pub fn is_ours(&mut self) -> bool {
+        self.stat_below("exe").is_ok_and(|exe| dispatch::is_ours((exe.st_dev, exe.st_ino)))
     }
 
     /// What the caller's thread is called: the file that it executed, unless it gave itself another
