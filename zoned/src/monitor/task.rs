@@ -200,10 +200,10 @@ impl Task for GuestTask<'_> {
     }
 
     fn read(&mut self, at: GuestPtr, buf: &mut [u8]) -> Result<(), Errno> {
-        // process_vm_readv heeds the guest's page protections, which /proc/PID/mem does not. Were
-        // the number somebody else's by now, what was read is thrown away.
-        self.reach(|task| memory::read(task.pid(), at.0, buf))?;
-        self.still_there()
+        // process_vm_readv heeds the guest's page protections, which /proc/PID/mem does not. Were the number somebody
+        // else's by now, what was read comes to nothing: whatever is done after it looks whether the call still waits,
+        // which then says that it waited here too, and an answer to a call that does not is sent to nobody.
+        self.reach(|task| memory::read(task.pid(), at.0, buf))
     }
 
     fn write(&mut self, at: GuestPtr, bytes: &[u8]) -> Result<(), Errno> {
