@@ -59,7 +59,7 @@ pub(crate) fn read(path: &str, bytes: &[u8]) -> Option<Release> {
                 if found { distro::find(&format!("sles{}", major(number(line)))) } else { None },
             )
         }
-        "etc/alpine-release" => (format!("Alpine {line}"), None),
+        "etc/alpine-release" => (format!("Alpine {line}"), of_id("alpine", line)),
         _ => (line.to_owned(), red_hat(line)),
     };
     let text = crate::printable(shown.as_bytes()).chars().take(120).collect();
@@ -78,6 +78,8 @@ fn of_id(id: &str, version: &str) -> Option<&'static Distro> {
             pack.or_else(|| distro::find(&format!("sles{}", major(version))))
         }
         "amzn" => distro::find(&format!("amzn{version}")),
+        "alpine" => distro::find(&format!("alpine{}", two(version))),
+        "fedora" => distro::find(&format!("f{}", major(version))),
         "slackware" => numbered("slackware", version),
         _ => None,
     }
@@ -161,8 +163,10 @@ mod tests {
             ("etc/os-release", "ID=\"sles\"\nVERSION_ID=\"15.4\"\n", Some("sles15sp4")),
             ("etc/os-release", "ID=\"sles\"\nVERSION_ID=\"15.1\"\n", Some("sles15")),
             ("etc/os-release", "ID=\"amzn\"\nVERSION_ID=\"2\"\n", Some("amzn2")),
-            ("etc/os-release", "ID=alpine\nVERSION_ID=3.20.3\n", None),
-            ("etc/alpine-release", "3.20.3\n", None),
+            ("etc/os-release", "ID=alpine\nVERSION_ID=3.20.3\n", Some("alpine3.20")),
+            ("etc/alpine-release", "3.6.3\n", Some("alpine3.6")),
+            ("etc/alpine-release", "2.6.6\n", None),
+            ("etc/os-release", "ID=fedora\nVERSION_ID=20\n", Some("f20")),
         ] {
             assert_eq!(read(path, text.as_bytes()).unwrap().distribution, want, "{path} {text}");
         }
