@@ -7,9 +7,10 @@ use crate::cond::Cond;
 use crate::distro;
 use crate::history;
 use crate::proc;
-use crate::table::{Answer, Brand, Row};
+use crate::table::{Answer, Brand, Row, Why};
 
-/// The page in Markdown: what the brand is, then a line for every row.
+/// The page in Markdown: what the brand is, then a line for every row; those that only refuse what a level did not have
+/// yet stand in a table of their own, by call.
 pub fn page(brand: &Brand) -> String {
     let mut out = format!("## {}\n\n{}.\n\n{}\n", brand.name, capital(brand.summary), brand.about);
     // Writing to a string does not fail.
@@ -20,7 +21,9 @@ pub fn page(brand: &Brand) -> String {
         return out;
     }
     out.push_str("\n| call | for | when | answer | what it does | gaps |\n|---|---|---|---|---|---|\n");
-    for row in brand.rows() {
+    let (mut young, rows): (Vec<&Row>, Vec<&Row>) =
+        brand.rows().partition(|row| row.why == Some(Why::NotYet));
+    for row in rows {
         let _ = writeln!(
             out,
             "| `{}` | {} | {} | {} | {} | {} |",
@@ -32,8 +35,19 @@ pub fn page(brand: &Brand) -> String {
             row.gap.unwrap_or(""),
         );
     }
+    if !young.is_empty() {
+        out.push_str(YOUNG);
+        young.sort_by_key(|row| (row.name, row.abi, row.before));
+        for row in young {
+            let _ = writeln!(out, "| `{}` | {} | {} | {} |", row.name, levels(row), when(row), error(row));
+        }
+    }
     out
 }
+
+const YOUNG: &str = "\n### What strict zones refuse\n\nFlags and operations that are younger than their call, with the \
+                     error of the kernels before them. Whole calls are in [syscalls.md](syscalls.md).\n\n\
+                     | call | for | when | error |\n|---|---|---|---|\n";
 
 /// Pages of all brands under one heading.
 fn book() -> String {
@@ -98,16 +112,21 @@ fn syscalls() -> String {
 }
 
 fn whom(row: &Row) -> String {
+    let parts = [levels(row), row.scope.text().to_owned()];
+    let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    if parts.is_empty() { "all".to_owned() } else { parts.join("; ") }
+}
+
+/// ABI and levels.
+fn levels(row: &Row) -> String {
     let levels = match (row.since, row.before) {
         (None, None) => String::new(),
         (Some(since), None) => format!("from {since}"),
         (None, Some(before)) => format!("before {before}"),
         (Some(since), Some(before)) => format!("from {since}, before {before}"),
     };
-    let abi = row.abi.map(|abi| abi.to_string()).unwrap_or_default();
-    let parts = [abi, levels, row.scope.text().to_owned()];
-    let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    if parts.is_empty() { "all".to_owned() } else { parts.join("; ") }
+    let parts = [row.abi.map(|abi| abi.to_string()).unwrap_or_default(), levels];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 fn when(row: &Row) -> String {
@@ -119,12 +138,15 @@ fn when(row: &Row) -> String {
 }
 
 fn answer(row: &Row) -> String {
-    let answer = match row.answer {
+    row.why.map_or_else(|| error(row), |why| format!("{}: {}", error(row), why.text()))
+}
+
+fn error(row: &Row) -> String {
+    match row.answer {
         Answer::Emulate(_) => "monitor".to_owned(),
         Answer::Refuse(errno) => format!("{errno:?}"),
         Answer::Succeed => "0".to_owned(),
-    };
-    row.why.map_or(answer.clone(), |why| format!("{answer}: {}", why.text()))
+    }
 }
 
 fn capital(text: &str) -> String {
@@ -143,11 +165,9 @@ mod tests {
             let page = page(brand);
             let rows = page.lines().filter(|line| line.starts_with("| `")).count();
             assert_eq!(rows, brand.rows().count());
-            assert!(
-                page.lines()
-                    .filter(|l| l.starts_with('|'))
-                    .all(|l| l.matches(" |").count() == 6 || l.starts_with("|---"))
-            );
+            let columns = |line: &str| line.matches(" |").count();
+            let lines = page.lines().filter(|line| line.starts_with('|') && !line.starts_with("|---"));
+            assert!(lines.map(columns).all(|columns| columns == 6 || columns == 4));
         }
         assert!(page(table::brand("linux").unwrap()).contains("| `stime` | i386 |"));
     }

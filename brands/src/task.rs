@@ -166,8 +166,8 @@ pub trait Log {
 }
 
 /// Everything that a handler may do to the guest task whose call it answers. The implementation
-/// checks that the notification is still alive after opening the guest's memory and before each
-/// write (seccomp_unotify(2), SECCOMP_IOCTL_NOTIF_ID_VALID); a vanished guest is ESRCH, which is
+/// checks that the notification is still alive before each write and whatever else has an effect
+/// (seccomp_unotify(2), SECCOMP_IOCTL_NOTIF_ID_VALID); a vanished guest is ESRCH, which is
 /// then sent to nobody.
 pub trait Task {
     /// The zone's configured kernel.

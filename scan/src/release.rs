@@ -62,7 +62,7 @@ pub(crate) fn read(path: &str, bytes: &[u8]) -> Option<Release> {
             let found = sles(version, text_of("PATCHLEVEL").unwrap_or("0")).filter(|_| is_server);
             (line.to_owned(), found)
         }
-        "etc/alpine-release" => (format!("Alpine {line}"), alpine(line)),
+        "etc/alpine-release" => (format!("Alpine {line}"), of_id("alpine", line)),
         _ => (line.to_owned(), red_hat(line)),
     };
     let text = crate::printable(shown.as_bytes()).chars().take(120).collect();
@@ -82,6 +82,7 @@ fn of_id(id: &str, version: &str) -> Option<&'static Distro> {
         }
         "alpine" => alpine(version),
         "amzn" => distro::find(&format!("amzn{version}")),
+        "fedora" => distro::find(&format!("f{}", major(version))),
         "slackware" => numbered("slackware", version),
         _ => None,
     }
@@ -189,6 +190,7 @@ mod tests {
             ("etc/alpine-release", "3.7.0\n", Some("alpine3.6")),
             ("etc/alpine-release", "3.21.0_alpha20240807\n", Some("alpine3.20")),
             ("etc/alpine-release", "2.6.6\n", None),
+            ("etc/os-release", "ID=fedora\nVERSION_ID=20\n", Some("f20")),
         ] {
             assert_eq!(read(path, text.as_bytes()).unwrap().distribution, want, "{path} {text}");
         }

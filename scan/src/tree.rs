@@ -8,7 +8,9 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use crate::libc::Libc;
 use crate::report::{Collector, Fit};
+use crate::version::Version;
 use crate::{MOST_BYTES, release};
 
 /// Folders in folders; each takes a descriptor while it is walked.
@@ -106,13 +108,38 @@ const TELLING: [&str; 10] = [
     "bin/sh",
 ];
 
+/// Loaders that are their C library.
+const MUSL: [&str; 2] = ["lib/ld-musl-x86_64.so.1", "lib/ld-musl-i386.so.1"];
+
 /// The level that fits the root at `path`, by a look at a few files; links are followed within the root.
 pub fn fit(path: &Path) -> io::Result<Option<Fit>> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::open(path, flags, Mode::empty())?;
     let mut quiet = |_| {};
     let mut collector = Collector::new(&mut quiet);
-    for path in release::FILES.iter().chain(&TELLING) {
+    look_at(path, release::FILES.iter().chain(&TELLING), &mut collector)?;
+    Ok(collector.report(String::new(), "folder").fit)
+}
+
+/// Whether the C library of the root at `path` is one whose programs do not call the vsyscall page: glibc since 2.14, or musl.
+pub fn is_past_vsyscall(path: &Path) -> io::Result<bool> {
+    let mut quiet = |_| {};
+    let mut collector = Collector::new(&mut quiet);
+    look_at(path, TELLING.iter().chain(&MUSL), &mut collector)?;
+    let libcs = collector.report(String::new(), "folder").libcs;
+    let is_past = |libc: &Libc| match libc.name {
+        "glibc" => libc.version >= Some(Version([2, 14, 0])),
+        name => name == "musl",
+    };
+    Ok(!libcs.is_empty() && libcs.iter().all(is_past))
+}
+
+fn look_at<'a>(
+    path: &Path,
+    files: impl Iterator<Item = &'a &'static str>,
+    to: &mut Collector<'_>,
+) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(path, flags, Mode::empty())?;
+    for path in files {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         // To open a device or a fifo has effects, so what it is is looked at first.
         let Ok(found) =
@@ -124,7 +151,7 @@ pub fn fit(path: &Path) -> io::Result<Option<Fit>> {
             continue;
         }
         let file = File::open(format!("/proc/self/fd/{}", found.as_fd().as_raw_fd()))?;
-        collector.file(path.as_bytes(), &read(path.as_bytes(), file)?);
+        to.file(path.as_bytes(), &read(path.as_bytes(), file)?);
     }
-    Ok(collector.report(String::new(), "folder").fit)
+    Ok(())
 }

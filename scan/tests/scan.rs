@@ -86,6 +86,25 @@ fn check(report: &scan::Report) {
 }
 
 #[test]
+fn a_root_is_past_the_vsyscall_page_by_its_c_library() {
+    let dir = tempfile::tempdir().unwrap();
+    let is_past = || scan::is_past_vsyscall(dir.path()).unwrap();
+    assert!(!is_past(), "an empty root says nothing");
+    fs::create_dir_all(dir.path().join("lib64")).unwrap();
+    fs::create_dir_all(dir.path().join("lib")).unwrap();
+    let (bytes, _) = libc();
+    fs::write(dir.path().join("lib64/libc.so.6"), &bytes).unwrap();
+    assert!(is_past());
+    let at = bytes.windows(13).position(|w| w == b"GNU C Library").unwrap();
+    let version = at + bytes[at..].windows(8).position(|w| w == b"version ").unwrap() + 8;
+    let mut old = bytes;
+    old[version..version + 4].copy_from_slice(b"2.12");
+    fs::write(dir.path().join("lib/libc.so.6"), old).unwrap();
+    assert!(!is_past(), "one of its libraries is old");
+    assert!(scan::is_past_vsyscall(&dir.path().join("nothing")).is_err());
+}
+
+#[test]
 fn a_tree_and_archives_of_it_come_to_the_same_and_links_are_not_followed() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("root");

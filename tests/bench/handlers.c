@@ -1,10 +1,11 @@
 /*
  * What a call costs, in ns: medians of batches. `handlers calls` makes those that a brand answers and belongs
- * into a zone; `floor SOCKET` is a notified call that a supervisor of no other work answers, which is `serve SOCKET`;
+ * into a zone, as does `files FILE`, of a file whose inode does not fit 32 bits; `floor SOCKET` is a notified call that a supervisor of no other work answers, which is `serve SOCKET`;
  * `one-rule` a call that a filter of one rule lets pass. One line each: NAME NS.
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
@@ -144,6 +145,17 @@ int main(int argc, char **argv)
 		measure("getppid", SYS_getppid, 0, 0, 0, 0);
 		return 0;
 	}
+#ifdef __i386__
+	if (!strcmp(what, "files") && argc == 3) {
+		long file = (long)argv[2], fd = open(argv[2], O_RDONLY);
+		measure("oldstat", 18, file, at, 0, 0);
+		measure("stat64", SYS_stat64, file, at, 0, 0);
+		measure("lstat64", SYS_lstat64, file, at, 0, 0);
+		measure("fstat64", SYS_fstat64, fd, at, 0, 0);
+		measure("statfs64", SYS_statfs64, file, 84, at, 0);
+		return 0;
+	}
+#endif
 	if (strcmp(what, "calls"))
 		return 2;
 	wanted.name = names;
@@ -162,7 +174,6 @@ int main(int argc, char **argv)
 	measure("mknod", SYS_mknod, (long)"/dev/null", S_IFCHR | 0600, 0x103, 0);
 #ifdef __i386__
 	measure("stime", SYS_stime, at, 0, 0, 0);
-	measure("personality", SYS_personality, 0, 0, 0, 0);
 	measure("brk", SYS_brk, 0, 0, 0, 0);
 	measure("_sysctl", 149, (long)&wanted, 0, 0, 0);
 	measure("query_module", 167, 0, 0, 0, 0);
@@ -170,5 +181,7 @@ int main(int argc, char **argv)
 	measure("_sysctl", 156, (long)&wanted, 0, 0, 0);
 	measure("query_module", 178, 0, 0, 0, 0);
 #endif
+	measure("sethostname", SYS_sethostname, 0, -1, 0, 0);
+	measure("personality", SYS_personality, 0, 0, 0, 0);
 	return 0;
 }

@@ -7,7 +7,7 @@
  *   // abi: i386 amd64           how it is built: gcc -m32, gcc -m64
  *   // native: fails             what it does where nothing is repaired: `fails`, `passes` (a law that holds
  *                                in both), or `any` with the reason behind it
- *   // cflags: -nostdlib         further flags for gcc
+ *   // cflags: -nostdlib         further flags for gcc; static without -pie or -shared
  *   // options: --strict         further words for `zonectl run`
  * cases.h is for programs of many small cases.
  */

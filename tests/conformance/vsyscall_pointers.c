@@ -184,12 +184,13 @@ static void library(const char *dir, int sealed)
 	close(fd);
 }
 
-static volatile sig_atomic_t ticks, values;
+/* By whichever thread takes the signal. */
+static int ticks, values;
 static void tick(int signal, siginfo_t *info, void *context)
 {
 	(void)signal, (void)context;
-	ticks++;
-	values += info->si_value.sival_int;
+	__atomic_fetch_add(&ticks, 1, __ATOMIC_SEQ_CST);
+	__atomic_fetch_add(&values, info->si_value.sival_int, __ATOMIC_SEQ_CST);
 }
 
 static void *load(void *dir)

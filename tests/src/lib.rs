@@ -6,6 +6,7 @@ mod client;
 mod fixtures;
 mod guests;
 mod host;
+mod large;
 mod terminal;
 mod zoned;
 
@@ -14,5 +15,6 @@ pub use client::{Client, Outcome};
 pub use fixtures::{busybox_root, compile, elf_for_another_machine, pack};
 pub use guests::{GUESTS, Guest, debian};
 pub use host::{Dice, binary, eventually, target};
+pub use large::Large;
 pub use terminal::Terminal;
 pub use zoned::{How, Zoned};

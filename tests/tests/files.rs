@@ -1,58 +1,14 @@
 //! What programs of 32 bits are told of a file system whose numbers do not fit 32 bits.
 
 use std::fs::{self, File};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use zones_tests::{Zoned, compile};
-
-/// XFS of 30 TiB in an image with holes; taken away with this value.
-struct Large {
-    backing: PathBuf,
-    mounted: PathBuf,
-}
-
-impl Large {
-    fn make(scratch: &Path) -> Self {
-        let (backing, mounted) = (scratch.join("backing"), scratch.join("large"));
-        for folder in [&backing, &mounted] {
-            fs::create_dir(folder).expect("create");
-        }
-        let large = Self { backing: backing.clone(), mounted: mounted.clone() };
-        // ext4 holds no file of this size.
-        run("mount", &["-t", "tmpfs", "-o", "size=1g", "tmpfs", &text(&backing)]);
-        let image = backing.join("image");
-        File::create(&image).and_then(|f| f.set_len(30 << 40)).expect("make an image");
-        run("mkfs.xfs", &["-q", "-l", "size=64m", &text(&image)]);
-        run("mount", &["-o", "loop,inode64", &text(&image), &text(&mounted)]);
-        large
-    }
-
-    /// A folder whose inodes are above 32 bits: XFS spreads folders over the device, and counts in it.
-    fn wide_folder(&self) -> PathBuf {
-        let folders = (0..40).map(|i| self.mounted.join(i.to_string()));
-        let mut folders = folders.inspect(|folder| fs::create_dir(folder).expect("create"));
-        folders.find(|folder| fs::metadata(folder).expect("look").ino() >> 32 != 0).expect("a wide inode")
-    }
-}
-
-impl Drop for Large {
-    fn drop(&mut self) {
-        for mount in [&self.mounted, &self.backing] {
-            let _ = Command::new("umount").arg(mount).status();
-        }
-    }
-}
+use zones_tests::{Large, Zoned, compile};
 
 fn text(path: &Path) -> String {
     path.display().to_string()
-}
-
-fn run(program: &str, words: &[&str]) {
-    let status = Command::new(program).args(words).status();
-    assert!(status.as_ref().is_ok_and(|s| s.success()), "{program} {words:?}: {status:?}");
 }
 
 /// The files that programs/large_numbers.c expects.

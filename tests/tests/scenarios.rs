@@ -370,3 +370,20 @@ fn a_strict_run_names_what_its_level_did_not_have() {
     run(&["--kernel", "3.10", "--gate"]).code(1).says(&["3.10 did not have"]);
     run(&[]).code(2).says(&["strict", "set kernel"]);
 }
+
+#[test]
+fn programs_that_call_the_vsyscall_page_run_without_a_level() {
+    let maps = fs::read_to_string("/proc/self/maps").expect("this process has maps");
+    if maps.contains("[vsyscall]") {
+        eprintln!("SKIPPED programs_that_call_the_vsyscall_page_run_without_a_level: this host has the page");
+        return;
+    }
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance/vsyscall_static.c");
+    let flags = ["-static", "-pthread"].map(str::to_owned);
+    let program = compile(&source, "amd64", &flags).expect("it compiles");
+    let name = program.file_name().expect("it has a name").to_string_lossy();
+    let bind = format!("{}:/mnt", program.parent().expect("it stands in a folder").display());
+    let zoned = Zoned::start();
+    let words = ["run", "--root", &busybox(), "--bind", &bind, "--", &format!("/mnt/{name}"), "host"];
+    zoned.zonectl(&words).ok();
+}

@@ -270,7 +270,7 @@ impl Host for ThisHost {
 
     fn verify(&self, config: &Config) -> Verified {
         let mut findings: Vec<String> = Vec::new();
-        if let Err(error) = Branded::of(config, None, &[], false) {
+        if let Err(error) = Branded::of(config, None, &[], false, None) {
             findings.push(because("", &error).why);
         }
         if let Err(why) = privileges::resolve(&config.limit_privileges) {

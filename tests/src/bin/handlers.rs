@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
-use zones_tests::{Zoned, compile};
+use zones_tests::{Large, Zoned, compile};
 
 /// Lines of a name and ns.
 fn figures(mut command: Command) -> Result<Vec<(String, f64)>> {
@@ -78,6 +78,10 @@ fn floor(program: &Path, command: impl FnOnce(&[&str]) -> Command) -> Result<f64
 fn compare(kernel: &str, where_they_run: &str) -> Result<()> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/handlers.c");
     let zoned = Zoned::try_start(Default::default())?;
+    let large = Large::make(zoned.scratch());
+    let wide = large.wide_folder();
+    std::fs::write(wide.join("file"), "file").context("write a file")?;
+    let wide = format!("{}:/wide", wide.display());
     for abi in ["amd64", "i386"] {
         let folder = tempfile::tempdir().context("make a folder")?;
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
@@ -100,7 +104,11 @@ fn compare(kernel: &str, where_they_run: &str) -> Result<()> {
             let mut bare = Command::new(&program);
             bare.arg("one-rule");
             one.extend(figures(bare)?.first().map(|(_, ns)| *ns));
-            let told = figures(run(&["--kernel", kernel], &["calls"]))?;
+            let mut told = figures(run(&["--kernel", kernel], &["calls"]))?;
+            if abi == "i386" {
+                let words = ["--kernel", kernel, "--bind", &wide];
+                told.extend(figures(run(&words, &["files", "/wide/file"]))?);
+            }
             names = told.iter().map(|(name, _)| name.clone()).collect();
             for (name, ns) in told {
                 calls.entry(name).or_default().push(ns);

@@ -19,7 +19,16 @@ pub(crate) struct Programs {
 /// The tests that are run there, and which of them.
 pub(super) const TESTS: [(&str, &[&str]); 4] = [
     ("conformance", &["--test-threads=3"]),
-    ("scenarios", &["--test-threads=1", "busybox_guest_boots", "goes_through_its_states", "leaves_nothing"]),
+    (
+        "scenarios",
+        &[
+            "--test-threads=1",
+            "busybox_guest_boots",
+            "goes_through_its_states",
+            "leaves_nothing",
+            "vsyscall_page_run_without_a_level",
+        ],
+    ),
     ("guests", &["--test-threads=1", "--skip", "reboots", "--skip", "runs_a_program"]),
     ("userland", &["--test-threads=1"]),
 ];

@@ -1,5 +1,6 @@
 //! What a zone's configuration makes of its brand.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use brands::distro;
@@ -42,14 +43,21 @@ fn has_vsyscall() -> bool {
     scan::vsyscall_mode(&maps) != "none"
 }
 
+/// Whether nothing says that programs of the root at `path` are of a time when none called into the page any more.
+fn may_be_old(path: &Path) -> bool {
+    !scan::is_past_vsyscall(path).unwrap_or(false)
+}
+
 impl Branded {
     /// The brand of `config`; `arch` is what the zone's own programs are, where the configuration
-    /// does not say; `wide_inodes` whether its file systems may number inodes above 32 bits.
+    /// does not say; `wide_inodes` whether its file systems may number inodes above 32 bits; `root` is the zone's own, if
+    /// it has one.
     pub fn of(
         config: &Config,
         arch: Option<&str>,
         bootargs: &[String],
         wide_inodes: bool,
+        root: Option<&Path>,
     ) -> Result<Self, BrandError> {
         let brand = brands::table::brand(&config.brand).ok_or_else(|| {
             let names: Vec<_> = brands::table::all().iter().map(|b| b.name).collect();
@@ -81,6 +89,11 @@ impl Branded {
             wide_inodes,
             vsyscall: match config.vsyscall {
                 Vsyscall::Rewrite => platform::Vsyscall::Rewrite,
+                Vsyscall::Auto
+                    if !has_vsyscall() && config.kernel.is_none() && root.is_some_and(may_be_old) =>
+                {
+                    platform::Vsyscall::Rewrite
+                }
                 Vsyscall::Auto if !has_vsyscall() => platform::Vsyscall::RewriteOld,
                 Vsyscall::Auto | Vsyscall::Host => platform::Vsyscall::Host,
             },

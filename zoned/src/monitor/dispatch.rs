@@ -276,15 +276,13 @@ fn call_of(notification: &Notification) -> Option<Call> {
     Some(Call { abi, nr: notification.nr as u32, args: notification.args, ip: notification.ip })
 }
 
-/// Device and inode of our own program.
-pub(super) static OURS: LazyLock<Option<(u64, u64)>> = LazyLock::new(|| file_id("/proc/self/exe"));
-
-/// Whether process `pid` runs our own program: it was not yet executed into another, or is our reaper. For threads that
-/// look into any process.
-pub fn is_ours(pid: i32) -> bool {
-    OURS.is_some() && file_id(&format!("/proc/{pid}/exe")) == *OURS
+/// Whether the file that something executes is our own program: it was not yet executed into another, or is our reaper.
+pub fn is_ours(exe: (u64, u64)) -> bool {
+    static OURS: LazyLock<Option<(u64, u64)>> = LazyLock::new(|| file_id("/proc/self/exe"));
+    Some(exe) == *OURS
 }
 
-fn file_id(path: &str) -> Option<(u64, u64)> {
+/// Device and inode.
+pub fn file_id(path: &str) -> Option<(u64, u64)> {
     std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()))
 }

@@ -13,7 +13,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::fstat;
 use nix::unistd::{Gid, Pid, Uid, fchown};
 
-use super::dispatch::is_ours;
+use super::dispatch;
 use super::files;
 use super::task::{GuestTask, gone};
 use crate::sys::credentials::Tracing;
@@ -144,7 +144,8 @@ impl GuestTask<'_> {
             Err(Errno::EACCES | Errno::EPERM) => return Ok(false),
             space => space?,
         };
-        if space != self.namespace("user")? || is_ours(pid) {
+        let ours = dispatch::file_id(&format!("/proc/{pid}/exe")).is_some_and(dispatch::is_ours);
+        if space != self.namespace("user")? || ours {
             return Ok(false);
         }
         let set = |status: &str, key| process::status_set(status, key).ok_or(Errno::ESRCH);

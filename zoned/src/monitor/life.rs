@@ -142,7 +142,9 @@ impl Monitor {
 
     fn make(&mut self, start: &Start) -> Result<(), Failure> {
         let config = &self.spec.config;
-        let branded = Branded::of(config, self.spec.arch.as_deref(), self.bootargs(), self.wide_inodes()?);
+        let root = (self.spec.root != RootSpec::Host).then(|| self.root_path());
+        let (arch, bootargs) = (self.spec.arch.as_deref(), self.bootargs());
+        let branded = Branded::of(config, arch, bootargs, self.wide_inodes()?, root.as_deref());
         let mut branded = branded.map_err(|e| {
             Failure::new("prepare", format!("brand {}", config.brand), std::io::Error::other(chain(&e)))
         })?;
@@ -383,7 +385,8 @@ impl Monitor {
         self.ask_for_end(from, again, "shut down", Some(deadline));
         let Some(live) = &self.live else { return };
         let init = live.made.init.pidfd.as_fd();
-        if dispatch::is_ours(live.made.init.pid.as_raw()) {
+        let exe = format!("/proc/{}/exe", live.made.init.pid);
+        if dispatch::file_id(&exe).is_some_and(dispatch::is_ours) {
             let _ = process::signal(init, libc::SIGTERM);
             return;
         }

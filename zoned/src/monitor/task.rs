@@ -17,7 +17,7 @@ use nix::fcntl::{AtFlags, OFlag, openat, readlink};
 use nix::sys::stat::{FileStat, Mode, fstatat};
 use nix::unistd::Pid;
 
-use super::dispatch::Zone;
+use super::dispatch::{self, Zone};
 use super::forward;
 use super::held::Held;
 use super::kmsg::{Caller, View};
@@ -68,6 +68,11 @@ impl<'a> GuestTask<'a> {
         }
     }
 
+    /// Whether it is our own code still, on its way to the guest's program.
+    pub fn is_ours(&mut self) -> bool {
+        self.stat_below("exe").is_ok_and(|exe| dispatch::is_ours((exe.st_dev, exe.st_ino)))
+    }
+
     /// What the caller's thread is called: the file that it executed, unless it gave itself another
     /// name (PR_SET_NAME). Empty once it is gone.
     pub fn program(&mut self) -> Vec<u8> {
@@ -76,12 +81,6 @@ impl<'a> GuestTask<'a> {
             .open_below("comm", OFlag::O_RDONLY)
             .and_then(|file| file.read_at(&mut name, 0).map_err(|e| gone(&e)));
         name[..read.unwrap_or(0)].trim_ascii_end().to_vec()
-    }
-
-    /// Whether it runs our own program, as [`super::dispatch::is_ours`]. That one is closed to the zone's owner.
-    pub fn is_ours(&mut self) -> bool {
-        let exe = self.stat_below("exe").map(|exe| (exe.st_dev, exe.st_ino));
-        exe.is_ok_and(|exe| Some(exe) == *super::dispatch::OURS)
     }
 
     /// The caller, when it performed calls.
@@ -201,10 +200,10 @@ impl Task for GuestTask<'_> {
     }
 
     fn read(&mut self, at: GuestPtr, buf: &mut [u8]) -> Result<(), Errno> {
-        // process_vm_readv heeds the guest's page protections, which /proc/PID/mem does not. Were
-        // the number somebody else's by now, what was read is thrown away.
-        self.reach(|task| memory::read(task.pid(), at.0, buf))?;
-        self.still_there()
+        // process_vm_readv heeds the guest's page protections, which /proc/PID/mem does not. Were the number somebody
+        // else's by now, what was read comes to nothing: whatever is done after it looks whether the call still waits,
+        // which then says that it waited here too, and an answer to a call that does not is sent to nobody.
+        self.reach(|task| memory::read(task.pid(), at.0, buf))
     }
 
     fn write(&mut self, at: GuestPtr, bytes: &[u8]) -> Result<(), Errno> {

@@ -120,16 +120,16 @@ fn trace(
     }
     follow(|stop| match (what, *stop) {
         (Watch::Program, Stop::Executed(task)) => {
-            if zone.world.rewrites_vsyscall {
-                vsyscall::rewrite(&zone.files, stop)?;
-            }
+            // What cannot be rewritten does not keep the rest from being done.
+            let rewritten =
+                if zone.world.rewrites_vsyscall { vsyscall::rewrite(&zone.files, stop) } else { Ok(()) };
             if brands::platform::is_linux32(zone.world.personality) {
                 setid::repair(task, zone.world.personality)?;
             }
             if let Some(level) = zone.world.level.filter(|_| zone.world.strict) {
                 tell_level(zone, task, level)?;
             }
-            Ok(())
+            rewritten
         }
         (Watch::Mapping, Stop::Signal(..) | Stop::Interrupted(_) | Stop::Call(_)) => {
             vsyscall::rewrite(&zone.files, stop)

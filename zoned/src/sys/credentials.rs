@@ -22,11 +22,16 @@ pub fn owning<T>(owner: u32, work: impl FnOnce() -> T) -> Result<T, Errno> {
     result
 }
 
-/// Makes the thread one of `owner`, that meets files as root does and has all capabilities but CAP_SYS_PTRACE.
-/// [`Tracing`] gives it that one too.
+/// Makes the thread one of `owner`, user and group, that meets files as root does and has all capabilities but
+/// CAP_SYS_PTRACE. [`Tracing`] gives it that one too.
 pub fn become_owner(owner: u32) -> Result<(), Errno> {
-    set_users(owner, owner, 0)?;
+    // Those of the zone's root itself are reached by their ids then, without a look at capabilities.
+    // SAFETY: plain integers only.
+    check(unsafe { libc::syscall(libc::SYS_setresgid, owner, owner, 0) })?;
     // SAFETY: plain integers only; the call cannot fail, it answers the previous id.
+    unsafe { libc::syscall(libc::SYS_setfsgid, 0) };
+    set_users(owner, owner, 0)?;
+    // SAFETY: as above.
     unsafe { libc::syscall(libc::SYS_setfsuid, 0) };
     set_effective(!(1 << PTRACE))
 }
