@@ -39,7 +39,7 @@ pub(super) static ROWS: &[Row] = &[
     lacks("memfd_create", descriptors::memfd_create).about("made by the monitor"),
     lacks("copy_file_range", files::copy_file_range)
         .about("done by the monitor")
-        .gap("RLIMIT_FSIZE does not bind it"),
+        .gap("RLIMIT_FSIZE does not bind it; on hosts before 6.9 EBADF for a thread with descriptors of its own"),
     lacks("preadv2", files::preadv2).about("preadv or readv").gap("RWF_NOWAIT is EOPNOTSUPP"),
     lacks("pwritev2", files::pwritev2)
         .about("pwritev or writev, then fsync for RWF_SYNC and RWF_DSYNC")
@@ -50,7 +50,7 @@ pub(super) static ROWS: &[Row] = &[
         .gap("processes in a pid namespace below the caller's are ESRCH"),
     lacks("pidfd_getfd", descriptors::pidfd_getfd)
         .about("done by the monitor, for who may trace the process")
-        .gap("with yama's ptrace_scope only CAP_SYS_PTRACE may"),
+        .gap("with yama's ptrace_scope only CAP_SYS_PTRACE may; on hosts before 6.9 EBADF for a thread with descriptors of its own"),
     lacks("epoll_pwait2", waits::epoll_pwait2).about("epoll_pwait").gap("waits for whole milliseconds; a signal that is ignored makes the wait begin anew"),
     lacks("futex_waitv", waits::futex_waitv)
         .about("futex, for one futex")
