@@ -93,6 +93,17 @@ impl Compiled {
         }
     }
 
+    /// The answer to a call that needs no look at its caller: `None` for what a handler answers, and where our own
+    /// code between the filter and a program may be meant.
+    pub fn fixed(&self, call: &Call) -> Option<Result<i64, Errno>> {
+        let row = self.row(call).filter(|row| !matches!(row.why, Some(Why::NotYet | Why::HostLacks)))?;
+        match row.answer {
+            Answer::Emulate(_) => None,
+            Answer::Refuse(errno) => Some(Err(errno)),
+            Answer::Succeed => Some(Ok(0)),
+        }
+    }
+
     /// What was done with a call that got this answer.
     pub fn done(&self, call: &Call, answered: &Answered) -> Done {
         match (self.row(call), answered) {
