@@ -264,7 +264,7 @@ impl Place<'_> {
     }
 
     /// Whether the guest is in the zone's pid namespace.
-    pub fn in_zones_pids(&self) -> Result<bool, Errno> {
+    fn in_zones_pids(&self) -> Result<bool, Errno> {
         let theirs = fstatat(&self.guest.directory, "ns/pid", AtFlags::empty())?;
         Ok(theirs.st_ino == self.zone.pidns)
     }

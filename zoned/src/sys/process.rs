@@ -43,10 +43,7 @@ pub fn take_descriptor(tid: Pid, tgid: Pid, fd: i32) -> Result<OwnedFd, Errno> {
         Err(Errno::EINVAL) => open(tgid)?,
         Err(errno) => return Err(errno),
     };
-    // SAFETY: plain integers only.
-    let taken = check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) })?;
-    // SAFETY: the call has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(taken as i32) })
+    descriptor(pidfd.as_fd(), fd)
 }
 
 /// AT_MINSIGSTKSZ of getauxval(3), Linux 5.14; what it was for ever where the kernel does not say.
