@@ -117,14 +117,6 @@ impl Log for FakeLog {
         self.unread.len()
     }
 
-    fn take(&mut self, max: usize) -> Result<Vec<u8>, Errno> {
-        if self.unread.is_empty() {
-            return Err(Errno::EINTR);
-        }
-        let len = max.min(self.unread.len());
-        Ok(self.unread.drain(..len).collect())
-    }
-
     fn size(&mut self) -> usize {
         16384
     }
@@ -299,6 +291,15 @@ impl Task for Fake {
 
     fn log(&mut self) -> &mut dyn Log {
         &mut self.log
+    }
+
+    fn take_log(&mut self, max: usize) -> Result<Vec<u8>, Errno> {
+        let unread = &mut self.log.unread;
+        if unread.is_empty() {
+            return Err(Errno::EINTR);
+        }
+        let len = max.min(unread.len());
+        Ok(unread.drain(..len).collect())
     }
 
     fn mknod(&mut self, at: At, path: &[u8], mode: u32, dev: (u32, u32)) -> Result<(), Errno> {

@@ -156,11 +156,8 @@ pub trait Log {
     fn last(&mut self, max: usize, all: bool) -> Vec<u8>;
     /// Hides what was logged so far from [`Log::last`].
     fn clear(&mut self);
-    /// Bytes not yet taken by [`Log::take`].
+    /// Bytes not yet taken by [`Task::take_log`].
     fn unread(&mut self) -> usize;
-    /// Takes up to `max` unread bytes; waits a bounded time for some, then answers EINTR so that
-    /// a guest's signals are served (syslog(2), SYSLOG_ACTION_READ).
-    fn take(&mut self, max: usize) -> Result<Vec<u8>, Errno>;
     /// Bytes that the ring can hold.
     fn size(&mut self) -> usize;
 }
@@ -237,6 +234,10 @@ pub trait Task {
 
     /// The zone's kernel log.
     fn log(&mut self) -> &mut dyn Log;
+
+    /// Takes up to `max` unread bytes of the log; waits for some, and answers EINTR so that a guest's
+    /// signals are served (syslog(2), SYSLOG_ACTION_READ).
+    fn take_log(&mut self, max: usize) -> Result<Vec<u8>, Errno>;
 
     /// Makes a device node at a guest's path, resolved as the guest would, with the guest's
     /// umask and ids, and makes it usable there. `mode` holds type and permission bits; `dev` is

@@ -12,6 +12,7 @@ pub mod ledger;
 mod life;
 pub mod link;
 mod notes;
+pub mod post;
 pub mod procfs;
 pub mod session;
 mod setid;
