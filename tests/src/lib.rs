@@ -7,6 +7,7 @@ mod fixtures;
 mod guests;
 mod host;
 mod large;
+mod proxy;
 mod terminal;
 mod zoned;
 
@@ -16,5 +17,6 @@ pub use fixtures::{busybox_root, compile, elf_for_another_machine, pack};
 pub use guests::{GUESTS, Guest, debian};
 pub use host::{Dice, binary, eventually, target};
 pub use large::Large;
+pub use proxy::Proxy;
 pub use terminal::Terminal;
 pub use zoned::{How, Zoned};

@@ -1,8 +1,8 @@
-//! A zone's own kernel log: the ring behind syslog(2).
+//! A zone's own kernel log: the ring behind syslog(2), and /proc/kmsg.
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -46,17 +46,29 @@ impl Ring {
 pub struct Kmsg {
     ring: Mutex<Ring>,
     news: Condvar,
+    /// The zone's /proc/kmsg.
+    file: Option<File>,
 }
 
 impl Kmsg {
+    /// One whose lines can be read from a FIFO, too.
+    pub fn feeding(fifo: Option<OwnedFd>) -> Self {
+        Self { file: fifo.map(File::from), ..Self::default() }
+    }
+
     fn ring(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Logs a line at level 6, with its newline.
     pub fn log(&self, line: &str) {
+        let line = format!("<6>{line}\n");
+        if let Some(mut file) = self.file.as_ref() {
+            // A FIFO that nobody empties loses lines, as a ring does.
+            let _ = file.write(line.as_bytes());
+        }
         let mut ring = self.ring();
-        ring.bytes.extend(format!("<6>{line}\n").bytes());
+        ring.bytes.extend(line.bytes());
         while ring.bytes.len() > SIZE {
             ring.bytes.pop_front();
             ring.dropped += 1;
