@@ -396,6 +396,10 @@ impl Task for Fake {
         Ok(self.status)
     }
 
+    fn own_id(&self, id: u32) -> Option<u32> {
+        id.checked_sub(100_000).filter(|id| *id < 65536)
+    }
+
     fn ids_are_real(&mut self) -> Result<bool, Errno> {
         Ok(true)
     }

@@ -99,6 +99,8 @@ pub enum Pseudo {
     Dev,
     /// devpts: the zone's own /dev/pts
     Devpts,
+    /// Nothing, read-only: what a part of the kernel shows that the zone has no part in.
+    Empty,
 }
 
 /// How a path is meant: relative to a descriptor of the guest or to its working directory.
@@ -299,6 +301,9 @@ pub trait Task {
 
     /// What a descriptor of the caller's is of; O_PATH ones too.
     fn file_status(&mut self, fd: i32) -> Result<FileStatus, Errno>;
+
+    /// What the zone calls the host's user or group `id`, if that is one of its own.
+    fn own_id(&self, id: u32) -> Option<u32>;
 
     /// Whether the caller's real user and group are its effective ones.
     fn ids_are_real(&mut self) -> Result<bool, Errno>;

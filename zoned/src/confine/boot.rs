@@ -353,6 +353,11 @@ fn plan(request: &Request<'_>, slots: &mut Slots, with: Materials<'_>) -> Result
     // the host's root, which lies over the new one. Not before proc and sysfs, which a user
     // namespace may mount only while it sees others (mount_namespaces(7)).
     plan.then("let go of the host's root", Step::DropOldRoot);
+    if matches!(request.start, Start::Init(Init::Auto | Init::Path(_), _)) {
+        // As an initramfs leaves it: empty at each boot. Roots from before 2012 have no such folder.
+        let flags = libc::MS_NOSUID | libc::MS_NODEV;
+        plan.try_then("mount /run", mount_step(c"tmpfs", c"/run", c"tmpfs", flags, c"mode=0755"));
+    }
     for (i, tree) in with.binds.iter().enumerate() {
         make_place(&mut plan, tree)?;
         let path = tree.place.to_string_lossy().into_owned();

@@ -67,6 +67,8 @@ pub struct Zone {
     pub userns: u64,
     /// Inode of its pid namespace.
     pub pidns: u64,
+    /// Inode of its mount namespace.
+    pub mntns: u64,
     /// Files below /proc that the boot showed in a form of the brand's.
     pub proc_files: Vec<CString>,
     /// Its /dev.

@@ -200,6 +200,7 @@ impl Monitor {
             uts: namespace("uts")?,
             userns: namespace("user")?,
             pidns: namespace("pid")?,
+            mntns: namespace("mnt")?,
             proc_files: live.branded.kernel.proc_files().filter_map(|path| CString::new(path).ok()).collect(),
             dev: live.made.dev.try_clone().map_err(fail)?,
             root_is_own,

@@ -470,6 +470,10 @@ impl Task for GuestTask<'_> {
         self.status_of_descriptor(fd)
     }
 
+    fn own_id(&self, id: u32) -> Option<u32> {
+        id.checked_sub(self.zone.ids.base).filter(|id| *id < crate::confine::IDS)
+    }
+
     fn ids_are_real(&mut self) -> Result<bool, Errno> {
         self.has_real_ids()
     }
