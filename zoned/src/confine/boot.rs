@@ -18,6 +18,7 @@ use super::login::{self, Program, Streams};
 use super::root::{self, Bind, Layers, RootSpec, Tree};
 use super::{Failure, Ids, devices, outside, owners, privileges};
 use crate::config::{Config, Init, IpType};
+use crate::network;
 use crate::sys::child::{self, Child, Exec, Plan, Slot, Step, Told, Where};
 use crate::sys::{credentials, mount};
 
@@ -86,6 +87,8 @@ pub struct Request<'a> {
     pub start: &'a Start,
     /// Further names of the console in /dev.
     pub consoles: &'a [String],
+    /// Where its interfaces are made, and with which uuid and run folder; none for a zone without.
+    pub network: Option<(&'a network::Place, &'a str, &'a Path)>,
     /// Step that is made to fail, counted from 0 over the whole of the work; for tests.
     pub fail_at: Option<usize>,
 }
@@ -106,7 +109,8 @@ pub struct Made {
 }
 
 /// Steps outside that tests can make fail; those of the plan come after them.
-const OUTSIDE: [&str; 5] = ["make the control groups", "make /dev", "clone", "map the ids", "release"];
+const OUTSIDE: [&str; 6] =
+    ["make the control groups", "make /dev", "clone", "map the ids", "attach the network", "release"];
 
 /// Makes a zone's platform. What a failure leaves is taken down by [`take_down`], which needs
 /// nothing but the site.
@@ -190,6 +194,11 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
     }
 
     may_fail(4)?;
+    if let Some((place, uuid, run_dir)) = request.network {
+        network::attach(place, network::Zone { config, uuid, run_dir, init: pid.as_raw() })?;
+    }
+
+    may_fail(5)?;
     release(&mut init, &slots.borrowed())?;
     let mut terminal = None;
     loop {
