@@ -81,8 +81,7 @@ pub(super) fn restore(place: &Place) -> Result<bool, Failure> {
     let records = record::all(&place.run);
     let has_own = records.iter().any(|(_, record)| record.bridge.is_some());
     let families: &[&str] = if has_own { &["inet", "netdev"] } else { &["netdev"] };
-    let listing: String = families.iter().map(|family| format!("list table {family} {table}\n")).collect();
-    if nft::run("look for the rules of zones", &listing).is_ok() {
+    if families.iter().all(|family| nft::has_table(family, &table)) {
         return Ok(false);
     }
     let mut host = Net::here().map_err(|e| Failure::new("talk to", "the host's network", e))?;

@@ -132,7 +132,8 @@ impl Leases {
 /// who choose addresses themselves.
 fn given_out(subnet: Block) -> impl Iterator<Item = u128> {
     let size = subnet.size();
-    (size / 2).min(256)..size - 1
+    // Old stacks and people take what ends in 0 or 255 for a network's or a broadcast.
+    ((size / 2).min(256)..size - 1).filter(move |n| size <= 256 || !matches!(n % 256, 0 | 255))
 }
 
 /// Whether a zone may have this address in that network.
@@ -175,11 +176,11 @@ mod tests {
         let mut leases = Leases::read(&place).unwrap();
         let plain = net("");
         let one = leases.of(&place, ("a", "uuid-a"), (0, "eth0", &plain)).unwrap();
-        assert_eq!(one.ipv4.as_deref(), Some("10.88.1.0/16"));
+        assert_eq!(one.ipv4.as_deref(), Some("10.88.1.1/16"));
         assert!(one.ipv6.as_deref().unwrap().starts_with("fd00::"), "{one:?}");
         leases.replace("a", vec![one.clone()]).unwrap();
         let two = leases.of(&place, ("b", "uuid-b"), (0, "eth0", &plain)).unwrap();
-        assert_eq!(two.ipv4.as_deref(), Some("10.88.1.1/16"));
+        assert_eq!(two.ipv4.as_deref(), Some("10.88.1.2/16"));
         leases.replace("b", vec![two]).unwrap();
         leases.replace("a", vec![]).unwrap();
         // Read anew, as by another process: b keeps what it has while a's is free.

@@ -260,7 +260,7 @@ impl Net {
 
 /// Bytes that may pass at once at such a rate: 20 ms of it, and no less than the largest packet that a
 /// zone's stack hands on in one piece.
-pub(super) fn burst(rate: u64) -> u32 {
+fn burst(rate: u64) -> u32 {
     u32::try_from(rate / 50).unwrap_or(u32::MAX).max(128 * 1024)
 }
 

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::address::{link_local, mac_text};
-use super::link::burst;
 use super::{Interface, Place};
 use crate::confine::Failure;
 use crate::config::network::Block;
@@ -50,6 +49,19 @@ pub(super) fn run(what: &str, script: &str) -> Result<(), Failure> {
     let said = String::from_utf8_lossy(&output.stderr);
     let said = said.lines().next().unwrap_or("it did not say why").to_owned();
     Err(fail(io::Error::other(said)))
+}
+
+/// Whether a table is there. Not by a script: in those nft 1.0 looks at one family alone.
+pub(super) fn has_table(family: &str, table: &str) -> bool {
+    let Some(program) = program() else { return false };
+    let listed = Command::new(program)
+        .args(["--terse", "list", "table", family, table])
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    listed.is_ok_and(|status| status.success())
 }
 
 /// The tables of a bridge, made anew.
@@ -126,8 +138,8 @@ fn guard(
     let own = mac_text(mac);
     let mut rules = vec![format!("ether saddr != {own} drop")];
     if let Some(rate) = bandwidth {
-        let burst = burst(rate);
-        rules.push(format!("limit rate over {rate} bytes/second burst {burst} bytes drop"));
+        // The kernel lets a second's worth pass at once beside the burst (nft_limit.c).
+        rules.push(format!("limit rate over {rate} bytes/second burst 64 kbytes drop"));
     }
     let (v4, v6): (Vec<Block>, Vec<Block>) = allowed.iter().partition(|block| block.address.is_ipv4());
     let list = |blocks: &[Block]| {
