@@ -27,6 +27,10 @@ pub struct How {
     pub small_disk: Option<u32>,
     /// Further environment.
     pub env: Vec<(String, String)>,
+    /// Network namespace, by its name for ip-netns(8), that it and its zones are in.
+    pub netns: Option<String>,
+    /// What its zoned.toml says.
+    pub settings: String,
 }
 
 /// A private zoned. Dropping it takes its zones down, stops it and fails the test if anything is left.
@@ -78,6 +82,9 @@ impl Zoned {
         }
         // A unix socket's path has 108 bytes at most (unix(7)): not below a deep checkout.
         let run = tempfile::Builder::new().prefix("zones-run-").tempdir().context("create a run folder")?;
+        if !how.settings.is_empty() {
+            fs::write(folder.path().join("zoned.toml"), &how.settings).context("write zoned.toml")?;
+        }
         let mut zoned = Self { folder, run, how, child: None, _turn: turn };
         zoned.launch()?;
         Ok(zoned)
@@ -135,6 +142,12 @@ impl Zoned {
 
     /// zoned itself, or zoned in a mount namespace in which `--root` is on the small disk.
     fn daemon(&self, zoned: &Path) -> Command {
+        if let Some(netns) = &self.how.netns {
+            // Its network alone; `ip netns exec` would change mounts, too.
+            let mut command = Command::new("nsenter");
+            command.arg(format!("--net=/run/netns/{netns}")).arg(zoned);
+            return command;
+        }
         if self.how.small_disk.is_none() {
             return Command::new(zoned);
         }

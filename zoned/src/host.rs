@@ -30,6 +30,7 @@ use crate::lifecycle::{Paths, because};
 use crate::monitor::brand::Branded;
 use crate::monitor::link::{Link, News, Unanswered};
 use crate::monitor::wire::{self, Event, How, Reply, Request, Spec};
+use crate::network::{self, Place};
 use crate::sys::process;
 use crate::{doctor, image};
 
@@ -38,6 +39,8 @@ use crate::{doctor, image};
 pub struct ThisHost {
     paths: Paths,
     settings: Settings,
+    /// Where the links of zones are.
+    place: Place,
     /// The program that monitors are started from.
     program: PathBuf,
 }
@@ -51,7 +54,14 @@ impl ThisHost {
         // The link keeps pointing at the very file that runs, also after it was replaced.
         let program = PathBuf::from("/proc/self/exe");
         fs::metadata(&program)?;
-        Ok(Self { paths, settings, program })
+        let place = Place::new(&settings, &paths.root, &paths.run);
+        // What a killed zoned left, or somebody flushed; zones do not depend on it.
+        for done in [network::sweep(&place), network::repair(&place)] {
+            if let Err(failure) = done {
+                tracing::warn!(why = failure.sentence(), "the network of zones is not in order");
+            }
+        }
+        Ok(Self { paths, settings, place, program })
     }
 
     fn base(&self, slot: u32) -> u32 {
@@ -101,6 +111,7 @@ impl ThisHost {
             cgroup_key: self.cgroup_key(&wanted.config.name),
             root,
             binds: binds.collect(),
+            network: Some(wire::Network { place: self.place.clone(), uuid: wanted.uuid.clone() }),
             run: wanted.session.as_ref().map(|(_, login)| login.clone()),
             run_input: wanted.session.as_ref().map_or_else(Vec::new, |(session, _)| session.leftover.clone()),
         }
@@ -230,6 +241,8 @@ impl Host for ThisHost {
         let down = boot::take_down(&self.site(name)).map_err(|failure| because(what.clone(), &failure));
         // Those that died with the monitor, and those that were killed now.
         process::reap_adopted(Duration::from_secs(5));
+        let unlinked = network::take_down(&self.place, &run_dir, false);
+        let down = down.and(unlinked.map_err(|failure| because(what.clone(), &failure)));
         match fs::remove_dir_all(&run_dir) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => down.and(Err(because(what, &e))),
             _ => down,
@@ -282,19 +295,22 @@ impl Host for ThisHost {
         for device in config.device.iter().filter(|d| !Path::new(&d.path).exists()) {
             findings.push(format!("device {}: it is not there", device.path));
         }
-        for net in &config.net {
-            findings.push(format!(
-                "net {}: this version makes no interfaces; the zone has loopback alone",
-                net.physical
-            ));
-        }
+        findings.extend(network::verify(&self.place, config));
         let fatal = doctor::examine(&self.paths.root, &self.settings)
             .into_iter()
             .filter(|f| f.verdict == zone_api::Verdict::Fatal);
         findings.extend(fatal.map(|f| format!("{}: {}; {}", f.what, f.found, f.why)));
-        // Interfaces are told of, but do not keep a zone from booting.
-        let ok = findings.iter().all(|f| f.starts_with("net "));
-        Verified { ok, findings }
+        Verified { ok: findings.is_empty(), findings }
+    }
+
+    fn addresses(&self, name: &str) -> Vec<String> {
+        network::addresses(&self.paths.run.join(name))
+    }
+
+    fn forget(&self, name: &str) {
+        if let Err(failure) = network::forget(&self.place, name) {
+            tracing::warn!(zone = name, why = failure.sentence(), "its addresses are still kept");
+        }
     }
 
     fn brands(&self) -> Vec<Brand> {

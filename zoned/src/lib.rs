@@ -8,6 +8,7 @@ pub mod host;
 pub mod image;
 pub mod lifecycle;
 pub mod monitor;
+pub mod network;
 pub mod server;
 pub mod state;
 pub mod sys;

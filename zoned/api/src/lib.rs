@@ -138,6 +138,10 @@ pub struct Zone {
     pub init_pid: Option<i32>,
     /// Whether it exists only while its program runs (`zonectl run`).
     pub ephemeral: bool,
+    /// Addresses of its interfaces with their prefixes, while it is ready or running: those that the host
+    /// gave it.
+    #[serde(default)]
+    pub addresses: Vec<String>,
 }
 
 /// `POST /v1/zones`

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::ConfigError;
 use super::load::Source;
+use super::network::{self, NetworkSettings};
 use super::rules;
 use super::schema::{Key, Kind};
 
@@ -22,12 +23,19 @@ pub struct Settings {
     pub id_slots: u32,
     /// Members of this group may manage zones.
     pub group: String,
+    /// The bridge of zoned's own.
+    pub network: NetworkSettings,
 }
 
 impl Default for Settings {
     /// 2^30 up to 2^31: above what adduser(8) and systemd give out, and positive where ids are signed.
     fn default() -> Self {
-        Self { id_base: 1 << 30, id_slots: 16_384, group: "zones".into() }
+        Self {
+            id_base: 1 << 30,
+            id_slots: 16_384,
+            group: "zones".into(),
+            network: NetworkSettings::default(),
+        }
     }
 }
 
@@ -35,6 +43,7 @@ const KEYS: &[Key] = &[
     Key { name: "id-base", kind: Kind::Whole, required: false, live: false },
     Key { name: "id-slots", kind: Kind::Whole, required: false, live: false },
     Key { name: "group", kind: Kind::Text(rules::user), required: false, live: false },
+    Key { name: "network", kind: Kind::Table(network::SETTINGS), required: false, live: false },
 ];
 
 impl Settings {

@@ -158,6 +158,13 @@ impl<'a> Source<'a> {
         if !config.net.is_empty() && config.ip_type != IpType::Exclusive {
             return Err(self.wrong(at("net"), Some("net"), "interfaces need ip-type = \"exclusive\""));
         }
+        for (index, net) in config.net.iter().enumerate() {
+            net.agrees().map_err(|(key, why)| {
+                let span = document.get("net").and_then(|item| entry_span(item, index));
+                self.wrong(span, Some(key), why)
+            })?;
+        }
+        self.unique(document, "net", config.net.iter().filter_map(|net| net.name.as_deref()))?;
         self.unique(document, "fs", config.fs.iter().map(|fs| fs.dir.trim_end_matches('/')))?;
         self.unique(document, "device", config.device.iter().map(|device| device.path.as_str()))?;
         self.unique(document, "rctl", config.rctl.iter().map(|rctl| rctl.name.as_str()))?;

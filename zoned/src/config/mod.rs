@@ -8,6 +8,7 @@ pub mod edit;
 mod error;
 mod facts;
 mod load;
+pub mod network;
 mod rules;
 mod schema;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use edit::{apply, changes, get};
 pub use error::ConfigError;
 pub use facts::{check_kernel, known_brands};
+pub use network::Net;
 pub use rules::{bytes as size_in_bytes, check_init, limit, name_rule as check_name};
 
 /// What a zone's file says, validated. Keys are those of `docs/reference/configuration.md`.
@@ -177,17 +179,6 @@ pub struct CappedMemory {
     /// Swap beside it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub swap: Option<String>,
-}
-
-/// `[[net]]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Net {
-    /// Bridge to attach to.
-    pub physical: String,
-    /// Address with prefix length.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub address: Option<String>,
 }
 
 /// `[[fs]]`

@@ -230,7 +230,7 @@ pub(crate) fn not_empty(text: &str) -> Verdict {
     if text.is_empty() { Err("it is empty".into()) } else { word_without_nul(text) }
 }
 
-fn one_of(what: &str, text: &str, known: &[&str]) -> Verdict {
+pub(crate) fn one_of(what: &str, text: &str, known: &[&str]) -> Verdict {
     if known.contains(&text) {
         return Ok(());
     }

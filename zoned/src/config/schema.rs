@@ -51,11 +51,11 @@ pub(crate) struct Key {
     pub(crate) live: bool,
 }
 
-const fn key(name: &'static str, kind: Kind) -> Key {
+pub(super) const fn key(name: &'static str, kind: Kind) -> Key {
     Key { name, kind, required: false, live: false }
 }
 
-const fn needed(name: &'static str, kind: Kind) -> Key {
+pub(super) const fn needed(name: &'static str, kind: Kind) -> Key {
     Key { name, kind, required: true, live: false }
 }
 
@@ -85,13 +85,7 @@ pub(crate) const ZONE: &[Key] = &[
         "capped-memory",
         Kind::Table(&[key("physical", Kind::Text(rules::memory)), key("swap", Kind::Text(rules::swap))]),
     ),
-    key(
-        "net",
-        Kind::Tables(&[
-            needed("physical", Kind::Text(rules::interface)),
-            key("address", Kind::Text(rules::address)),
-        ]),
-    ),
+    key("net", Kind::Tables(super::network::NET)),
     key(
         "fs",
         Kind::Tables(&[

@@ -19,6 +19,7 @@ use super::login::{self, Program, Streams};
 use super::root::{self, Bind, Layers, RootSpec, Tree};
 use super::{Failure, Ids, devices, outside, owners, privileges};
 use crate::config::{Config, Init, IpType};
+use crate::network;
 use crate::sys::child::{self, Child, Exec, Plan, Slot, Step, Told, Where};
 use crate::sys::{credentials, mount};
 
@@ -87,6 +88,8 @@ pub struct Request<'a> {
     pub start: &'a Start,
     /// Its terminals.
     pub consoles: &'a Consoles,
+    /// Where its interfaces are made, and with which uuid and run folder; none for a zone without.
+    pub network: Option<(&'a network::Place, &'a str, &'a Path)>,
     /// Step that is made to fail, counted from 0 over the whole of the work; for tests.
     pub fail_at: Option<usize>,
 }
@@ -111,7 +114,8 @@ pub struct Made {
 }
 
 /// Steps outside that tests can make fail; those of the plan come after them.
-const OUTSIDE: [&str; 5] = ["make the control groups", "make /dev", "clone", "map the ids", "release"];
+const OUTSIDE: [&str; 6] =
+    ["make the control groups", "make /dev", "clone", "map the ids", "attach the network", "release"];
 
 /// Makes a zone's platform. What a failure leaves is taken down by [`take_down`], which needs
 /// nothing but the site.
@@ -203,6 +207,11 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
     }
 
     may_fail(4)?;
+    if let Some((place, uuid, run_dir)) = request.network {
+        network::attach(place, network::Zone { config, uuid, run_dir, init: pid.as_raw() })?;
+    }
+
+    may_fail(5)?;
     release(&mut init, &slots.borrowed())?;
     // The console's is the last to be told.
     let mut terminals = Vec::new();
@@ -723,6 +732,7 @@ mod tests {
                         kernel,
                         start: &start,
                         consoles: &Consoles::single(),
+                        network: None,
                         fail_at,
                     };
                     let result = make(&request).and_then(|mut made| {

@@ -26,6 +26,7 @@ impl Zones {
         let claim = self.claim(name, Verb::Delete)?;
         // The record before the configuration: a crash between them leaves a configured zone.
         self.trash_zone(name)?;
+        self.host.forget(name);
         let path = self.config_path(name);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {

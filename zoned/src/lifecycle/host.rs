@@ -55,6 +55,14 @@ pub trait Host: Send + Sync + 'static {
     /// Whether this configuration would boot here.
     fn verify(&self, config: &Config) -> Verified;
 
+    /// Addresses of a live zone, with their prefixes.
+    fn addresses(&self, _name: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Forgets what is kept for a zone that is no more, apart from its folder.
+    fn forget(&self, _name: &str) {}
+
     /// The brands here.
     fn brands(&self) -> Vec<Brand>;
 }
@@ -72,6 +80,8 @@ pub struct MonitorSpec {
     pub id: u32,
     /// Range of host ids.
     pub id_slot: u32,
+    /// What its hardware addresses follow from.
+    pub uuid: String,
     /// Folder of the zone: root/, upper/, work/, console.log.
     pub zone_dir: PathBuf,
     /// RUN/NAME, for the monitor's socket and pidfile; made and removed by the host.

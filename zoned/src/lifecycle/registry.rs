@@ -295,6 +295,7 @@ impl Zones {
             reason: if live.is_some() { None } else { record.reason.or(trouble) },
             init_pid: live.as_ref().and_then(|live| live.init_pid),
             ephemeral,
+            addresses: if live.is_some() { self.host.addresses(name) } else { Vec::new() },
         })
     }
 

@@ -93,6 +93,7 @@ impl Zones {
         if let Err(error) = self.trash_folder(&folder) {
             tracing::warn!(zone = name, %error, "its folder cannot be removed");
         }
+        self.host.forget(name);
         self.lock().zones.remove(name);
         self.changed.notify_all();
     }
@@ -139,13 +140,16 @@ impl RunJob {
                 RootSpec::Installed
             }
         };
-        let id_slot = zones.lock().zones.get(&name).map_or(0, |entry| entry.record.id_slot);
+        let record = zones.lock().zones.get(&name).map(|entry| entry.record.clone());
+        let id_slot = record.as_ref().map_or(0, |record| record.id_slot);
+        let uuid = record.map_or_else(String::new, |record| record.uuid.to_string());
         let spec = MonitorSpec {
             config: self.config,
             boot: Boot::default(),
             ready_only: false,
             id: zones.take_id(),
             id_slot,
+            uuid,
             zone_dir,
             run_dir: zones.paths.run.join(&name),
             root,

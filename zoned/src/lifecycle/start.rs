@@ -44,8 +44,8 @@ impl Zones {
     ) -> Result<(), ApiError> {
         let name = &claim.name;
         let config = self.config(name)?;
-        let (id_slot, dirty) = match self.lock().zones.get(name) {
-            Some(entry) => (entry.record.id_slot, entry.dirty),
+        let (id_slot, uuid, dirty) = match self.lock().zones.get(name) {
+            Some(entry) => (entry.record.id_slot, entry.record.uuid.to_string(), entry.dirty),
             None => return Err(super::no_such_zone(format!("boot {name}"), name)),
         };
         if dirty {
@@ -57,6 +57,7 @@ impl Zones {
             ready_only,
             id: self.take_id(),
             id_slot,
+            uuid,
             zone_dir: self.store.folder(name),
             run_dir: self.paths.run.join(name),
             root: RootSpec::Installed,

@@ -24,6 +24,7 @@ use crate::confine::limits::Limits;
 use crate::confine::login::{self, Program, Streams, User};
 use crate::confine::root::RootSpec;
 use crate::confine::{Failure, inodes, privileges};
+use crate::network;
 use crate::sys::child::Told;
 use crate::sys::process::{self, Ended};
 
@@ -55,7 +56,7 @@ impl Monitor {
                 self.ending =
                     Some(Ending { reason: failure.sentence(), again: false, deadline: None, askers: vec![] });
                 let error = ApiError { hint: hint(&failure), ..self.failed("boot", failure.sentence()) };
-                let left = self.tear_down();
+                let left = self.tear_down(false);
                 self.leave();
                 self.reply(asker, Reply::Failed(error));
                 let reason = format!("its boot failed: {}", failure.sentence());
@@ -160,6 +161,11 @@ impl Monitor {
             kernel: &branded.kernel,
             start,
             consoles: &self.consoles(),
+            network: self
+                .spec
+                .network
+                .as_ref()
+                .map(|n| (&n.place, n.uuid.as_str(), self.spec.run_dir.as_path())),
             fail_at: std::env::var("ZONED_FAIL_STEP").ok().and_then(|at| at.parse().ok()),
         })?;
         self.live =
@@ -226,7 +232,7 @@ impl Monitor {
             self.go()
         } else {
             self.spec.boot = wanted;
-            self.tear_down();
+            self.tear_down(true);
             self.boot(None).map_err(|(failure, _)| failure)
         };
         match result {
@@ -443,7 +449,7 @@ impl Monitor {
     pub(super) fn end(&mut self, how: How, reason: &str, again: bool) {
         let booted = self.live.as_ref().map(|l| l.booted);
         let was_asked = self.ending.is_some();
-        let left = self.tear_down();
+        let left = self.tear_down(again);
         if !again {
             return self.leave_with(how, reason, left);
         }
@@ -452,6 +458,7 @@ impl Monitor {
             _ => 0,
         };
         if self.quick_reboots > MOST_QUICK_REBOOTS {
+            let left = left.or(self.tear_down(false));
             return self.leave_with(How::Failed, "it rebooted too often within seconds of its boots", left);
         }
         self.reread_config();
@@ -466,7 +473,7 @@ impl Monitor {
             }
             Err((failure, _)) => {
                 self.ending = asked;
-                let left = self.tear_down();
+                let left = self.tear_down(false);
                 self.leave_with(
                     How::Failed,
                     &format!("it could not be booted again: {}", failure.sentence()),
@@ -485,9 +492,9 @@ impl Monitor {
         }
     }
 
-    /// Ends every process of the zone and takes down what it stood on. The answer is what could
-    /// not be.
-    fn tear_down(&mut self) -> Option<String> {
+    /// Ends every process of the zone and takes down what it stood on; what other zones have too
+    /// stays where it boots `again`. The answer is what could not be.
+    fn tear_down(&mut self, again: bool) -> Option<String> {
         if let Some(live) = &self.live {
             let _ = process::signal(live.made.init.pidfd.as_fd(), libc::SIGKILL);
             self.set_state(State::Down);
@@ -525,6 +532,12 @@ impl Monitor {
             tracing::error!(%error, "cannot keep the zone's ledger");
         }
         let taken_down = boot::take_down(&self.site);
+        let unlinked = self
+            .spec
+            .network
+            .as_ref()
+            .map_or(Ok(()), |network| network::take_down(&network.place, &self.spec.run_dir, again));
+        let taken_down = taken_down.and(unlinked);
         // A boot that failed leaves a child that nothing else knows of.
         process::reap_all(Duration::from_secs(5));
         taken_down.err().map(|failure| {

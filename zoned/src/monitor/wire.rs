@@ -12,6 +12,7 @@ use zone_api::{ApiError, Boot, Login, State};
 
 use crate::config::Config;
 use crate::confine::root::{Bind, RootSpec};
+use crate::network::Place;
 use crate::sys::scm;
 
 /// Name of a monitor's socket in its run folder.
@@ -49,10 +50,22 @@ pub struct Spec {
     pub binds: Vec<Bind>,
     /// `uname -m`, as found in its programs; the configuration's `arch` goes first.
     pub arch: Option<String>,
+    /// Where its interfaces are made. Monitors of earlier zoneds know of none.
+    #[serde(default)]
+    pub network: Option<Network>,
     /// The program of a zone that exists while it runs.
     pub run: Option<Login>,
     /// What was already read from the connection of that program's client.
     pub run_input: Vec<u8>,
+}
+
+/// What a monitor has to know for its zone's interfaces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// zoned's.
+    pub place: Place,
+    /// The zone's uuid.
+    pub uuid: String,
 }
 
 /// What zoned asks of a monitor.

@@ -1,0 +1,118 @@
+//! Two network namespaces of a test's own: one that stands for the host, and the outside that it is
+//! connected to.
+
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::zoned::{How, Zoned};
+
+/// The namespaces; gone with the value. Drop its zoneds first.
+#[derive(Debug)]
+pub struct Lab {
+    host: String,
+    outside: String,
+}
+
+/// The outside's addresses, and the host's there.
+const OUTSIDE: [&str; 2] = ["192.0.2.2/24", "2001:db8::2/64"];
+const HOST: [&str; 2] = ["192.0.2.1/24", "2001:db8::1/64"];
+
+impl Lab {
+    /// A host with one interface, `up0`, that leads to the outside.
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("zt{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let lab = Self { host: format!("{name}-host"), outside: format!("{name}-out") };
+        let (host, outside) = (&*lab.host, &*lab.outside);
+        for words in [
+            &["netns", "add", host][..],
+            &["netns", "add", outside],
+            &["-n", host, "link", "set", "lo", "up"],
+            &["-n", outside, "link", "set", "lo", "up"],
+            &["-n", host, "link", "add", "up0", "type", "veth", "peer", "name", "out0", "netns", outside],
+            &["-n", host, "addr", "add", HOST[0], "dev", "up0"],
+            &["-n", host, "addr", "add", HOST[1], "dev", "up0", "nodad"],
+            &["-n", outside, "addr", "add", OUTSIDE[0], "dev", "out0"],
+            &["-n", outside, "addr", "add", OUTSIDE[1], "dev", "out0", "nodad"],
+            &["-n", host, "link", "set", "up0", "up"],
+            &["-n", outside, "link", "set", "out0", "up"],
+            &["-n", host, "route", "add", "default", "via", "192.0.2.2"],
+            &["-n", host, "-6", "route", "add", "default", "via", "2001:db8::2"],
+        ] {
+            let output = Command::new("ip").args(words).output().expect("run ip");
+            assert!(output.status.success(), "ip {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        lab
+    }
+
+    /// A zoned of this host.
+    pub fn zoned(&self) -> Zoned {
+        self.zoned_with("")
+    }
+
+    /// The same with a zoned.toml.
+    pub fn zoned_with(&self, settings: &str) -> Zoned {
+        let netns = Some(self.host.clone());
+        Zoned::start_as(How { netns, settings: settings.into(), ..How::default() })
+    }
+
+    fn command(namespace: &str, words: &[&str]) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{namespace}")).args(words);
+        command
+    }
+
+    fn run(namespace: &str, words: &[&str]) -> Output {
+        Self::command(namespace, words).output().unwrap_or_else(|e| panic!("run {words:?}: {e}"))
+    }
+
+    /// Runs a program on the host; asserts that it succeeds and gives what it printed.
+    #[track_caller]
+    pub fn host(&self, words: &[&str]) -> String {
+        let output = Self::run(&self.host, words);
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{words:?} on the host: {complaint}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// What a program of the host printed, unless it failed.
+    pub fn try_host(&self, words: &[&str]) -> Option<String> {
+        let output = Self::run(&self.host, words);
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// What a program outside printed, unless it failed.
+    pub fn try_outside(&self, words: &[&str]) -> Option<String> {
+        let output = Self::run(&self.outside, words);
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Starts a program on the host.
+    pub fn start_on_host(&self, words: &[&str]) -> Child {
+        let mut command = Self::command(&self.host, words);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.spawn().unwrap_or_else(|e| panic!("start {words:?}: {e}"))
+    }
+
+    /// The interfaces of the host and its rules, to be the same before and after.
+    pub fn census(&self) -> String {
+        let links = self.host(&["ip", "-brief", "link"]);
+        let mut names: Vec<_> = links.lines().filter_map(|l| l.split([' ', '@']).next()).collect();
+        names.sort_unstable();
+        format!("{}\n{}", names.join(" "), self.host(&["nft", "list", "ruleset"]))
+    }
+}
+
+impl Default for Lab {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for name in [&self.host, &self.outside] {
+            let _ = Command::new("ip").args(["netns", "delete", name]).status();
+        }
+    }
+}
