@@ -8,12 +8,17 @@ use super::{Context, Done};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   zonectl shutdown payroll
-  zonectl shutdown payroll -r -t 60")]
+  zonectl shutdown payroll -r -t 60
+  zonectl shutdown --all")]
 pub(crate) struct Args {
     /// Zone
-    name: String,
-    /// Boot it again afterwards
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    name: Option<String>,
+    /// Every running zone, each before those that it is booted after
     #[arg(short, long)]
+    all: bool,
+    /// Boot it again afterwards
+    #[arg(short, long, conflicts_with = "all")]
     reboot: bool,
     /// Seconds before it is halted
     #[arg(short, long, value_name = "SEC")]
@@ -21,6 +26,14 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, context: &Context<'_>) -> Done {
-    context.client.shutdown(&args.name, &Shutdown { reboot: args.reboot, timeout: args.timeout })?;
-    context.zone(&args.name)
+    let how = Shutdown { reboot: args.reboot, timeout: args.timeout };
+    let Some(name) = &args.name else {
+        context.client.shutdown_all(&how)?;
+        if context.output.is_json() {
+            context.output.document(&context.client.list(true)?)?;
+        }
+        return Ok(0);
+    };
+    context.client.shutdown(name, &how)?;
+    context.zone(name)
 }

@@ -204,6 +204,11 @@ impl Client {
         self.done(Method::POST, &of(name, &["shutdown"]), Body::json(shutdown)?)
     }
 
+    /// Shuts every running zone down.
+    pub fn shutdown_all(&self, shutdown: &Shutdown) -> Result<()> {
+        self.done(Method::POST, "/v1/shutdown", Body::json(shutdown)?)
+    }
+
     /// Halts and boots.
     pub fn reboot(&self, name: &str) -> Result<()> {
         self.done(Method::POST, &of(name, &["reboot"]), Body::None)

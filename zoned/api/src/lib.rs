@@ -138,6 +138,9 @@ pub struct Zone {
     pub init_pid: Option<i32>,
     /// Whether it exists only while its program runs (`zonectl run`).
     pub ephemeral: bool,
+    /// Times that its restart policy booted it.
+    #[serde(default)]
+    pub restarts: u32,
     /// Addresses of its interfaces with their prefixes, while it is ready or running: those that the host
     /// gave it.
     #[serde(default)]

@@ -44,9 +44,18 @@ pub struct Config {
     /// The older release that the host's kernel is taken for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_kernel: Option<String>,
-    /// Boot when zoned starts.
+    /// Boot when the host has booted.
     #[serde(default)]
     pub autoboot: bool,
+    /// Zones that must run before it is booted with the host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub boot_after: Vec<String>,
+    /// Whether it is booted again when it ended and nobody asked for that.
+    #[serde(default)]
+    pub restart: Restart,
+    /// Restarts in a row after which it is left alone.
+    #[serde(default = "default_restart_limit")]
+    pub restart_limit: u32,
     /// What process 1 is.
     #[serde(default)]
     pub init: Init,
@@ -98,6 +107,10 @@ fn default_brand() -> String {
     "linux".into()
 }
 
+fn default_restart_limit() -> u32 {
+    10
+}
+
 fn default_privileges() -> Vec<String> {
     vec!["default".into()]
 }
@@ -133,6 +146,19 @@ impl From<Init> for String {
             Init::Path(p) => p,
         }
     }
+}
+
+/// `restart =`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Restart {
+    /// Never.
+    #[default]
+    No,
+    /// When its monitor or process 1 died.
+    OnFailure,
+    /// When its guest powered it off, too.
+    Always,
 }
 
 /// `vsyscall =`
@@ -239,7 +265,7 @@ pub struct Attr {
 pub struct Admin {
     /// Host user.
     pub user: String,
-    /// `login`, `manage`.
+    /// `login`, `manage`, `clonefrom`.
     pub auths: Vec<String>,
 }
 

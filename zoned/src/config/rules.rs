@@ -223,7 +223,11 @@ pub(crate) fn user(text: &str) -> Verdict {
 }
 
 pub(crate) fn auth(text: &str) -> Verdict {
-    one_of("right", text, &["login", "manage"])
+    one_of("right", text, &["login", "manage", "clonefrom"])
+}
+
+pub(crate) fn restart(text: &str) -> Verdict {
+    one_of("policy", text, &["no", "on-failure", "always"])
 }
 
 pub(crate) fn not_empty(text: &str) -> Verdict {

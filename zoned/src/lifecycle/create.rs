@@ -25,6 +25,7 @@ impl Zones {
                 if create.toml.is_some() { error } else { error.of_request(&format!("create {name}")) };
             error.to_api()
         })?;
+        self.check_order(name, &config)?;
         let claim = self.claim_new(name, Record::new, Verb::Create, false)?;
         let kept = edit::write(&self.config_path(name), &text)
             .map_err(|error| error.to_api())

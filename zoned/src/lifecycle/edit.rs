@@ -61,6 +61,7 @@ impl Zones {
         let before = self.config_text(name)?;
         let origin = self.config_path(name).display().to_string();
         let (after, config) = edit::apply(&before, edits, &origin).map_err(|error| error.to_api())?;
+        self.check_order(name, &config)?;
         self.replace(name, &before, &after, config)
     }
 
@@ -72,6 +73,7 @@ impl Zones {
         let _claim = self.claim(name, Verb::Edit)?;
         let config = Config::parse(text, name).map_err(|error| error.to_api())?;
         config.expect_name(name, text, name).map_err(|error| error.to_api())?;
+        self.check_order(name, &config)?;
         // It may take the place of a file that was removed by hand.
         let before = self.config_text(name).unwrap_or_default();
         self.replace(name, &before, text, config)

@@ -38,7 +38,7 @@ impl Zones {
         });
     }
 
-    fn take(&self, name: &str, epoch: u64, event: MonitorEvent) {
+    fn take(self: &Arc<Self>, name: &str, epoch: u64, event: MonitorEvent) {
         match event {
             MonitorEvent::State(state) => self.moved(name, epoch, state),
             MonitorEvent::Rebooted => {
@@ -48,14 +48,23 @@ impl Zones {
             MonitorEvent::Ended { how, reason } => {
                 let text = ending(how, reason);
                 let keep = (how != Ended::Halted).then(|| text.clone());
+                let unasked = self.unasked(name, epoch);
                 self.finish(name, epoch, &text, keep);
+                if let Some(uptime) = unasked {
+                    // What a guest does itself is powering off: its process 1 has no other right end.
+                    self.keep_up(name, how != Ended::PoweredOff, &text, Some(uptime));
+                }
             }
             MonitorEvent::Lost { signal } => {
                 let text = match signal {
                     Some(signal) => format!("its monitor was killed by signal {signal}"),
                     None => "its monitor was killed".to_owned(),
                 };
+                let unasked = self.unasked(name, epoch);
                 self.finish(name, epoch, &text, Some(text.clone()));
+                if let Some(uptime) = unasked {
+                    self.keep_up(name, true, &text, Some(uptime));
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 //! A verb first *claims* its zone: from then on no second one can begin on it. The durable part of
 //! a zone's state is in its record; the live part is what its monitor says.
 
+mod autoboot;
 mod console;
 mod create;
 mod delete;
@@ -14,9 +15,11 @@ mod install;
 mod ledger;
 mod log;
 mod login;
+mod order;
 mod reboot;
 mod recover;
 mod registry;
+mod restart;
 mod run;
 mod shutdown;
 mod start;
@@ -26,6 +29,8 @@ mod verify;
 
 #[cfg(test)]
 pub(crate) mod fake;
+#[cfg(test)]
+mod keeping;
 #[cfg(test)]
 mod tests;
 

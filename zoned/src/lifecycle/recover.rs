@@ -4,13 +4,13 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use zone_api::{ApiError, Boot, State};
+use zone_api::{ApiError, State};
 
 use super::host::MonitorHandle;
 use super::registry::{Entry, Live};
 use super::run::is_run_name;
 use super::{Paths, Zones, because};
-use crate::config::{self, Config};
+use crate::config;
 use crate::state::{Durable, Record};
 
 impl Zones {
@@ -48,6 +48,7 @@ impl Zones {
             self.take_up(name);
             self.resume(name);
         }
+        self.resume_restarts();
         self.adopt_all();
         self.sweep_ephemeral();
         self.empty_trash();
@@ -105,6 +106,7 @@ impl Zones {
             state: status.state,
             init_pid: status.init_pid,
             summary: status.summary,
+            since: std::time::Instant::now(),
             reboots: 0,
             asked: false,
             ending: false,
@@ -112,7 +114,7 @@ impl Zones {
     }
 
     /// A zone whose monitor is gone: nothing of it may be left.
-    fn bury(&self, name: &str) {
+    fn bury(self: &Arc<Self>, name: &str) {
         if !self.lock().zones.contains_key(name) && !is_run_name(name) {
             tracing::warn!(folder = name, "a folder in the run folder belongs to no zone");
             return;
@@ -131,9 +133,10 @@ impl Zones {
         };
         if known {
             self.note(name, &why);
-            if let Err(error) = self.save_reason(name, Some(why)) {
+            if let Err(error) = self.save_reason(name, Some(why.clone())) {
                 tracing::error!(zone = name, %error, "its state cannot be kept");
             }
+            self.keep_up(name, true, &why, None);
         } else {
             tracing::warn!(zone = name, "{why}");
         }
@@ -153,24 +156,6 @@ impl Zones {
             }
             if let Err(error) = self.trash_folder(&entry.path()) {
                 tracing::warn!(%error, "what a run left is still there");
-            }
-        }
-    }
-
-    /// Boots the zones that want it; one that does not boot does not keep the others from it.
-    pub fn autoboot(self: &Arc<Self>) {
-        for zone in self.list() {
-            let wanted = zone.state == State::Installed
-                && Config::load(&self.config_path(&zone.name)).is_ok_and(|config| config.autoboot);
-            if !wanted {
-                continue;
-            }
-            if let Err(error) = self.boot(&zone.name, Boot::default()) {
-                let why = format!("it did not boot when zoned started: {error}");
-                tracing::error!(zone = zone.name, %error, "autoboot");
-                if let Err(error) = self.save_reason(&zone.name, Some(why)) {
-                    tracing::error!(zone = zone.name, %error, "its state cannot be kept");
-                }
             }
         }
     }

@@ -63,6 +63,8 @@ pub(super) struct Live {
     pub(super) state: State,
     pub(super) init_pid: Option<i32>,
     pub(super) summary: Summary,
+    /// When it was booted or found again.
+    pub(super) since: std::time::Instant,
     /// Times that it was rebooted.
     pub(super) reboots: u64,
     /// A verb ends it, so no reason needs to be told.
@@ -295,6 +297,7 @@ impl Zones {
             reason: if live.is_some() { None } else { record.reason.or(trouble) },
             init_pid: live.as_ref().and_then(|live| live.init_pid),
             ephemeral,
+            restarts: record.restarts.map_or(0, |restarts| restarts.total),
             addresses: if live.is_some() { self.host.addresses(name) } else { Vec::new() },
         })
     }

@@ -70,6 +70,7 @@ impl Zones {
             // It runs; an old reason in its record is no cause to say that it does not.
             tracing::warn!(zone = name, %error, "its state cannot be kept");
         });
+        self.no_restart(name);
         self.note(name, if ready_only { "ready" } else { "booted" });
         Ok(())
     }
@@ -102,6 +103,7 @@ impl Zones {
             state: begun,
             init_pid,
             summary,
+            since: std::time::Instant::now(),
             reboots: 0,
             asked: false,
             ending: false,

@@ -12,7 +12,14 @@ impl Zones {
     pub fn verify(&self, name: &str) -> Result<Verified, ApiError> {
         self.known(name, "verify")?;
         match self.config(name) {
-            Ok(config) => Ok(self.host.verify(&config)),
+            Ok(config) => {
+                let mut verified = self.host.verify(&config);
+                if let Err(error) = self.check_order(name, &config) {
+                    verified.ok = false;
+                    verified.findings.push(error.why);
+                }
+                Ok(verified)
+            }
             Err(error) => Ok(Verified { ok: false, findings: vec![error.to_string()] }),
         }
     }

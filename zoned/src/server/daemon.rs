@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use zone_api::ApiError;
 
-use super::{preflight, serve, socket};
+use super::{preflight, serve, socket, watchdog};
 use crate::config::daemon::Settings;
 use crate::lifecycle::{Host, Paths, Zones, because};
 
@@ -80,6 +80,7 @@ pub fn run(
         if let Err(error) = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]) {
             tracing::warn!(%error, "the service manager could not be told");
         }
+        watchdog::begin(&paths.run);
         tracing::info!(run = %paths.run.display(), zones = zones.list().len(), "listening");
         let boots = Arc::clone(&zones);
         tokio::task::spawn_blocking(move || boots.autoboot());

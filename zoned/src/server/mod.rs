@@ -9,6 +9,7 @@ mod preflight;
 mod routes;
 mod session;
 mod socket;
+mod watchdog;
 
 #[cfg(test)]
 mod tests;

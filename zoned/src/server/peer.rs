@@ -19,7 +19,7 @@ pub(super) struct Peer {
     pub(super) trusted: bool,
 }
 
-/// A right on one zone, as `[[admin]]` gives it. Neither reaches the host: what could (create, edit,
+/// A right on one zone, as `[[admin]]` gives it. None reaches the host: what could (create, edit,
 /// install, run) is for those who manage all zones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Auth {
@@ -27,7 +27,10 @@ pub(super) enum Auth {
     Login,
     /// Boot it and end it.
     Manage,
-    /// Look at it: whoever has either.
+    /// Make clones of it.
+    #[cfg_attr(not(test), expect(dead_code, reason = "asked by the verb that clones"))]
+    CloneFrom,
+    /// Look at it: whoever has one of them.
     Any,
 }
 
@@ -43,11 +46,17 @@ impl Peer {
         if self.trusted { Ok(()) } else { Err(refused(what)) }
     }
 
+    /// Whether it may know that the zone is there.
+    pub(super) fn sees(self, zones: &Zones, name: &str) -> bool {
+        self.may(zones, name, Auth::Any, "show").is_ok()
+    }
+
     /// Fails for all who do not manage every zone and do not have the right by the zone's configuration.
     pub(super) fn may(self, zones: &Zones, name: &str, auth: Auth, what: &str) -> Result<(), ApiError> {
         let word = match auth {
             Auth::Login => Some("login"),
             Auth::Manage => Some("manage"),
+            Auth::CloneFrom => Some("clonefrom"),
             Auth::Any => None,
         };
         let given = || {

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 /// Name of the socket in the run folder.
-const SOCKET: &str = "zoned.sock";
+pub(super) const SOCKET: &str = "zoned.sock";
 
 /// Why there is no socket to listen on.
 #[derive(Debug, thiserror::Error)]

@@ -5,5 +5,5 @@ mod store;
 mod transition;
 
 pub(crate) use store::now;
-pub use store::{Durable, Found, Record, StateError, Store};
+pub use store::{Durable, Found, Record, Restarts, StateError, Store};
 pub use transition::{Outcome, Verb, check, monitor_may, outcome};

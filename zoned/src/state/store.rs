@@ -59,6 +59,21 @@ pub struct Record {
     /// uname -m that the root's own programs want, found by install.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arch: Option<String>,
+    /// Boots by its restart policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<Restarts>,
+}
+
+/// How often a zone was booted again by itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restarts {
+    /// In its life.
+    pub total: u32,
+    /// Without a good while between them.
+    pub in_row: u32,
+    /// Seconds since 1970 at which it is to be booted again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<u64>,
 }
 
 impl Record {
@@ -74,6 +89,7 @@ impl Record {
             reason: None,
             since: now(),
             arch: None,
+            restarts: None,
         }
     }
 

@@ -44,6 +44,7 @@ fn described() -> OpenApiRouter<Arc<Zones>> {
         .routes(routes!(verbs::halt))
         .routes(routes!(verbs::shutdown))
         .routes(routes!(verbs::reboot))
+        .routes(routes!(verbs::shutdown_all))
         .routes(routes!(sessions::login))
         .routes(routes!(sessions::console))
         .routes(routes!(sessions::run))

@@ -24,6 +24,19 @@ pub(crate) async fn uninstall(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Shuts all running zones down, those last that others are booted after; answers when all have ended.
+#[utoipa::path(post, path = "/v1/shutdown", request_body = Shutdown, responses(
+    (status = 204), (status = 403, body = ApiError), (status = 500, body = ApiError)))]
+pub(crate) async fn shutdown_all(
+    State(zones): State<Arc<Zones>>,
+    peer: Peer,
+    Doc(how): Doc<Shutdown>,
+) -> Answer<StatusCode> {
+    peer.manages("shut all zones down")?;
+    off(move || zones.shutdown_all(how.timeout)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Starts a zone's init; answers when it was started.
 #[utoipa::path(post, path = "/v1/zones/{name}/boot", params(("name" = String, Path)), request_body = Boot, responses(
     (status = 204), (status = 400, body = ApiError), (status = 403, body = ApiError),
@@ -34,7 +47,11 @@ pub(crate) async fn boot(
     Name(name): Name,
     Doc(boot): Doc<Boot>,
 ) -> Answer<StatusCode> {
-    managed(zones, peer, name, "boot", move |zones, name| zones.boot(name, boot)).await
+    managed(zones, peer, name, "boot", move |zones, name| {
+        may_word(peer, zones, name, &boot)?;
+        zones.boot(name, boot)
+    })
+    .await
 }
 
 /// Makes a zone's platform and starts nothing in it.
@@ -47,7 +64,11 @@ pub(crate) async fn ready(
     Name(name): Name,
     Doc(boot): Doc<Boot>,
 ) -> Answer<StatusCode> {
-    managed(zones, peer, name, "ready", move |zones, name| zones.ready(name, boot)).await
+    managed(zones, peer, name, "ready", move |zones, name| {
+        may_word(peer, zones, name, &boot)?;
+        zones.ready(name, boot)
+    })
+    .await
 }
 
 /// Ends a zone at once.
@@ -86,6 +107,14 @@ pub(crate) async fn reboot(
     Name(name): Name,
 ) -> Answer<StatusCode> {
     managed(zones, peer, name, "reboot", |zones, name| zones.reboot(name)).await
+}
+
+/// An init of the caller's choice is a program of the caller's in the zone, as its root.
+fn may_word(peer: Peer, zones: &Zones, name: &str, boot: &Boot) -> Result<(), ApiError> {
+    if boot.init.is_none() && boot.args.is_none() {
+        return Ok(());
+    }
+    peer.may(zones, name, Auth::Login, "choose the init of")
 }
 
 /// A verb that a zone's own `manage` gives a right to.

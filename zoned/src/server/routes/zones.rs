@@ -22,14 +22,19 @@ pub(crate) struct Which {
     all: Switch,
 }
 
-/// Zones by name; whoever can connect may ask.
+/// Zones by name: those that the caller has a right on.
 #[utoipa::path(get, path = "/v1/zones", params(Which), responses((status = 200, body = Vec<Zone>)))]
 pub(crate) async fn list(
     State(zones): State<Arc<Zones>>,
+    peer: Peer,
     Params(which): Params<Which>,
 ) -> Answer<Json<Vec<Zone>>> {
-    let mut list = off(move || Ok(zones.list())).await?;
-    list.retain(|zone| which.all.0 || zone.id.is_some());
+    let list = off(move || {
+        let mut list = zones.list();
+        list.retain(|zone| (which.all.0 || zone.id.is_some()) && peer.sees(&zones, &zone.name));
+        Ok(list)
+    });
+    let list = list.await?;
     Ok(Json(list))
 }
 
@@ -46,11 +51,19 @@ pub(crate) async fn create(
     Ok(StatusCode::CREATED)
 }
 
-/// One zone; whoever can connect may ask.
+/// One zone; it takes a right on it.
 #[utoipa::path(get, path = "/v1/zones/{name}", params(("name" = String, Path)), responses(
-    (status = 200, body = Zone), (status = 404, body = ApiError)))]
-pub(crate) async fn show(State(zones): State<Arc<Zones>>, Name(name): Name) -> Answer<Json<Zone>> {
-    off(move || zones.zone(&name)).await.map(Json)
+    (status = 200, body = Zone), (status = 403, body = ApiError), (status = 404, body = ApiError)))]
+pub(crate) async fn show(
+    State(zones): State<Arc<Zones>>,
+    peer: Peer,
+    Name(name): Name,
+) -> Answer<Json<Zone>> {
+    let zone = off(move || {
+        peer.may(&zones, &name, Auth::Any, "show")?;
+        zones.zone(&name)
+    });
+    zone.await.map(Json)
 }
 
 #[derive(Deserialize, IntoParams)]
