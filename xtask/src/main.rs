@@ -1,7 +1,8 @@
 #![forbid(unsafe_code)]
-//! The project's chores: `cargo xtask demo`, `test`, `docs`, `outside` and `matrix`.
+//! The project's chores: `cargo xtask demo`, `test`, `docs`, `deb`, `outside` and `matrix`.
 
 mod counts;
+mod deb;
 mod demo;
 mod docs;
 mod matrix;
@@ -20,6 +21,8 @@ const USAGE: &str = "usage: cargo xtask CHORE
 demo   make a Debian 11 of i386 a zone at level 2.6.32, show it from inside, and clean up
 test   install what is missing, then check the form, build and run every test
 docs   write the reference pages anew from the programs
+deb [FOLDER]
+       build the Debian package, of the programs in FOLDER where it is named
 outside
        build the kernel's own selftests and compare what they say in a zone with what they say outside
 matrix [KERNEL[/VSYSCALL]…]
@@ -31,6 +34,8 @@ fn main() -> ExitCode {
         ["demo"] => demo::run(),
         ["test"] => test::run(),
         ["docs"] => docs::run(),
+        ["deb"] => deb::run(None),
+        ["deb", folder] => deb::run(Some(folder)),
         ["outside"] => outside::run(),
         ["matrix", ref kernels @ ..] => matrix::run(kernels),
         ["help" | "--help" | "-h"] => {

@@ -6,6 +6,7 @@ use zone_api::{Boot, Create, Edit, ErrorKind, State};
 
 use super::fake::Place;
 use super::host::{Ended, MonitorEvent};
+use crate::state::{Record, Restarts, now};
 
 fn set(place: &Place, name: &str, key: &str, value: &str) {
     place.zones.edit(name, &[edit(key, value)]).unwrap();
@@ -169,10 +170,9 @@ async fn restarts_have_an_end_and_outlive_zoned() {
     place.installed("a");
     set(&place, "a", "restart", "on-failure");
     set(&place, "a", "restart-limit", "1");
-    place.zones.boot("a", Boot::default()).unwrap();
-    place.fake.monitor("a").tell(MonitorEvent::Lost { signal: None });
-    place.until("the plan", |place| reason(place, "a").contains("it is booted again in 1 s"));
-    // The next zoned does what the last one planned.
+    // The next zoned does what the last one planned. It is written by hand, since the last one goes on here.
+    let planned = Restarts { total: 0, in_row: 1, due: Some(now() + 1) };
+    place.zones.save("a", |record| Record { restarts: Some(planned), ..record.clone() }).unwrap();
     place.restart();
     place.until("the restart", |place| place.state("a") == State::Running);
     place.until("the count", |place| place.zones.zone("a").unwrap().restarts == 1);
