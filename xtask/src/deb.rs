@@ -17,7 +17,9 @@ pub(crate) fn run(programs: Option<&str>) -> Result<()> {
         Some(folder) => PathBuf::from(folder),
         None => release()?,
     };
-    let version = env!("CARGO_PKG_VERSION");
+    // The number behind the dash counts packages of one version.
+    let version = concat!(env!("CARGO_PKG_VERSION"), "-1");
+    let maintainer = maintainer()?;
     let arch = said(Command::new("dpkg").arg("--print-architecture"))?;
     let place = crate::top().join("target/debian");
     if place.exists() {
@@ -58,7 +60,14 @@ pub(crate) fn run(programs: Option<&str>) -> Result<()> {
     fs::create_dir_all(tree.join("etc/zones"))?;
     pack(&man)?;
     pack(&tree.join("usr/share/man/man8"))?;
-    done(Command::new("gzip").args(["-9n"]).arg(doc.join("changelog")))?;
+    let date = said(Command::new("git").current_dir(crate::top()).args(["log", "-1", "--format=%aD"]))?;
+    let entry = format!(
+        "zones ({version}) unstable; urgency=medium\n\n  * Built from the sources; changelog.gz says what changed.\n\n \
+         -- {maintainer}  {date}\n"
+    );
+    write(&doc.join("changelog.Debian"), entry.as_bytes())?;
+    let logs = [doc.join("changelog"), doc.join("changelog.Debian")];
+    done(Command::new("gzip").args(["-9n"]).args(logs))?;
 
     let control = tree.join("DEBIAN");
     for script in ["postinst", "prerm", "postrm"] {
@@ -71,6 +80,7 @@ pub(crate) fn run(programs: Option<&str>) -> Result<()> {
     let text = fs::read_to_string(parts.join("control")).context("read control")?;
     let text = text
         .replace("@VERSION@", version)
+        .replace("@MAINTAINER@", &maintainer)
         .replace("@ARCH@", &arch)
         .replace("@SIZE@", &size)
         .replace("@LIBRARIES@", &libraries);
@@ -82,6 +92,14 @@ pub(crate) fn run(programs: Option<&str>) -> Result<()> {
     done(Command::new("dpkg-deb").args(["--root-owner-group", "-Zxz", "--build"]).arg(&tree).arg(&package))?;
     println!("{}", package.display());
     Ok(())
+}
+
+/// Who packages: as dpkg's tools are told (dch(1)), else as commits are.
+fn maintainer() -> Result<String> {
+    if let (Ok(name), Ok(email)) = (std::env::var("DEBFULLNAME"), std::env::var("DEBEMAIL")) {
+        return Ok(format!("{name} <{email}>"));
+    }
+    said(Command::new("git").current_dir(crate::top()).args(["log", "-1", "--format=%an <%ae>"]))
 }
 
 fn release() -> Result<PathBuf> {

@@ -30,7 +30,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Done {
     let Some(name) = &args.name else {
         context.client.shutdown_all(&how)?;
         if context.output.is_json() {
-            context.output.document(&context.client.list(true)?)?;
+            context.output.document(&context.client.zones(true)?)?;
         }
         return Ok(0);
     };
