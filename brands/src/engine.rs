@@ -54,8 +54,8 @@ impl Compiled {
     pub fn new(brand: &Brand, world: &World) -> Result<Self, FilterError> {
         let rows = Abi::ALL.map(|abi| {
             let mut rows = vec![Vec::new(); history::last(abi) as usize + 1];
-            for call in history::entries(abi) {
-                rows[call.nr as usize] = brand.rows_for(world, abi, call);
+            for (nr, own) in brand.rows_of_calls(world, abi) {
+                rows[nr as usize] = own;
             }
             rows
         });

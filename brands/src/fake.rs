@@ -117,14 +117,6 @@ impl Log for FakeLog {
         self.unread.len()
     }
 
-    fn take(&mut self, max: usize) -> Result<Vec<u8>, Errno> {
-        if self.unread.is_empty() {
-            return Err(Errno::EINTR);
-        }
-        let len = max.min(self.unread.len());
-        Ok(self.unread.drain(..len).collect())
-    }
-
     fn size(&mut self) -> usize {
         16384
     }
@@ -301,6 +293,15 @@ impl Task for Fake {
         &mut self.log
     }
 
+    fn take_log(&mut self, max: usize) -> Result<Vec<u8>, Errno> {
+        let unread = &mut self.log.unread;
+        if unread.is_empty() {
+            return Err(Errno::EINTR);
+        }
+        let len = max.min(unread.len());
+        Ok(unread.drain(..len).collect())
+    }
+
     fn mknod(&mut self, at: At, path: &[u8], mode: u32, dev: (u32, u32)) -> Result<(), Errno> {
         self.nodes.push((at, path.to_vec(), mode, dev));
         Ok(())
@@ -393,6 +394,10 @@ impl Task for Fake {
 
     fn file_status(&mut self, _: i32) -> Result<FileStatus, Errno> {
         Ok(self.status)
+    }
+
+    fn own_id(&self, id: u32) -> Option<u32> {
+        id.checked_sub(100_000).filter(|id| *id < 65536)
     }
 
     fn ids_are_real(&mut self) -> Result<bool, Errno> {

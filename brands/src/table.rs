@@ -1,11 +1,13 @@
 //! How a brand is declared: rows as data, keyed by the call's name.
 
+use std::collections::BTreeMap;
+
 use nix::errno::Errno;
 
 use crate::abi::Abi;
 use crate::call::{Answered, Call};
 use crate::cond::Cond;
-use crate::history::Entry;
+use crate::history::{self, Entry};
 use crate::level::Level;
 use crate::platform::{Platform, Request};
 use crate::task::{Task, World};
@@ -261,14 +263,39 @@ impl Brand {
     /// The rows for one call in a zone of this world: those of the table, in their order, unless the
     /// history of the call says it all.
     pub fn rows_for(&self, world: &World, abi: Abi, call: &Entry) -> Vec<Row> {
+        let own = self.rows().filter(|row| row.number(abi) == Some(call.nr));
+        self.rows_of_call(world, abi, call, own)
+    }
+
+    /// The same for each call of an ABI, in their order. A boot waits for it: each row's name is looked up once.
+    pub fn rows_of_calls(&self, world: &World, abi: Abi) -> Vec<(u32, Vec<Row>)> {
+        let mut own: BTreeMap<u32, Vec<&Row>> = BTreeMap::new();
+        for row in self.rows() {
+            if let Some(nr) = row.number(abi) {
+                own.entry(nr).or_default().push(row);
+            }
+        }
+        let rows = |call: &Entry| {
+            let own = own.get(&call.nr).into_iter().flatten().copied();
+            (call.nr, self.rows_of_call(world, abi, call, own))
+        };
+        history::entries(abi).iter().map(rows).collect()
+    }
+
+    fn rows_of_call<'a>(
+        &self,
+        world: &World,
+        abi: Abi,
+        call: &Entry,
+        own: impl Iterator<Item = &'a Row>,
+    ) -> Vec<Row> {
         if self.rows().next().is_none() {
             return Vec::new();
         }
         if let Some(row) = masked(world, call) {
             return vec![row];
         }
-        let own = self.rows().filter(|row| row.number(abi) == Some(call.nr) && row.covers(world, abi));
-        let mut rows: Vec<Row> = own.copied().collect();
+        let mut rows: Vec<Row> = own.filter(|row| row.covers(world, abi)).copied().collect();
         if call.since > world.host && rows.iter().all(|row| row.cond != Cond::Always) {
             rows.push(refuse(call.name, Errno::ENOSYS, Why::HostLacks).about(LACKED));
         }

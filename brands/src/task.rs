@@ -99,6 +99,8 @@ pub enum Pseudo {
     Dev,
     /// devpts: the zone's own /dev/pts
     Devpts,
+    /// Nothing, read-only: what a part of the kernel shows that the zone has no part in.
+    Empty,
 }
 
 /// How a path is meant: relative to a descriptor of the guest or to its working directory.
@@ -156,11 +158,8 @@ pub trait Log {
     fn last(&mut self, max: usize, all: bool) -> Vec<u8>;
     /// Hides what was logged so far from [`Log::last`].
     fn clear(&mut self);
-    /// Bytes not yet taken by [`Log::take`].
+    /// Bytes not yet taken by [`Task::take_log`].
     fn unread(&mut self) -> usize;
-    /// Takes up to `max` unread bytes; waits a bounded time for some, then answers EINTR so that
-    /// a guest's signals are served (syslog(2), SYSLOG_ACTION_READ).
-    fn take(&mut self, max: usize) -> Result<Vec<u8>, Errno>;
     /// Bytes that the ring can hold.
     fn size(&mut self) -> usize;
 }
@@ -238,6 +237,10 @@ pub trait Task {
     /// The zone's kernel log.
     fn log(&mut self) -> &mut dyn Log;
 
+    /// Takes up to `max` unread bytes of the log; waits for some, and answers EINTR so that a guest's
+    /// signals are served (syslog(2), SYSLOG_ACTION_READ).
+    fn take_log(&mut self, max: usize) -> Result<Vec<u8>, Errno>;
+
     /// Makes a device node at a guest's path, resolved as the guest would, with the guest's
     /// umask and ids, and makes it usable there. `mode` holds type and permission bits; `dev` is
     /// (major, minor). The caller has checked that the device may be made.
@@ -298,6 +301,9 @@ pub trait Task {
 
     /// What a descriptor of the caller's is of; O_PATH ones too.
     fn file_status(&mut self, fd: i32) -> Result<FileStatus, Errno>;
+
+    /// What the zone calls the host's user or group `id`, if that is one of its own.
+    fn own_id(&self, id: u32) -> Option<u32>;
 
     /// Whether the caller's real user and group are its effective ones.
     fn ids_are_real(&mut self) -> Result<bool, Errno>;

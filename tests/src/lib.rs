@@ -8,6 +8,7 @@ mod guests;
 mod host;
 mod lab;
 mod large;
+mod proxy;
 mod terminal;
 mod zoned;
 
@@ -18,5 +19,6 @@ pub use guests::{GUESTS, Guest, debian};
 pub use host::{Dice, binary, eventually, target};
 pub use lab::Lab;
 pub use large::Large;
+pub use proxy::Proxy;
 pub use terminal::Terminal;
 pub use zoned::{How, Zoned};

@@ -33,6 +33,12 @@ fn sh(zoned: &Zoned, name: &str, script: &str) -> String {
     zoned.zonectl(&["login", name, "--", "sh", "-c", script]).ok()
 }
 
+/// A script that prints the last line of what a web server gives. Not by wget: in a static busybox it dies of a port by
+/// number where there is no C library to load.
+fn fetch(host: &str, port: u16, path: &str) -> String {
+    format!("printf 'GET {path} HTTP/1.0\\r\\n\\r\\n' | nc -w 5 {host} {port} | tail -n 1")
+}
+
 /// IPv4 and IPv6 of a live zone, without their prefixes.
 fn addresses(zoned: &Zoned, name: &str) -> (String, String) {
     let zone = zoned.zone(name).unwrap_or_else(|| panic!("no zone {name}"));
@@ -119,7 +125,8 @@ fn a_zone_that_lies_is_heard_by_nobody() {
     let program = frames();
     let bytes = fs::read(&program).expect("read the program");
     for name in ["liar", "other"] {
-        let mut into = zoned.spawn(&["login", name, "--", "sh", "-c", "cat > /bin/frames; chmod 755 /bin/frames"]);
+        let mut into =
+            zoned.spawn(&["login", name, "--", "sh", "-c", "cat > /bin/frames; chmod 755 /bin/frames"]);
         into.send(&bytes);
         into.finish().ok();
     }
@@ -173,7 +180,20 @@ fn addresses_are_remembered() {
     let init = zoned.init_of("a");
     zoned.kill9();
     let rebooted = Command::new("nsenter")
-        .args(["-t", &init.to_string(), "-U", "-p", "-m", "-S", "0", "-G", "0", "/bin/busybox", "reboot", "-f"])
+        .args([
+            "-t",
+            &init.to_string(),
+            "-U",
+            "-p",
+            "-m",
+            "-S",
+            "0",
+            "-G",
+            "0",
+            "/bin/busybox",
+            "reboot",
+            "-f",
+        ])
         .status();
     rebooted.expect("run nsenter");
     eventually("process 1 is gone", 10, || !Path::new(&format!("/proc/{init}")).exists());
@@ -216,7 +236,7 @@ fn published_ports_lead_to_a_zone() {
     }
     for place in ["192.0.2.1", "10.88.0.1", "[2001:db8::1]"] {
         for name in ["other", "web"] {
-            let got = sh(&zoned, name, &format!("wget -qO- {}", get(place)));
+            let got = sh(&zoned, name, &fetch(place.trim_matches(['[', ']']), 8080, "/"));
             assert_eq!(got, "here\n", "from {name} by {place}");
         }
     }
@@ -229,11 +249,12 @@ fn published_ports_lead_to_a_zone() {
     let script = "ip route add 127.0.0.1 via 10.88.0.1 table 7; ip rule add to 127.0.0.1 table 7 pref 0
         ip rule del pref 0 lookup local; ip rule add pref 9 lookup local
         echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet
-        timeout 3 wget -qO- http://127.0.0.1:9999/ostype || echo refused";
-    let got = zoned.zonectl(&["login", "other", "--", "sh", "-c", script]).stdout;
+        ";
+    let script = format!("{script}\n{} || true", fetch("127.0.0.1", 9999, "/ostype"));
+    let got = zoned.zonectl(&["login", "other", "--", "sh", "-c", &script]).stdout;
     let _ = server.kill();
     let _ = server.wait();
-    assert_eq!(got, "refused\n", "a zone got at the host's loopback");
+    assert_eq!(got, "", "a zone got at the host's loopback");
 
     // No port leads to two zones, and none to one that is halted.
     zoned.zonectl(&["create", "thief"]).ok();
@@ -285,7 +306,20 @@ fn nothing_is_left_of_a_network() {
     let init = zoned.init_of("z");
     zoned.kill9();
     let off = Command::new("nsenter")
-        .args(["-t", &init.to_string(), "-U", "-p", "-m", "-S", "0", "-G", "0", "/bin/busybox", "poweroff", "-f"])
+        .args([
+            "-t",
+            &init.to_string(),
+            "-U",
+            "-p",
+            "-m",
+            "-S",
+            "0",
+            "-G",
+            "0",
+            "/bin/busybox",
+            "poweroff",
+            "-f",
+        ])
         .status();
     off.expect("run nsenter");
     eventually("nothing is left after a power-off without zoned", 10, || before == lab.census());
@@ -298,9 +332,13 @@ fn nothing_is_left_of_a_network() {
     lab.host(&["nft", "delete table inet zoned_zones0; delete table netdev zoned_zones0"]);
     zoned.start_again();
     let sorted = |text: &str| text.lines().map(str::to_owned).collect::<BTreeSet<_>>();
-    assert_eq!(sorted(&whole), sorted(&lab.census()), "after a flush and a start of zoned");
+    eventually("a flush is repaired by the next zoned", 10, || sorted(&whole) == sorted(&lab.census()));
     zoned.zonectl(&["halt", "z"]).ok();
-    assert!(lab.census().contains("table inet theirs") && !lab.census().contains("zoned_"), "{}", lab.census());
+    assert!(
+        lab.census().contains("table inet theirs") && !lab.census().contains("zoned_"),
+        "{}",
+        lab.census()
+    );
 }
 
 #[test]
@@ -368,7 +406,8 @@ fn two_zoneds_have_two_bridges() {
     same.zonectl(&["install", "z", &busybox()]).ok();
     same.zonectl(&["boot", "z"]).code(1).says(&["belongs to the zoned of", "zoned.toml"]);
     sh(&one, "z", "ping -c1 -W2 192.0.2.2");
-    let settings = "[network]\nbridge = \"second\"\nsubnet = \"10.99.0.0/24\"\nsubnet6 = \"fd99::/64\"\nnat = false\n";
+    let settings =
+        "[network]\nbridge = \"second\"\nsubnet = \"10.99.0.0/24\"\nsubnet6 = \"fd99::/64\"\nnat = false\n";
     let two = lab.zoned_with(settings);
     zone(&two, "z", &[]);
     assert_eq!(addresses(&two, "z").0, "10.99.0.128");

@@ -30,8 +30,8 @@ use crate::lifecycle::{Paths, because};
 use crate::monitor::brand::Branded;
 use crate::monitor::link::{Link, News, Unanswered};
 use crate::monitor::wire::{self, Event, How, Reply, Request, Spec};
-use crate::sys::process;
 use crate::network::{self, Place};
+use crate::sys::process;
 use crate::{doctor, image};
 
 /// This host.

@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 
-use crate::call::{Answered, Call, Reply, Watch};
+use crate::call::{Answered, Call, GuestPtr, Reply, Watch};
 use crate::cond::{Cond, int};
 use crate::task::{Pseudo, Task};
 
@@ -41,7 +41,12 @@ pub(super) fn mount(task: &mut dyn Task, call: &Call) -> Answered {
     }
     let Ok(target) = task.read_cstr(call.ptr(1), PATH_MAX) else { return Ok(Reply::Continue) };
     if call.int(3) as u32 & MS_REMOUNT != 0 {
-        return Ok(if remount_has_no_effect(task, &target) { Reply::Value(0) } else { Reply::Continue });
+        if remount_has_no_effect(task, &target) {
+            return Ok(Reply::Value(0));
+        }
+        // As it stands where it cannot be read or written: the kernel says what it thinks of it.
+        let _ = put_own_ids(task, call.ptr(4));
+        return Ok(Reply::Continue);
     }
     let Ok(kind) = task.read_cstr(call.ptr(2), PATH_MAX) else { return Ok(Reply::Continue) };
     let what = match kind.as_slice() {
@@ -49,6 +54,7 @@ pub(super) fn mount(task: &mut dyn Task, call: &Call) -> Answered {
         b"sysfs" => Pseudo::Sysfs,
         b"devtmpfs" => Pseudo::Dev,
         b"devpts" => Pseudo::Devpts,
+        kind if ELSEWHERES.contains(&kind) => Pseudo::Empty,
         _ => return Ok(Reply::Continue),
     };
     // The kernel reads the source too, whatever the file system makes of it.
@@ -68,6 +74,28 @@ pub(super) fn mount(task: &mut dyn Task, call: &Call) -> Answered {
         }
         _ => Ok(Reply::Continue),
     }
+}
+
+/// File systems through which parts of the kernel show themselves that are the host's alone: no user namespace may mount
+/// them. rc scripts do, and a zone's shows them empty.
+const ELSEWHERES: [&[u8]; 6] = [b"securityfs", b"debugfs", b"tracefs", b"configfs", b"pstore", b"fusectl"];
+
+/// The kernel tells a tmpfs's owners by the host's ids (proc_pid_mounts(5)), and mount(8) hands them back with a remount, to
+/// a kernel that expects the zone's. They are changed where they stand, in as many digits.
+fn put_own_ids(task: &mut dyn Task, at: GuestPtr) -> Result<(), Errno> {
+    if at.is_null() {
+        return Ok(());
+    }
+    let old = task.read_cstr(at, 4096)?;
+    let own = |option: &[u8]| {
+        let key = [&b"uid="[..], b"gid="].into_iter().find(|key| option.starts_with(key))?;
+        let digits = std::str::from_utf8(&option[key.len()..]).ok()?;
+        let id = task.own_id(digits.parse().ok()?)?;
+        Some([key, format!("{id:0width$}", width = digits.len()).as_bytes()].concat())
+    };
+    let options = old.split(|&b| b == b',').map(|option| own(option).unwrap_or_else(|| option.to_vec()));
+    let new = options.collect::<Vec<_>>().join(&b',');
+    if new == old || new.len() != old.len() { Ok(()) } else { task.write(at, &new) }
 }
 
 /// Whether options are given: then what is there already is not what is asked for.
@@ -199,6 +227,25 @@ mod tests {
             assert_eq!(ask(&mut fake, "/", "none", flags), Ok(Reply::Value(0)));
             assert_eq!(ask(&mut fake, "/home", "none", flags), Ok(Reply::Continue));
         }
+    }
+
+    #[test]
+    fn a_remount_has_the_zones_ids() {
+        let mut fake = fake();
+        let target = fake.put(0x5000, b"/run\0");
+        let options = fake.put(0x7000, b"size=10%,uid=100000,gid=100005,mode=755,uid=7\0");
+        let call = call(Abi::X86_64, "mount", &[target, target, 0, MS_REMOUNT.into(), options]);
+        assert_eq!(mount(&mut fake, &call), Ok(Reply::Continue));
+        let now = fake.read_cstr(GuestPtr(options), 100).unwrap();
+        assert_eq!(now, b"size=10%,uid=000000,gid=000005,mode=755,uid=7");
+    }
+
+    #[test]
+    fn parts_of_the_kernel_that_are_the_hosts_are_empty() {
+        let mut fake = fake();
+        assert_eq!(ask(&mut fake, "/sys/kernel/debug", "debugfs", 0), Ok(Reply::Value(0)));
+        assert_eq!(fake.shown, [(Pseudo::Empty, b"/sys/kernel/debug".to_vec())]);
+        assert_eq!(ask(&mut fake, "/selinux", "selinuxfs", 0), Ok(Reply::Continue));
     }
 
     #[test]

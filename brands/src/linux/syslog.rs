@@ -35,7 +35,7 @@ pub(super) fn syslog(task: &mut dyn Task, call: &Call) -> Answered {
         CLOSE | OPEN | CONSOLE_OFF | CONSOLE_ON => 0,
         READ => {
             let Some(max) = wanted(buf, len)? else { return Ok(Reply::Value(0)) };
-            let text = task.log().take(max)?;
+            let text = task.take_log(max)?;
             hand_over(task, buf, &text)?
         }
         READ_ALL | READ_CLEAR => {

@@ -2,8 +2,9 @@
 //! row names beside one under a filter of one rule. Once with zone and monitor on one CPU, once wherever they run.
 //!
 //! The floor is taken in a zone of its own, whose namespaces and control groups are like the other's: to switch
-//! between control groups has its price, whoever answers. What it is outside of any zone is printed too. Floor and calls
-//! take turns, and each figure is the median of its turns.
+//! between control groups has its price, whoever answers. Its supervisor is a program of 64 bits, as the monitor is, for
+//! callers of either ABI: between two of 32 bits the kernel has less to switch. What the floor is outside of any zone is
+//! printed too. Floor and calls take turns, and each figure is the median of its turns.
 //!
 //! `cargo run --release -p zones-tests --bin handlers [KERNEL]`
 
@@ -66,11 +67,11 @@ impl Drop for Supervisor {
     }
 }
 
-/// The floor, as a program measures it that `command` makes of its words.
-fn floor(program: &Path, command: impl FnOnce(&[&str]) -> Command) -> Result<f64> {
-    let socket = program.with_extension("socket");
+/// The floor below `supervisor`, as a program measures it that `command` makes of its words.
+fn floor(supervisor: &Path, command: impl FnOnce(&[&str]) -> Command) -> Result<f64> {
+    let socket = supervisor.with_file_name("handlers.socket");
     let _ = std::fs::remove_file(&socket);
-    let _supervisor = Supervisor::start(program, &socket)?;
+    let _supervisor = Supervisor::start(supervisor, &socket)?;
     let told = figures(command(&["floor", "/bench/handlers.socket"]))?;
     told.first().map(|(_, ns)| *ns).context("it printed nothing")
 }
@@ -87,20 +88,22 @@ fn compare(kernel: &str, where_they_run: &str) -> Result<()> {
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
         let program = folder.path().join("handlers");
         std::fs::copy(compile(&source, abi, &[])?, &program).context("copy the program")?;
+        let supervisor = folder.path().join("supervisor");
+        std::fs::copy(compile(&source, "amd64", &[])?, &supervisor).context("copy the supervisor")?;
         let bind = format!("{}:/bench", folder.path().display());
         let run = |brand: &[&str], words: &[&str]| {
             let front = ["run", "--bind", &bind];
             zoned.command(&[&front[..], brand, &["--", "/bench/handlers"], words].concat())
         };
-        let outside = floor(&program, |words| {
+        let outside = floor(&supervisor, |words| {
             let mut command = Command::new(&program);
-            command.arg(words[0]).arg(program.with_extension("socket"));
+            command.arg(words[0]).arg(supervisor.with_file_name("handlers.socket"));
             command
         })?;
         let (mut floors, mut one, mut names) = (Vec::new(), Vec::new(), Vec::new());
         let mut calls: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         for _ in 0..TURNS {
-            floors.push(floor(&program, |words| run(&["--brand", "native"], words))?);
+            floors.push(floor(&supervisor, |words| run(&["--brand", "native"], words))?);
             let mut bare = Command::new(&program);
             bare.arg("one-rule");
             one.extend(figures(bare)?.first().map(|(_, ns)| *ns));

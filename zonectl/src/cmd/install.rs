@@ -7,7 +7,7 @@ use crate::words;
 /// Fill the root of a configured zone
 ///
 /// Sources: dir:PATH, tar:PATH (plain, gz, xz or zst; tar:- is stdin), oci:PATH[:TAG], docker-archive:PATH,
-/// debootstrap:SUITE[,arch=i386][,mirror=URL], image:NAME.
+/// debootstrap:SUITE[,arch=i386][,variant=minbase][,include=PACKAGE+PACKAGE][,mirror=URL], image:NAME.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   zonectl install payroll tar:centos5-i386.tar.xz

@@ -122,6 +122,7 @@ mod tests {
             reason: None,
             init_pid: None,
             ephemeral: false,
+            addresses: Vec::new(),
         }
     }
 

@@ -211,7 +211,7 @@ pub struct Verified {
 /// For `tar:-` and the like the request has query parameters and the archive as its body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Install {
-    /// As on the command line: `dir:PATH`, `tar:PATH`, `debootstrap:SUITE[,arch=…][,mirror=…]`.
+    /// As on the command line: `dir:PATH`, `tar:PATH`, `debootstrap:SUITE[,arch=…][,variant=…][,include=…][,mirror=…]`.
     pub source: String,
 }
 

@@ -30,7 +30,12 @@ pub struct Settings {
 impl Default for Settings {
     /// 2^30 up to 2^31: above what adduser(8) and systemd give out, and positive where ids are signed.
     fn default() -> Self {
-        Self { id_base: 1 << 30, id_slots: 16_384, group: "zones".into(), network: NetworkSettings::default() }
+        Self {
+            id_base: 1 << 30,
+            id_slots: 16_384,
+            group: "zones".into(),
+            network: NetworkSettings::default(),
+        }
     }
 }
 

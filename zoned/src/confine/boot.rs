@@ -13,6 +13,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use super::cgroup::{Cgroup, Hierarchies};
+use super::devices::Consoles;
 use super::limits::{self, Limits};
 use super::login::{self, Program, Streams};
 use super::root::{self, Bind, Layers, RootSpec, Tree};
@@ -85,8 +86,8 @@ pub struct Request<'a> {
     pub kernel: &'a Kernel,
     /// Its process 1.
     pub start: &'a Start,
-    /// Further names of the console in /dev.
-    pub consoles: &'a [String],
+    /// Its terminals.
+    pub consoles: &'a Consoles,
     /// Where its interfaces are made, and with which uuid and run folder; none for a zone without.
     pub network: Option<(&'a network::Place, &'a str, &'a Path)>,
     /// Step that is made to fail, counted from 0 over the whole of the work; for tests.
@@ -102,6 +103,10 @@ pub struct Made {
     pub cgroup: Cgroup,
     /// Master of the console, or of the program's terminal.
     pub terminal: Option<OwnedFd>,
+    /// Masters of the screens beside the console.
+    pub screens: Vec<OwnedFd>,
+    /// Where the zone's /proc/kmsg is fed.
+    pub kmsg: Option<OwnedFd>,
     /// The zone's /dev.
     pub dev: OwnedFd,
     /// Where the program's wait status will be written.
@@ -157,11 +162,19 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
     };
 
     let mut slots = Slots::default();
-    let mut plan = plan(
-        request,
-        &mut slots,
-        Materials { cgroup: &cgroup, layers: &layers, binds: &binds, dev: &dev, status: status_end.as_ref() },
-    )?;
+    let kmsg = match request.start {
+        Start::Init(..) => Some(devices::kmsg(&dev, site.ids.root())?),
+        Start::Program(..) => None,
+    };
+    let materials = Materials {
+        cgroup: &cgroup,
+        layers: &layers,
+        binds: &binds,
+        dev: &dev,
+        status: status_end.as_ref(),
+        has_kmsg: kmsg.is_some(),
+    };
+    let mut plan = plan(request, &mut slots, materials)?;
     if let Some(at) = request.fail_at.and_then(|at| at.checked_sub(OUTSIDE.len())) {
         plan.fail_at(at);
     }
@@ -200,11 +213,20 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
 
     may_fail(5)?;
     release(&mut init, &slots.borrowed())?;
-    let mut terminal = None;
+    // The console's is the last to be told.
+    let mut terminals = Vec::new();
     loop {
         match init.hear() {
-            Told::Terminal(master) => terminal = Some(master),
-            Told::Ready => return Ok(Made { init, cgroup, terminal, dev, status }),
+            Told::Terminal(master) => terminals.push(master),
+            Told::Ready => {
+                let terminal = terminals.pop();
+                if kmsg.is_some() {
+                    // It stands in /proc now, and nothing of ours in the guest's /dev.
+                    let _ =
+                        nix::unistd::unlinkat(&dev, devices::KMSG, nix::unistd::UnlinkatFlags::NoRemoveDir);
+                }
+                return Ok(Made { init, cgroup, terminal, screens: terminals, kmsg, dev, status });
+            }
             told => return Err(failure(told)),
         }
     }
@@ -300,6 +322,7 @@ struct Materials<'a> {
     binds: &'a [Tree],
     dev: &'a OwnedFd,
     status: Option<&'a OwnedFd>,
+    has_kmsg: bool,
 }
 
 /// A path or option as the kernel takes it; what holds a NUL is an error that names it.
@@ -339,6 +362,11 @@ fn plan(request: &Request<'_>, slots: &mut Slots, with: Materials<'_>) -> Result
     // the host's root, which lies over the new one. Not before proc and sysfs, which a user
     // namespace may mount only while it sees others (mount_namespaces(7)).
     plan.then("let go of the host's root", Step::DropOldRoot);
+    if matches!(request.start, Start::Init(Init::Auto | Init::Path(_), _)) {
+        // As an initramfs leaves it: empty at each boot. Roots from before 2012 have no such folder.
+        let flags = libc::MS_NOSUID | libc::MS_NODEV;
+        plan.try_then("mount /run", mount_step(c"tmpfs", c"/run", c"tmpfs", flags, c"mode=0755"));
+    }
     for (i, tree) in with.binds.iter().enumerate() {
         make_place(&mut plan, tree)?;
         let path = tree.place.to_string_lossy().into_owned();
@@ -470,6 +498,10 @@ fn mount_views(
     }
     show_files(plan, slots, kernel, site.ids.base)?;
     show_served_files(plan, slots, kernel)?;
+    if with.has_kmsg {
+        let source = c_string(format!("/dev/{}", devices::KMSG))?;
+        plan.try_then("show /proc/kmsg", mount_step(&source, c"/proc/kmsg", c"", libc::MS_BIND, c""));
+    }
     plan.then(
         "mount /dev/pts",
         mount_step(c"devpts", c"/dev/pts", c"devpts", libc::MS_NOSUID | libc::MS_NOEXEC, pts),
@@ -580,8 +612,15 @@ fn start(
     };
     match request.start {
         Start::Init(init, args) => {
+            for (i, name) in request.consoles.screens.iter().enumerate() {
+                let (source, target) =
+                    (c_string(format!("/dev/pts/{i}"))?, c_string(format!("/dev/{name}"))?);
+                plan.then(format!("open {name}"), Step::Terminal { size: (24, 80) })
+                    .then(format!("bind /dev/{name}"), mount_step(&source, &target, c"", libc::MS_BIND, c""));
+            }
+            let console = c_string(format!("/dev/pts/{}", request.consoles.screens.len()))?;
             plan.then("open the console", Step::Terminal { size: (24, 80) });
-            bind_consoles(plan, request, c"/dev/pts/0")?;
+            bind_consoles(plan, request, &console)?;
             plan.then("use the console", Step::TerminalStdio { control: false });
             ready(plan);
             match init {
@@ -622,7 +661,7 @@ fn start(
 
 /// Puts `device` in the place of all of the console's names.
 fn bind_consoles(plan: &mut Plan, request: &Request<'_>, device: &CStr) -> Result<(), Failure> {
-    for name in devices::CONSOLES.iter().copied().chain(request.consoles.iter().map(String::as_str)) {
+    for name in &request.consoles.console {
         let target = c_string(format!("/dev/{name}"))?;
         plan.then(format!("bind /dev/{name}"), mount_step(device, &target, c"", libc::MS_BIND, c""));
     }
@@ -692,7 +731,8 @@ mod tests {
                         binds: &[],
                         kernel,
                         start: &start,
-                        consoles: &[],
+                        consoles: &Consoles::single(),
+                        network: None,
                         fail_at,
                     };
                     let result = make(&request).and_then(|mut made| {

@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use nix::fcntl::AtFlags;
+use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, SFlag, makedev, mknodat};
 use nix::unistd::{Gid, Uid, fchownat};
 
@@ -25,20 +25,59 @@ const LINKS: [(&str, &str); 6] = [
     ("ptmx", "pts/ptmx"),
 ];
 
-/// Names under which the zone's console stands in /dev. /dev/tty0 and /dev/tty1 are what a kernel
-/// with a screen makes of it.
-pub const CONSOLES: [&str; 3] = ["console", "tty0", "tty1"];
+/// The terminals of a zone in /dev.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Consoles {
+    /// Names of its console.
+    pub console: Vec<String>,
+    /// Screens beside it, each a terminal of its own.
+    pub screens: Vec<String>,
+}
 
-/// Consoles of other names that a guest's /etc/inittab (inittab(5)) starts programs on, where it
-/// starts none on a screen: such a guest was made for a machine with a serial line.
-pub fn serial_consoles(inittab: &str) -> Vec<String> {
-    let active = || inittab.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
-    let words = || active().flat_map(|l| l.split([':', ' ', '\t']));
-    if words().any(|w| w == "tty1" || w == "/dev/tty1") {
-        return Vec::new();
+/// What a guest says of the terminals that it means to use.
+#[derive(Debug, Clone, Default)]
+pub struct Wishes {
+    /// Its init is systemd.
+    pub systemd: bool,
+    /// Its /etc/inittab (inittab(5)).
+    pub inittab: String,
+    /// Screens that upstart has a job for: `/etc/init/tty2.conf`.
+    pub upstart: Vec<String>,
+}
+
+/// Screens of a PC that logins are started on, beside the first.
+pub const SCREENS: [&str; 5] = ["tty2", "tty3", "tty4", "tty5", "tty6"];
+
+impl Consoles {
+    /// Those of a zone that exists for one program.
+    pub fn single() -> Self {
+        let console = ["console", "tty0", "tty1"].map(str::to_owned).into();
+        Self { console, screens: Vec::new() }
     }
-    let known = ["ttyS0", "ttyS1", "hvc0", "ttyAMA0", "xvc0"];
-    known.iter().filter(|k| words().any(|w| w == **k)).take(1).map(|k| (*k).to_owned()).collect()
+
+    /// systemd starts a login on /dev/console where there is no /dev/tty0, and on screens where there is. Older inits are
+    /// made for a PC: its screens are there as far as the guest starts anything on them, and the first shows the
+    /// console. A guest that starts nothing on a screen was made for a machine with a serial line.
+    pub fn of(guest: &Wishes) -> Self {
+        if guest.systemd {
+            return Self { console: vec!["console".to_owned()], screens: Vec::new() };
+        }
+        let active = || guest.inittab.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
+        let words = || active().flat_map(|l| l.split([':', ' ', '\t']));
+        let names = |name: &str| words().any(|w| w == name || w.strip_prefix("/dev/") == Some(name));
+        let mut all = Self::single();
+        if !names("tty1") {
+            let known = ["ttyS0", "ttyS1", "hvc0", "ttyAMA0", "xvc0"];
+            all.console.extend(known.iter().filter(|k| names(k)).take(1).map(|k| (*k).to_owned()));
+        }
+        let is_used = |name: &&&str| names(name) || guest.upstart.iter().any(|job| job == **name);
+        all.screens = SCREENS.iter().filter(is_used).map(|name| (*name).to_owned()).collect();
+        all
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.console.iter().chain(&self.screens).map(String::as_str)
+    }
 }
 
 /// Owner and permissions of a new node.
@@ -50,9 +89,8 @@ pub struct Owner {
     pub gid: u32,
 }
 
-/// Makes the file system, detached. `devices` are further nodes of the host, `consoles` names of
-/// the console beside [`CONSOLES`].
-pub fn make(root: Owner, devices: &[String], consoles: &[String]) -> Result<OwnedFd, Failure> {
+/// Makes the file system, detached. `devices` are further nodes of the host.
+pub fn make(root: Owner, devices: &[String], consoles: &Consoles) -> Result<OwnedFd, Failure> {
     let id = |n: u32| CString::new(n.to_string()).unwrap_or_default();
     let (uid, gid) = (id(root.uid), id(root.gid));
     let options: [(&CStr, &CStr); 5] =
@@ -70,7 +108,7 @@ pub fn make(root: Owner, devices: &[String], consoles: &[String]) -> Result<Owne
     for (name, mode) in [("pts", 0o755), ("shm", 0o1777), ("mqueue", 0o1777)] {
         directory(&dev, name, mode, root)?;
     }
-    for name in CONSOLES.iter().copied().chain(consoles.iter().map(String::as_str)) {
+    for name in consoles.names() {
         node(&dev, name, libc::S_IFREG | 0o600, (0, 0), root)?;
     }
     for device in devices {
@@ -116,6 +154,18 @@ pub fn node(
     finish(&dir, name, permissions, owner).map_err(fail)
 }
 
+/// Name in /dev of what is to be /proc/kmsg, for as long as the zone is being made.
+pub const KMSG: &str = ".kmsg";
+
+/// Makes the zone's /proc/kmsg, a FIFO in its /dev, and opens it to be fed. The kernel's own is the host's, and no zone may
+/// open it; klogd and rsyslog want one that can be waited for.
+pub fn kmsg(dev: &OwnedFd, root: Owner) -> Result<OwnedFd, Failure> {
+    node(dev, KMSG, libc::S_IFIFO | 0o400, (0, 0), root)?;
+    // For reading, too, so that it can be opened before anybody reads (fifo(7)).
+    let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    nix::fcntl::openat(dev, KMSG, flags, Mode::empty()).map_err(|e| Failure::new("open", "/proc/kmsg", e))
+}
+
 fn directory(dir: &OwnedFd, name: &str, mode: u32, owner: Owner) -> Result<(), Failure> {
     let fail = |e: nix::Error| Failure::new("make", format!("/dev/{name}"), e);
     nix::sys::stat::mkdirat(dir, name, Mode::from_bits_truncate(mode)).map_err(fail)?;
@@ -132,14 +182,28 @@ fn finish(dir: impl AsFd, name: &str, mode: Mode, owner: Owner) -> nix::Result<(
 mod tests {
     use super::*;
 
+    fn of(inittab: &str) -> Consoles {
+        Consoles::of(&Wishes { inittab: inittab.to_owned(), ..Wishes::default() })
+    }
+
     #[test]
     fn serial_consoles_are_found_where_there_is_no_screen() {
-        assert_eq!(
-            serial_consoles("ttyS0::respawn:/sbin/getty -L  ttyS0 115200 vt100 # GENERIC\n"),
-            ["ttyS0"]
-        );
-        assert_eq!(serial_consoles("T0:23:respawn:/sbin/getty -L ttyS0 9600 vt100\n"), ["ttyS0"]);
-        assert!(serial_consoles("tty1::respawn:x\nttyS0::respawn:/sbin/getty\n").is_empty());
-        assert!(serial_consoles("#ttyS0::respawn:x\n::sysinit:/etc/rc\n").is_empty());
+        let last = |inittab: &str| of(inittab).console.pop().unwrap();
+        assert_eq!(last("ttyS0::respawn:/sbin/getty -L  ttyS0 115200 vt100 # GENERIC\n"), "ttyS0");
+        assert_eq!(last("T0:23:respawn:/sbin/getty -L ttyS0 9600 vt100\n"), "ttyS0");
+        assert_eq!(last("tty1::respawn:x\nttyS0::respawn:/sbin/getty\n"), "tty1");
+        assert_eq!(last("#ttyS0::respawn:x\n::sysinit:/etc/rc\n"), "tty1");
+    }
+
+    #[test]
+    fn screens_are_there_where_logins_are_started_on_them() {
+        let inittab = "1:2345:respawn:/sbin/getty 38400 tty1\n2:23:respawn:/sbin/getty 38400 tty2\n\
+                       #3:23:respawn:/sbin/getty 38400 tty3\n/dev/tty4::askfirst:-/bin/sh\n";
+        assert_eq!(of(inittab).screens, ["tty2", "tty4"]);
+        let upstart = Wishes { upstart: vec!["tty5".to_owned()], ..Wishes::default() };
+        assert_eq!(Consoles::of(&upstart).screens, ["tty5"]);
+        let systemd = Wishes { systemd: true, inittab: inittab.to_owned(), ..Wishes::default() };
+        assert_eq!(Consoles::of(&systemd).console, ["console"]);
+        assert!(Consoles::of(&systemd).screens.is_empty());
     }
 }

@@ -224,6 +224,15 @@ pub fn guest_file(root: BorrowedFd<'_>, path: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// Where the link `path` of a guest leads, whose root is open as `root`; `None` where it is no link.
+pub fn guest_link(root: BorrowedFd<'_>, path: &str) -> Option<String> {
+    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC).resolve(
+        ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_XDEV | ResolveFlag::RESOLVE_NO_MAGICLINKS,
+    );
+    let link = openat2(root, path, how).ok()?;
+    nix::fcntl::readlinkat(&link, "").ok()?.into_string().ok()
+}
+
 /// Looks up a user, by name or number, in the guest whose root is open as `root` (passwd(5),
 /// group(5)).
 pub fn find_user(root: BorrowedFd<'_>, wanted: &str) -> Option<User> {

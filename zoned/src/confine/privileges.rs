@@ -52,8 +52,9 @@ pub const PROHIBITED: [&str; 6] =
 /// Without these no init and no login works.
 pub const REQUIRED: [&str; 4] = ["chown", "kill", "setgid", "setuid"];
 
-/// Not given unless asked for.
-const NOT_DEFAULT: [&str; 3] = ["perfmon", "bpf", "block_suspend"];
+/// Not given unless asked for. The kernel's audit log is the host's alone, and systemd does without it where it may not
+/// read it.
+const NOT_DEFAULT: [&str; 4] = ["perfmon", "bpf", "block_suspend", "audit_read"];
 
 /// Bit of a capability by its name, with or without `cap_`, in any case.
 pub fn bit(name: &str) -> Option<u64> {

@@ -69,20 +69,26 @@ pub(super) fn make(
     tidy(dest)
 }
 
+/// What is installed beside the variant's own. People look for ps.
+fn packages(suite: &Suite) -> String {
+    let own = suite.include.iter().map(String::as_str);
+    std::iter::once("procps").chain(own).collect::<Vec<_>>().join(",")
+}
+
 fn mmdebstrap(suite: &Suite, arch: &str, dest: &Path) -> Vec<String> {
     let mut words: Vec<String> = [
         "mmdebstrap",
         "--verbose",
         "--mode=root",
         "--format=directory",
-        "--variant=minbase",
-        "--include=procps",
         // The host runs both architectures by itself, and what would look for that, arch-test(1), may be missing.
         "--skip=check/qemu",
     ]
     .map(str::to_owned)
     .into();
     words.push(format!("--architectures={arch}"));
+    words.push(if suite.minimal { "--variant=minbase" } else { "--variant=important" }.to_owned());
+    words.push(format!("--include={}", packages(suite)));
     if suite.is_archived() || suite.suite == "sid" || suite.suite == "unstable" {
         words.push("--aptopt=Acquire::Check-Valid-Until \"false\"".to_owned());
     }
@@ -94,9 +100,11 @@ fn mmdebstrap(suite: &Suite, arch: &str, dest: &Path) -> Vec<String> {
 }
 
 fn debootstrap(suite: &Suite, arch: &str, dest: &Path) -> Vec<String> {
-    let mut words: Vec<String> =
-        ["debootstrap", "--variant=minbase", "--include=procps"].map(str::to_owned).into();
-    words.push(format!("--arch={arch}"));
+    let mut words = vec!["debootstrap".to_owned(), format!("--arch={arch}")];
+    if suite.minimal {
+        words.push("--variant=minbase".to_owned());
+    }
+    words.push(format!("--include={}", packages(suite)));
     if suite.is_archived() && Path::new(REMOVED_KEYS).exists() {
         words.push(format!("--keyring={REMOVED_KEYS}"));
     }

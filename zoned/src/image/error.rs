@@ -147,9 +147,9 @@ impl ImageError {
     /// What to do about it, where that is known.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::BadSource { .. } => {
-                Some("sources are dir:PATH, tar:PATH, tar:- and debootstrap:SUITE[,arch=i386][,mirror=URL]")
-            }
+            Self::BadSource { .. } => Some(
+                "sources are dir:PATH, tar:PATH, tar:- and debootstrap:SUITE[,arch=i386][,variant=minbase][,include=P+P][,mirror=URL]",
+            ),
             Self::NotEmpty { .. } => Some("uninstall the zone first"),
             Self::NoSpace { .. } => Some("free some space there, or give zoned another --root"),
             Self::NoBootstrap => Some("apt-get install mmdebstrap"),

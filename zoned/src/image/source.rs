@@ -15,7 +15,7 @@ pub enum Source {
     Tar(PathBuf),
     /// `tar:-`: an archive that the caller sends along.
     Stream,
-    /// `debootstrap:SUITE[,arch=…][,mirror=…]`: made from a Debian mirror.
+    /// `debootstrap:SUITE[,arch=…][,variant=minbase][,include=P+P][,mirror=…]`: made from a Debian mirror.
     Debootstrap(Suite),
 }
 
@@ -26,6 +26,10 @@ pub struct Suite {
     pub suite: String,
     /// Debian's name of the architecture: `i386` or `amd64`; the host's when left out.
     pub arch: Option<&'static str>,
+    /// Essential packages and apt alone, in place of all that Debian calls important: an init, network scripts, an editor…
+    pub minimal: bool,
+    /// Further packages.
+    pub include: Vec<String>,
     /// Mirror; the one that has the suite when left out.
     pub mirror: Option<String>,
 }
@@ -84,6 +88,12 @@ impl fmt::Display for Source {
                 if let Some(arch) = suite.arch {
                     write!(f, ",arch={arch}")?;
                 }
+                if suite.minimal {
+                    f.write_str(",variant=minbase")?;
+                }
+                if !suite.include.is_empty() {
+                    write!(f, ",include={}", suite.include.join("+"))?;
+                }
                 if let Some(mirror) = &suite.mirror {
                     write!(f, ",mirror={mirror}")?;
                 }
@@ -102,13 +112,29 @@ fn suite(text: &str) -> Result<Suite, String> {
     if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(plain) || name.len() > 64 {
         return Err(format!("{name:?} is not the name of a suite"));
     }
-    let mut made = Suite { suite: name.to_owned(), arch: None, mirror: None };
+    let mut made =
+        Suite { suite: name.to_owned(), arch: None, minimal: false, include: Vec::new(), mirror: None };
     for word in words {
         match word.split_once('=') {
             Some(("arch", "i386" | "i486" | "i586" | "i686")) => made.arch = Some("i386"),
             Some(("arch", "amd64" | "x86_64")) => made.arch = Some("amd64"),
             Some(("arch", other)) => {
                 return Err(format!("no zone has arch {other:?}: i386 and amd64 are known"));
+            }
+            Some(("variant", "minbase")) => made.minimal = true,
+            Some(("variant", "important")) => made.minimal = false,
+            Some(("variant", other)) => {
+                return Err(format!("no variant {other:?}: important (the default) and minbase are known"));
+            }
+            Some(("include", names)) => {
+                for name in names.split('+') {
+                    // deb-control(5), but for `+`, which parts them here.
+                    let starts = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+                    if !starts || name.len() > 128 || !name.chars().all(|c| plain(c) && c != '_') {
+                        return Err(format!("{name:?} is not the name of a package"));
+                    }
+                    made.include.push(name.to_owned());
+                }
             }
             Some(("mirror", url)) => {
                 let scheme = ["http://", "https://", "file:///"].iter().any(|scheme| url.starts_with(scheme));
@@ -117,7 +143,7 @@ fn suite(text: &str) -> Result<Suite, String> {
                 }
                 made.mirror = Some(url.to_owned());
             }
-            _ => return Err(format!("{word:?} is neither arch= nor mirror=")),
+            _ => return Err(format!("{word:?} is none of arch=, variant=, include= and mirror=")),
         }
     }
     Ok(made)
@@ -135,6 +161,7 @@ mod tests {
             "tar:-",
             "debootstrap:bullseye",
             "debootstrap:bullseye,arch=i386,mirror=http://deb.debian.org/debian",
+            "debootstrap:sid,variant=minbase,include=nginx-light+curl",
         ] {
             assert_eq!(text.parse::<Source>().unwrap().to_string(), text);
         }
@@ -153,7 +180,10 @@ mod tests {
             ("debootstrap:sid,arch=arm64", "no zone has arch"),
             ("debootstrap:sid,mirror=--option", "address of a mirror"),
             ("debootstrap:sid,mirror=http://a\n[trusted=yes]", "address of a mirror"),
-            ("debootstrap:sid,colour=red", "neither"),
+            ("debootstrap:sid,include=--option", "name of a package"),
+            ("debootstrap:sid,include=", "name of a package"),
+            ("debootstrap:sid,variant=huge", "no variant"),
+            ("debootstrap:sid,colour=red", "none of"),
         ] {
             let error = text.parse::<Source>().unwrap_err();
             assert!(error.to_string().contains(why), "{text:?}: {error}");

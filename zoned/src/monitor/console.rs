@@ -1,4 +1,4 @@
-//! A zone's console: one terminal, watched by any number of clients, kept in a file.
+//! A zone's console: one terminal, watched by any number of clients, kept in a file. And its screens, which nobody watches.
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
@@ -23,6 +23,7 @@ const MOST_PENDING: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct Console {
     terminal: Option<Terminal>,
+    screens: Vec<Terminal>,
     tail: VecDeque<u8>,
     log: Log,
     viewers: Vec<Viewer>,
@@ -33,7 +34,7 @@ pub struct Console {
 struct Terminal {
     master: File,
     /// Keeps the terminal from hanging up while no guest process has it open.
-    _peer: Option<OwnedFd>,
+    peer: Option<OwnedFd>,
 }
 
 /// A client's data connection.
@@ -56,20 +57,37 @@ impl Console {
     pub fn new(path: &Path) -> Self {
         let mut log = Log { path: path.to_owned(), file: None, size: 0 };
         log.open();
-        Self { terminal: None, tail: VecDeque::new(), log, viewers: Vec::new(), next: 0 }
+        Self { terminal: None, screens: Vec::new(), tail: VecDeque::new(), log, viewers: Vec::new(), next: 0 }
     }
 
-    /// Takes over the terminal of a new boot.
-    pub fn connect(&mut self, master: OwnedFd) {
-        let _ = nix::fcntl::fcntl(&master, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK));
-        let peer = tty::open_peer(master.as_fd()).ok();
-        self.terminal = Some(Terminal { master: File::from(master), _peer: peer });
+    /// Takes over the terminals of a new boot.
+    pub fn connect(&mut self, master: OwnedFd, screens: Vec<OwnedFd>) {
+        self.terminal = Some(Terminal::of(master));
+        self.screens = screens.into_iter().map(Terminal::of).collect();
     }
 
     /// Shows what the terminal still holds and lets go of it.
     pub fn disconnect(&mut self) {
         self.read_terminal();
         self.terminal = None;
+        self.screens.clear();
+    }
+
+    /// The screens, to wait for output on.
+    pub fn screens(&self) -> impl Iterator<Item = (usize, BorrowedFd<'_>)> {
+        self.screens.iter().map(|screen| screen.master.as_fd()).enumerate()
+    }
+
+    /// Takes what the guest wrote on a screen, so that who writes there does not come to wait.
+    pub fn drain_screen(&mut self, number: usize) {
+        let Some(screen) = self.screens.get_mut(number) else { return };
+        let is_there = match screen.master.read(&mut [0; 8192]) {
+            Err(e) if e.raw_os_error() == Some(libc::EIO) => screen.reopen(),
+            _ => true,
+        };
+        if !is_there {
+            self.screens.remove(number);
+        }
     }
 
     /// The terminal, to wait for output on.
@@ -116,9 +134,7 @@ impl Console {
                 Ok(n) => self.show(&buffer[..n]),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.raw_os_error() == Some(libc::EIO) => {
-                    // The last session on it ended and hung it up; a new opener revives it.
-                    terminal._peer = tty::open_peer(terminal.master.as_fd()).ok();
-                    if terminal._peer.is_none() {
+                    if !terminal.reopen() {
                         self.terminal = None;
                     }
                     return;
@@ -164,6 +180,20 @@ impl Console {
             }
             viewer.flush();
         }
+    }
+}
+
+impl Terminal {
+    fn of(master: OwnedFd) -> Self {
+        let _ = nix::fcntl::fcntl(&master, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK));
+        let peer = tty::open_peer(master.as_fd()).ok();
+        Self { master: File::from(master), peer }
+    }
+
+    /// The last session on it ended and hung it up; a new opener revives it.
+    fn reopen(&mut self) -> bool {
+        self.peer = tty::open_peer(self.master.as_fd()).ok();
+        self.peer.is_some()
     }
 }
 
@@ -223,7 +253,7 @@ mod tests {
             })
             .unwrap();
         let mut guest = File::from(pty.slave);
-        console.connect(pty.master);
+        console.connect(pty.master, Vec::new());
         guest.write_all(b"login: ").unwrap();
         console.read_terminal();
         let (number, mut client) = console.add_viewer().unwrap();

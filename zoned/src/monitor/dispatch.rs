@@ -1,15 +1,15 @@
 //! Threads that answer a filter's notified calls from the brand's table.
 //!
-//! Of a listener's threads one at a time waits for the next call. What the table says itself it answers at once. With
-//! another call in hand it lets another thread wait before it looks at the call, so that a handler that is slow for
-//! one guest holds up nobody else; where no other is free, it starts one. When several waited in the kernel, which
-//! takes turns with them, the scheduler spread them over the CPUs, and on a busy host a call took 100 µs in place of 6.
+//! Of a listener's threads one at a time receives calls, and answers most of them before it receives the next: a call
+//! handed from thread to thread costs more than most answers ([`super::post`]). When several waited in the kernel,
+//! which takes turns with them, the scheduler spread them over the CPUs, and on a busy host a call took 100 µs in place
+//! of 6.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock};
 use std::thread;
 
 use brands::abi::Abi;
@@ -22,6 +22,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::kmsg::Kmsg;
 use super::ledger::Ledger;
+use super::post::{Answering, Post};
 use super::task::GuestTask;
 use super::{trace, vsyscall};
 use crate::confine::Ids;
@@ -66,6 +67,8 @@ pub struct Zone {
     pub userns: u64,
     /// Inode of its pid namespace.
     pub pidns: u64,
+    /// Inode of its mount namespace.
+    pub mntns: u64,
     /// Files below /proc that the boot showed in a form of the brand's.
     pub proc_files: Vec<CString>,
     /// Its /dev.
@@ -119,10 +122,8 @@ impl Zone {
 struct Team {
     listener: Listener,
     zone: Arc<Zone>,
-    /// Held by the one that waits for the next call.
-    turn: Mutex<()>,
+    post: Post,
     over: AtomicBool,
-    waiting: AtomicUsize,
     threads: AtomicUsize,
 }
 
@@ -131,9 +132,8 @@ pub fn serve(listener: OwnedFd, zone: &Arc<Zone>) {
     let team = Arc::new(Team {
         listener: Listener::new(listener),
         zone: Arc::clone(zone),
-        turn: Mutex::new(()),
+        post: Post::default(),
         over: AtomicBool::new(false),
-        waiting: AtomicUsize::new(0),
         threads: AtomicUsize::new(0),
     });
     team.start_thread();
@@ -162,27 +162,38 @@ impl Team {
             self.threads.fetch_sub(1, Ordering::Relaxed);
             return;
         }
-        while let Some(notification) = self.next_call() {
-            // Those who hold a caller are bounded on their own.
-            let busy =
-                self.threads.load(Ordering::Relaxed).saturating_sub(self.zone.held.load(Ordering::Relaxed));
-            if self.waiting.load(Ordering::Acquire) == 0 && busy < MOST_THREADS {
-                self.start_thread();
-            }
-            if !self.answer(&notification) {
-                break;
-            }
+        let mut goes_on = true;
+        while goes_on {
+            self.post.take();
+            goes_on = self.hold_post();
         }
         self.threads.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn next_call(&self) -> Option<Notification> {
-        self.waiting.fetch_add(1, Ordering::AcqRel);
-        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = loop {
-            if self.over.load(Ordering::Acquire) {
-                break None;
+    /// Receives and answers calls for as long as this thread has the post; false when it must end.
+    fn hold_post(self: &Arc<Self>) -> bool {
+        while let Some(notification) = self.next_call() {
+            let answering = self.post.begin();
+            // Those who hold a caller are bounded on their own.
+            let busy =
+                self.threads.load(Ordering::Relaxed).saturating_sub(self.zone.held.load(Ordering::Relaxed));
+            if self.post.waiting() == 0 && busy < MOST_THREADS {
+                self.start_thread();
             }
+            let goes_on = self.answer(&notification, &answering);
+            if !goes_on {
+                answering.pass();
+            }
+            if !answering.end() {
+                return goes_on;
+            }
+        }
+        self.post.leave();
+        false
+    }
+
+    fn next_call(&self) -> Option<Notification> {
+        while !self.over.load(Ordering::Acquire) {
             // A call that is not yet received can be interrupted by a signal, so it is received at
             // once where a wait for it ends with its last caller (Linux 6.11); older kernels would
             // wait for ever, so there the end is looked out for.
@@ -192,7 +203,7 @@ impl Team {
             }
             match self.listener.receive() {
                 Ok(notification) if self.answer_at_once(&notification) => {}
-                Ok(notification) => break Some(notification),
+                Ok(notification) => return Some(notification),
                 // The caller was killed meanwhile, or there is none any more.
                 Err(Errno::ENOENT | Errno::EINTR) => {
                     if self.has_ended() {
@@ -201,10 +212,8 @@ impl Team {
                 }
                 Err(_) => self.over.store(true, Ordering::Release),
             }
-        };
-        self.waiting.fetch_sub(1, Ordering::AcqRel);
-        drop(turn);
-        next
+        }
+        None
     }
 
     /// Waits for a call; false when no task has the filter any more.
@@ -231,7 +240,7 @@ impl Team {
         let compiled = &self.zone.compiled;
         let Some(call) = call_of(notification) else { return false };
         let Some(answer) = compiled.fixed(&call) else { return false };
-        let program = || GuestTask::new(&self.zone, &self.listener, notification).program();
+        let program = || GuestTask::new(&self.zone, &self.listener, notification, None).program();
         self.zone.ledger.count(&call, compiled.done(&call, &answer.map(Reply::Value)), None, program);
         let response = answer.map_or_else(Response::Error, Response::Value);
         // ENOENT: the caller was killed meanwhile.
@@ -240,13 +249,13 @@ impl Team {
     }
 
     /// Answers a call; false when this thread must end, to let go what it traces.
-    fn answer(&self, notification: &Notification) -> bool {
+    fn answer(&self, notification: &Notification, answering: &Answering<'_>) -> bool {
         let Some(call) = call_of(notification) else {
             let _ = self.listener.respond(notification.id, Response::Error(Errno::ENOSYS));
             return true;
         };
         let compiled = &self.zone.compiled;
-        let mut task = GuestTask::new(&self.zone, &self.listener, notification);
+        let mut task = GuestTask::new(&self.zone, &self.listener, notification, Some(answering));
         let mut answered = compiled.answer(&mut task, &call);
         let done = compiled.done(&call, &answered);
         tracing::trace!(?call, ?answered, ?done, "call");
@@ -267,6 +276,7 @@ impl Team {
             Ok(Reply::Value(value)) => Response::Value(value),
             Ok(Reply::Continue) => Response::Continue,
             Ok(Reply::Watch(what)) => {
+                answering.pass();
                 trace::watch(&self.zone, &self.listener, notification, &call, what);
                 return true;
             }

@@ -1,8 +1,8 @@
-//! A zone's own kernel log: the ring behind syslog(2).
+//! A zone's own kernel log: the ring behind syslog(2), and /proc/kmsg.
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -46,17 +46,29 @@ impl Ring {
 pub struct Kmsg {
     ring: Mutex<Ring>,
     news: Condvar,
+    /// The zone's /proc/kmsg.
+    file: Option<File>,
 }
 
 impl Kmsg {
+    /// One whose lines can be read from a FIFO, too.
+    pub fn feeding(fifo: Option<OwnedFd>) -> Self {
+        Self { file: fifo.map(File::from), ..Self::default() }
+    }
+
     fn ring(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Logs a line at level 6, with its newline.
     pub fn log(&self, line: &str) {
+        let line = format!("<6>{line}\n");
+        if let Some(mut file) = self.file.as_ref() {
+            // A FIFO that nobody empties loses lines, as a ring does.
+            let _ = file.write(line.as_bytes());
+        }
         let mut ring = self.ring();
-        ring.bytes.extend(format!("<6>{line}\n").bytes());
+        ring.bytes.extend(line.bytes());
         while ring.bytes.len() > SIZE {
             ring.bytes.pop_front();
             ring.dropped += 1;
@@ -64,14 +76,32 @@ impl Kmsg {
         drop(ring);
         self.news.notify_all();
     }
+
+    /// Takes up to `max` unread bytes; waits for some until `caller` has a signal to handle.
+    pub fn take(&self, max: usize, caller: &Caller) -> Result<Vec<u8>, Errno> {
+        let nothing_new = |ring: &mut Ring| ring.read.max(ring.dropped) == ring.end();
+        let mut ring = self.ring();
+        loop {
+            let waited = self.news.wait_timeout_while(ring, LOOK, nothing_new);
+            ring = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if max == 0 || !nothing_new(&mut ring) {
+                break;
+            }
+            drop(ring);
+            if caller.is_wanted_elsewhere() {
+                return Err(Errno::EINTR);
+            }
+            ring = self.ring();
+        }
+        let taken = ring.from(ring.read, max);
+        ring.read = ring.read.max(ring.dropped) + taken.len();
+        Ok(taken)
+    }
 }
 
-/// One call's view of the ring.
+/// The ring as a handler reads it.
 #[derive(Debug)]
-pub struct View<'a> {
-    kmsg: &'a Kmsg,
-    caller: Caller,
-}
+pub struct View<'a>(pub &'a Kmsg);
 
 /// Who waits for the log.
 #[derive(Debug, Default)]
@@ -96,48 +126,21 @@ impl Caller {
     }
 }
 
-impl<'a> View<'a> {
-    /// The ring as `caller` reads it.
-    pub fn new(kmsg: &'a Kmsg, caller: Caller) -> Self {
-        Self { kmsg, caller }
-    }
-}
-
 impl Log for View<'_> {
     fn last(&mut self, max: usize, all: bool) -> Vec<u8> {
-        let ring = self.kmsg.ring();
+        let ring = self.0.ring();
         let oldest = if all { ring.dropped } else { ring.cleared.max(ring.dropped) };
         ring.from(oldest.max(ring.end().saturating_sub(max)), max)
     }
 
     fn clear(&mut self) {
-        let mut ring = self.kmsg.ring();
+        let mut ring = self.0.ring();
         ring.cleared = ring.end();
     }
 
     fn unread(&mut self) -> usize {
-        let ring = self.kmsg.ring();
+        let ring = self.0.ring();
         ring.end() - ring.read.max(ring.dropped)
-    }
-
-    fn take(&mut self, max: usize) -> Result<Vec<u8>, Errno> {
-        let nothing_new = |ring: &mut Ring| ring.read.max(ring.dropped) == ring.end();
-        let mut ring = self.kmsg.ring();
-        loop {
-            let waited = self.kmsg.news.wait_timeout_while(ring, LOOK, nothing_new);
-            ring = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if max == 0 || !nothing_new(&mut ring) {
-                break;
-            }
-            drop(ring);
-            if self.caller.is_wanted_elsewhere() {
-                return Err(Errno::EINTR);
-            }
-            ring = self.kmsg.ring();
-        }
-        let taken = ring.from(ring.read, max);
-        ring.read = ring.read.max(ring.dropped) + taken.len();
-        Ok(taken)
     }
 
     fn size(&mut self) -> usize {
@@ -152,12 +155,12 @@ mod tests {
     #[test]
     fn readers_take_what_is_new_and_see_what_is_last() {
         let kmsg = Kmsg::default();
-        let mut view = View::new(&kmsg, Caller::default());
-        assert_eq!(view.take(100), Err(Errno::EINTR));
+        let mut view = View(&kmsg);
+        assert_eq!(kmsg.take(100, &Caller::default()), Err(Errno::EINTR));
         kmsg.log("one");
         kmsg.log("two");
         assert_eq!(view.unread(), 14);
-        assert_eq!(view.take(7).unwrap(), b"<6>one\n");
+        assert_eq!(kmsg.take(7, &Caller::default()).unwrap(), b"<6>one\n");
         assert_eq!(view.last(7, false), b"<6>two\n");
         view.clear();
         assert_eq!(view.last(100, false), b"");
@@ -171,17 +174,17 @@ mod tests {
         for i in 0..20_000 {
             kmsg.log(&format!("line {i}"));
         }
-        let mut view = View::new(&kmsg, Caller::default());
+        let mut view = View(&kmsg);
         assert_eq!(view.last(usize::MAX, true).len(), SIZE);
         assert_eq!(view.unread(), SIZE);
-        assert!(view.take(SIZE).unwrap().ends_with(b"line 19999\n"));
+        assert!(kmsg.take(SIZE, &Caller::default()).unwrap().ends_with(b"line 19999\n"));
     }
 
     #[test]
     fn a_waiting_reader_is_woken() {
         let kmsg = Kmsg::default();
         std::thread::scope(|scope| {
-            let reader = scope.spawn(|| View::new(&kmsg, Caller::default()).take(100));
+            let reader = scope.spawn(|| kmsg.take(100, &Caller::default()));
             kmsg.log("late");
             assert_eq!(reader.join().unwrap().unwrap(), b"<6>late\n");
         });

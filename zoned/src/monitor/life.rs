@@ -23,7 +23,7 @@ use crate::confine::cgroup::{Cgroup, Hierarchies};
 use crate::confine::limits::Limits;
 use crate::confine::login::{self, Program, Streams, User};
 use crate::confine::root::RootSpec;
-use crate::confine::{Failure, devices, inodes, privileges};
+use crate::confine::{Failure, inodes, privileges};
 use crate::network;
 use crate::sys::child::Told;
 use crate::sys::process::{self, Ended};
@@ -78,6 +78,7 @@ impl Monitor {
         // The program's own ends are the child's now; held here they would keep pipes open.
         drop(start);
         let terminal = self.live.as_mut().and_then(|live| live.made.terminal.take());
+        let screens = self.live.as_mut().map(|live| std::mem::take(&mut live.made.screens));
         if self.spec.run.is_some() {
             let streams = terminal.map_or(streams, |master| vec![master]);
             // Its stage is that of process 1, which the monitor watches itself.
@@ -87,7 +88,7 @@ impl Monitor {
             };
             self.runner = Some(Session { client, stage: Stage::Running(init), streams, tty });
         } else if let Some(master) = terminal {
-            self.console.connect(master);
+            self.console.connect(master, screens.unwrap_or_default());
         }
         self.set_state(State::Ready);
         if self.spec.ready_only {
@@ -125,7 +126,7 @@ impl Monitor {
     }
 
     /// The base of the zone's root, as the host sees it.
-    fn root_path(&self) -> PathBuf {
+    pub(super) fn root_path(&self) -> PathBuf {
         match &self.spec.root {
             RootSpec::Installed => self.spec.zone_dir.join("root"),
             RootSpec::Directory(path) => path.clone(),
@@ -160,7 +161,11 @@ impl Monitor {
             kernel: &branded.kernel,
             start,
             consoles: &self.consoles(),
-            network: self.spec.network.as_ref().map(|n| (&n.place, n.uuid.as_str(), self.spec.run_dir.as_path())),
+            network: self
+                .spec
+                .network
+                .as_ref()
+                .map(|n| (&n.place, n.uuid.as_str(), self.spec.run_dir.as_path())),
             fail_at: std::env::var("ZONED_FAIL_STEP").ok().and_then(|at| at.parse().ok()),
         })?;
         self.live =
@@ -174,15 +179,6 @@ impl Monitor {
         inodes::may_be_wide(&self.spec.root, &self.spec.zone_dir, &self.site.hide, sources)
     }
 
-    fn consoles(&self) -> Vec<String> {
-        let folders = [self.spec.zone_dir.join("upper"), self.root_path()];
-        let inittab = folders
-            .iter()
-            .filter_map(|folder| login::guest_file(File::open(folder).ok()?.as_fd(), "etc/inittab"))
-            .next();
-        devices::serial_consoles(&inittab.unwrap_or_default())
-    }
-
     /// From ready to running.
     fn go(&mut self) -> Result<(), Failure> {
         let ids = self.site.ids;
@@ -190,7 +186,7 @@ impl Monitor {
         let bootargs = self.bootargs().join(" ");
         let Some(live) = &mut self.live else { return Ok(()) };
         let fail = |e: std::io::Error| Failure::new("duplicate", "a descriptor", e);
-        let kmsg = super::kmsg::Kmsg::default();
+        let kmsg = super::kmsg::Kmsg::feeding(live.made.kmsg.take());
         let world = live.branded.world.clone();
         let init_pid = live.made.init.pid;
         let namespace =
@@ -210,6 +206,7 @@ impl Monitor {
             uts: namespace("uts")?,
             userns: namespace("user")?,
             pidns: namespace("pid")?,
+            mntns: namespace("mnt")?,
             proc_files: live.branded.kernel.proc_files().filter_map(|path| CString::new(path).ok()).collect(),
             dev: live.made.dev.try_clone().map_err(fail)?,
             root_is_own,
@@ -397,10 +394,10 @@ impl Monitor {
         let entered = login::pipes(self.site.ids, &program.user)
             .and_then(|(theirs, ours)| Ok((self.enter(&program, &Streams::Pipes(theirs))?, ours)));
         match entered {
-            Ok((child, ours)) => {
+            Ok((child, [_, stdout, stderr])) => {
                 let number = self.number();
-                let session =
-                    Session { client: None, stage: Stage::Starting(child), streams: ours.into(), tty: false };
+                let streams = vec![stdout, stderr];
+                let session = Session { client: None, stage: Stage::Starting(child), streams, tty: false };
                 self.sessions.push((number, session));
             }
             Err(failure) => {
@@ -535,9 +532,11 @@ impl Monitor {
             tracing::error!(%error, "cannot keep the zone's ledger");
         }
         let taken_down = boot::take_down(&self.site);
-        let unlinked = self.spec.network.as_ref().map_or(Ok(()), |network| {
-            network::take_down(&network.place, &self.spec.run_dir, again)
-        });
+        let unlinked = self
+            .spec
+            .network
+            .as_ref()
+            .map_or(Ok(()), |network| network::take_down(&network.place, &self.spec.run_dir, again));
         let taken_down = taken_down.and(unlinked);
         // A boot that failed leaves a child that nothing else knows of.
         process::reap_all(Duration::from_secs(5));

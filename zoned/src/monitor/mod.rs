@@ -12,12 +12,14 @@ pub mod ledger;
 mod life;
 pub mod link;
 mod notes;
+pub mod post;
 pub mod procfs;
 pub mod session;
 mod setid;
 pub mod space;
 mod stubs;
 pub mod task;
+mod terminals;
 pub mod trace;
 pub mod visit;
 pub mod vsyscall;
@@ -107,6 +109,7 @@ enum Token {
     Control(u64),
     Init,
     Terminal,
+    Screen(usize),
     Viewer(u64),
     ViewerClient(u64),
     Session(u64),
@@ -225,6 +228,9 @@ impl Monitor {
         if let Some(terminal) = self.console.terminal() {
             add(Token::Terminal, terminal, read);
         }
+        for (number, screen) in self.console.screens() {
+            add(Token::Screen(number), screen, read);
+        }
         for (number, data, writes) in self.console.viewers() {
             add(Token::Viewer(number), data, if writes { read | PollFlags::POLLOUT } else { read });
         }
@@ -264,6 +270,7 @@ impl Monitor {
             Token::Control(number) => self.serve(number),
             Token::Init => self.init_ended(),
             Token::Terminal => self.console.read_terminal(),
+            Token::Screen(number) => self.console.drain_screen(number),
             Token::Viewer(number) => {
                 if !self.console.read_viewer(number) {
                     self.viewers.retain(|v| v.number != number);

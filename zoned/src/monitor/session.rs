@@ -99,7 +99,8 @@ pub struct Session {
     pub client: Option<Client>,
     /// How far it is.
     pub stage: Stage,
-    /// Its terminal's master, or the other ends of its pipes: for the client, once it runs.
+    /// Its terminal's master, or the other ends of its pipes: for the client, once it runs; kept where there is none, so that a
+    /// complaint does not end the program (SIGPIPE).
     pub streams: Vec<OwnedFd>,
     /// Whether it has a terminal.
     pub tty: bool,
@@ -108,8 +109,8 @@ pub struct Session {
 impl Session {
     /// Tells the client that it runs and hands over its streams.
     pub fn tell_started(&mut self, zone: &str) {
-        let streams = std::mem::take(&mut self.streams);
         if let Some(client) = &self.client {
+            let streams = std::mem::take(&mut self.streams);
             let fds: Vec<_> = streams.iter().map(AsFd::as_fd).collect();
             client.tell(&SessionEvent::Started { zone: zone.to_owned(), tty: self.tty }, &fds);
         }

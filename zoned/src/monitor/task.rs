@@ -21,6 +21,7 @@ use super::dispatch::{self, Zone};
 use super::forward;
 use super::held::Held;
 use super::kmsg::{Caller, View};
+use super::post::Answering;
 use super::space::Space;
 use super::{files, visit};
 use crate::sys::credentials::Tracing;
@@ -33,6 +34,8 @@ pub struct GuestTask<'a> {
     pub(super) zone: &'a Zone,
     pub(super) listener: &'a Listener,
     pub(super) notification: &'a Notification,
+    /// The answer, where others wait for its end.
+    answering: Option<&'a Answering<'a>>,
     log: View<'a>,
     /// /proc/PID, pinned: it answers for this very task or not at all.
     directory: Option<OwnedFd>,
@@ -54,12 +57,18 @@ pub(super) fn gone(error: &std::io::Error) -> Errno {
 
 impl<'a> GuestTask<'a> {
     /// The task whose call is `notification`.
-    pub fn new(zone: &'a Zone, listener: &'a Listener, notification: &'a Notification) -> Self {
+    pub fn new(
+        zone: &'a Zone,
+        listener: &'a Listener,
+        notification: &'a Notification,
+        answering: Option<&'a Answering<'a>>,
+    ) -> Self {
         Self {
             zone,
             listener,
             notification,
-            log: View::new(&zone.kmsg, Caller::default()),
+            answering,
+            log: View(&zone.kmsg),
             directory: None,
             space: Space::default(),
             files: Vec::new(),
@@ -175,12 +184,20 @@ impl<'a> GuestTask<'a> {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    /// Has nobody wait for what is done next.
+    fn let_others_go_first(&self) {
+        if let Some(answering) = self.answering {
+            answering.pass();
+        }
+    }
+
     /// Runs `work` on a thread that sees paths as the guest does.
     pub(super) fn visit<T: Send>(
         &mut self,
         work: impl FnOnce(&visit::Place<'_>) -> Result<T, Errno> + Send,
     ) -> Result<T, Errno> {
         let guest = self.guest()?;
+        self.let_others_go_first();
         visit::visit(self.zone, guest, work)
     }
 
@@ -212,7 +229,9 @@ impl Task for GuestTask<'_> {
         }
         // Were the number another task's by now, it could only be one of the zone's.
         if self.tracing.is_none() {
-            self.still_there()?;
+            if self.notification.is_old() {
+                self.still_there()?;
+            }
             match memory::write(self.pid(), at.0, bytes) {
                 Err(Errno::EPERM) => {}
                 written => return written,
@@ -352,11 +371,13 @@ impl Task for GuestTask<'_> {
     }
 
     fn log(&mut self) -> &mut dyn Log {
-        if let Ok(directory) = self.directory() {
-            let directory = directory.try_clone_to_owned().ok();
-            self.log = View::new(&self.zone.kmsg, Caller { directory });
-        }
         &mut self.log
+    }
+
+    fn take_log(&mut self, max: usize) -> Result<Vec<u8>, Errno> {
+        let directory = self.directory()?.try_clone_to_owned().ok();
+        self.let_others_go_first();
+        self.zone.kmsg.take(max, &Caller { directory })
     }
 
     fn mknod(&mut self, at: At, path: &[u8], mode: u32, dev: (u32, u32)) -> Result<(), Errno> {
@@ -431,7 +452,10 @@ impl Task for GuestTask<'_> {
         self.directory()?;
         let mut held = match self.held.take() {
             Some(held) => held,
-            None => Held::take(self.listener, self.notification, abi, &self.zone.held)?,
+            None => {
+                self.let_others_go_first();
+                Held::take(self.listener, self.notification, abi, &self.zone.held)?
+            }
         };
         let answer = held.perform(nr, args);
         self.held = Some(held);
@@ -444,6 +468,10 @@ impl Task for GuestTask<'_> {
 
     fn file_status(&mut self, fd: i32) -> Result<FileStatus, Errno> {
         self.status_of_descriptor(fd)
+    }
+
+    fn own_id(&self, id: u32) -> Option<u32> {
+        id.checked_sub(self.zone.ids.base).filter(|id| *id < crate::confine::IDS)
     }
 
     fn ids_are_real(&mut self) -> Result<bool, Errno> {

@@ -190,7 +190,7 @@ struct Mounting {
 impl Mounting {
     /// That of a call which waits for its answer.
     fn of(zone: &Zone, listener: &Listener, notification: &Notification, call: &Call) -> Result<Self, Errno> {
-        let mut task = GuestTask::new(zone, listener, notification);
+        let mut task = GuestTask::new(zone, listener, notification, None);
         let target = task.read_cstr(call.ptr(1), libc::PATH_MAX as usize)?;
         Ok(Self { guest: task.guest()?, target: CString::new(target).map_err(|_| Errno::EINVAL)? })
     }

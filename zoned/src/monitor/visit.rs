@@ -50,6 +50,9 @@ impl Guest {
     }
 }
 
+/// As many files has what is shown empty: its root.
+const EMPTY_INODES: u64 = 1;
+
 /// The thread's surroundings during a visit.
 #[derive(Debug)]
 pub struct Place<'a> {
@@ -255,7 +258,9 @@ impl Place<'_> {
         if fstat(opened)?.st_dev == fstat(&self.zone.dev)?.st_dev {
             return Ok(Some(Pseudo::Dev));
         }
-        Ok(match fstatfs(opened)?.filesystem_type().0 as i64 {
+        let statfs = fstatfs(opened)?;
+        Ok(match statfs.filesystem_type().0 as i64 {
+            TMPFS if statfs.files() == EMPTY_INODES => Some(Pseudo::Empty),
             PROC => Some(Pseudo::Proc),
             SYSFS => Some(Pseudo::Sysfs),
             DEVPTS => Some(Pseudo::Devpts),
@@ -267,6 +272,12 @@ impl Place<'_> {
     fn in_zones_pids(&self) -> Result<bool, Errno> {
         let theirs = fstatat(&self.guest.directory, "ns/pid", AtFlags::empty())?;
         Ok(theirs.st_ino == self.zone.pidns)
+    }
+
+    /// Whether the guest is in the mount namespace that the zone was booted with.
+    fn in_zones_mounts(&self) -> Result<bool, Errno> {
+        let theirs = fstatat(&self.guest.directory, "ns/mnt", AtFlags::empty())?;
+        Ok(theirs.st_ino == self.zone.mntns)
     }
 
     /// Whether `path` is the zone's root.
@@ -284,6 +295,14 @@ impl Place<'_> {
             Pseudo::Sysfs => c"sys",
             Pseudo::Dev => c"dev",
             Pseudo::Devpts => c"dev/pts",
+            Pseudo::Empty => {
+                let attributes = mount::MOUNT_ATTR_RDONLY
+                    | mount::MOUNT_ATTR_NOSUID
+                    | mount::MOUNT_ATTR_NODEV
+                    | mount::MOUNT_ATTR_NOEXEC;
+                let empty = mount::make(c"tmpfs", &[(c"mode", c"0755"), (c"nr_inodes", c"1")], attributes)?;
+                return mount::attach(empty, target.as_fd(), c"");
+            }
         };
         let tree = mount::clone_tree(self.top.as_fd(), own, true)?;
         mount::attach(tree, target.as_fd(), c"")
@@ -308,7 +327,9 @@ impl Place<'_> {
     }
 
     /// Takes away what is mounted or shown at `path`: a view of the kernel that is not one of those
-    /// that the zone was booted with, and what lies over it.
+    /// that the zone was booted with, and what lies over it. Those it was booted with stay for all: an init that mounted
+    /// proc to look for SELinux unmounts it again, and a zone cannot mount another. In a mount namespace that was made
+    /// inside they are the kernel's to unmount.
     pub fn unshow(&self, path: &CStr) -> Result<bool, Errno> {
         let target = self.resolve(path, OFlag::O_PATH)?;
         let kind = self.mounted_as(&target)?;
@@ -321,7 +342,7 @@ impl Place<'_> {
         for &own in own {
             let own = openat(&self.top, own, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
             if mount::id(own.as_fd())? == there {
-                return Ok(false);
+                return self.in_zones_mounts();
             }
         }
         // By the descriptor, so that no symbolic link comes in between.
@@ -366,6 +387,7 @@ const CONSOLE: (u32, u32) = (5, 1);
 /// PROC_SUPER_MAGIC of linux/magic.h.
 pub const PROC: i64 = 0x9fa0;
 const SYSFS: i64 = 0x6265_6572;
+const TMPFS: i64 = 0x0102_1994;
 const DEVPTS: i64 = 0x1cd1;
 
 fn errno_of(failure: crate::confine::Failure) -> Errno {

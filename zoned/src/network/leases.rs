@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Place;
 use super::address::{autoconfigured, mac, mac_text};
-use crate::confine::Failure;
 use crate::config::Net;
 use crate::config::network::{Block, parse_mac};
+use crate::confine::Failure;
 use crate::state::atomic;
 
 /// An interface on zoned's bridge and what it has.
@@ -79,7 +79,8 @@ impl Leases {
     ) -> Result<Lease, Failure> {
         let fail = |why: String| Failure::new("give an address to", interface, io::Error::other(why));
         let old = self.all.iter().find(|lease| lease.zone == zone && lease.interface == interface);
-        let others = || self.all.iter().filter(|lease| (&*lease.zone, &*lease.interface) != (zone, interface));
+        let others =
+            || self.all.iter().filter(|lease| (&*lease.zone, &*lease.interface) != (zone, interface));
         let mac = match &net.mac_addr {
             Some(text) => parse_mac(text).map_err(fail)?,
             // Kept, so that what a later release thinks of changes nothing.

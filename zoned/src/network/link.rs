@@ -14,6 +14,9 @@ const UP: u32 = libc::IFF_UP as u32;
 /// Kinds of attributes that libc does not name (linux/if_link.h, veth.h, pkt_sched.h).
 const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
+const INFO_SLAVE_KIND: u16 = 4;
+const INFO_SLAVE_DATA: u16 = 5;
+const BRPORT_MODE: u16 = 4;
 const VETH_PEER: u16 = 1;
 const MACVLAN_MODE: u16 = 1;
 const MACVLAN_BRIDGE: u32 = 4;
@@ -112,8 +115,7 @@ impl Net {
             .number(libc::IFLA_NET_NS_FD, namespace.as_raw_fd() as u32);
         let data = Attributes::default().nest_after(VETH_PEER, &ifinfo(0, 0, 0), &peer);
         let kind = Attributes::default().text(INFO_KIND, "veth").nest(INFO_DATA, &data);
-        let link =
-            Attributes::default().text(libc::IFLA_IFNAME, outer).nest(libc::IFLA_LINKINFO, &kind);
+        let link = Attributes::default().text(libc::IFLA_IFNAME, outer).nest(libc::IFLA_LINKINFO, &kind);
         self.0.order(libc::RTM_NEWLINK, CREATE, &ifinfo(0, 0, 0), &link)?;
         let index = self.index(outer)?;
         self.set_alias(index, alias)?;
@@ -121,6 +123,16 @@ impl Net {
         set("ipv6", outer, "disable_ipv6", "1");
         let port = Attributes::default().number(libc::IFLA_MASTER, bridge);
         self.0.order(libc::RTM_SETLINK, 0, &ifinfo(index, 0, 0), &port)
+    }
+
+    /// Has a bridge send back by a port what came in by it: where the host's packet filter looks at bridged frames (sysctl
+    /// net.bridge.bridge-nf-call-iptables), a zone that asks for its own published port is answered within the bridge.
+    pub(super) fn reflect(&mut self, port: &str) -> Result<(), Errno> {
+        let index = self.index(port)?;
+        let mode = Attributes::default().with(BRPORT_MODE, &[1]);
+        let info = Attributes::default().text(INFO_SLAVE_KIND, "bridge").nest(INFO_SLAVE_DATA, &mode);
+        let link = Attributes::default().nest(libc::IFLA_LINKINFO, &info);
+        self.0.order(libc::RTM_NEWLINK, 0, &ifinfo(index, 0, 0), &link)
     }
 
     /// Makes an interface over `lower` in another namespace.
@@ -201,12 +213,7 @@ impl Net {
     pub(super) fn add_default_route(&mut self, name: &str, router: IpAddr) -> Result<(), Errno> {
         let index = self.index(name)?;
         let mut header = vec![family(router), 0, 0, 0];
-        header.extend([
-            libc::RT_TABLE_MAIN,
-            libc::RTPROT_STATIC,
-            libc::RT_SCOPE_UNIVERSE,
-            libc::RTN_UNICAST,
-        ]);
+        header.extend([libc::RT_TABLE_MAIN, libc::RTPROT_STATIC, libc::RT_SCOPE_UNIVERSE, libc::RTN_UNICAST]);
         header.extend(0_u32.to_ne_bytes());
         let route =
             Attributes::default().with(libc::RTA_GATEWAY, &octets(router)).number(libc::RTA_OIF, index);
@@ -244,10 +251,8 @@ impl Net {
         for word in [limit, 0, 0] {
             parms.extend(word.to_ne_bytes());
         }
-        let options = Attributes::default()
-            .with(PARMS, &parms)
-            .number(BURST, burst)
-            .with(RATE64, &rate.to_ne_bytes());
+        let options =
+            Attributes::default().with(PARMS, &parms).number(BURST, burst).with(RATE64, &rate.to_ne_bytes());
         let mut header = vec![0; 4];
         for word in [index, 0x0001_0000, ROOT, 0] {
             header.extend(word.to_ne_bytes());

@@ -267,6 +267,9 @@ fn connect(
             let alias = format!("zone {zone} {name}");
             host.make_pair((port, &alias), number, (name, interface.mac), namespace)
                 .map_err(|e| Failure::new("make", format!("interface {name} on bridge {bridge}"), e))?;
+            if !interface.published.is_empty() {
+                host.reflect(port).map_err(|e| Failure::new("set up", format!("port {port}"), e))?;
+            }
             if let Some(rate) = interface.bandwidth {
                 host.cap(port, rate).map_err(|e| Failure::new("cap", format!("what {name} receives"), e))?;
             }

@@ -159,7 +159,8 @@ impl Socket {
             };
             let mut rest = &buffer[..length];
             while rest.len() >= HEADER {
-                let word = |at: usize| u32::from_ne_bytes([rest[at], rest[at + 1], rest[at + 2], rest[at + 3]]);
+                let word =
+                    |at: usize| u32::from_ne_bytes([rest[at], rest[at + 1], rest[at + 2], rest[at + 3]]);
                 let size = word(0) as usize;
                 let kind = i32::from(u16::from_ne_bytes([rest[4], rest[5]]));
                 let ours = word(8) == self.sequence;

@@ -12,8 +12,8 @@ use std::process::{Command, Stdio};
 
 use super::address::{link_local, mac_text};
 use super::{Interface, Place};
-use crate::confine::Failure;
 use crate::config::network::Block;
+use crate::confine::Failure;
 
 /// Maps of published ports, and what they lead to.
 const MAPS: [(&str, &str); 2] = [("publish4", "ipv4_addr"), ("publish6", "ipv6_addr")];
@@ -75,12 +75,11 @@ pub(super) fn tables(place: &Place) -> String {
     }
     let _ = writeln!(script, "add table netdev {table}\ntable inet {table} {{");
     for (map, address) in MAPS {
-        let _ = writeln!(
-            script,
-            "map {map} {{ type inet_proto . inet_service : {address} . inet_service; }}"
-        );
+        let _ =
+            writeln!(script, "map {map} {{ type inet_proto . inet_service : {address} . inet_service; }}");
     }
-    let lead = "fib daddr type local meta nfproto ipv4 dnat ip addr . port to meta l4proto . th dport map @publish4
+    let lead =
+        "fib daddr type local meta nfproto ipv4 dnat ip addr . port to meta l4proto . th dport map @publish4
 fib daddr type local meta nfproto ipv6 dnat ip6 addr . port to meta l4proto . th dport map @publish6";
     let _ = writeln!(
         script,
@@ -109,7 +108,9 @@ ip6 saddr {subnet6} oifname \"{bridge}\" ct status dnat masquerade\n}}\n}}"
 
 /// Removes the tables, whether they are there or not.
 pub(super) fn no_tables(table: &str) -> String {
-    ["inet", "netdev"].map(|family| format!("add table {family} {table}\ndelete table {family} {table}\n")).concat()
+    ["inet", "netdev"]
+        .map(|family| format!("add table {family} {table}\ndelete table {family} {table}\n"))
+        .concat()
 }
 
 /// What one zone's port needs: its guard, and the ways that lead to it.

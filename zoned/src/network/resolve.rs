@@ -36,7 +36,8 @@ pub(super) fn interfaces(
             [ipv4, ipv6] = lease.blocks();
             mac = parse_mac(&lease.mac).map_err(fail)?;
             let twice = |block: &Block| {
-                made.iter().any(|i| [i.ipv4, i.ipv6].into_iter().flatten().any(|b| b.address == block.address))
+                made.iter()
+                    .any(|i| [i.ipv4, i.ipv6].into_iter().flatten().any(|b| b.address == block.address))
             };
             if let Some(block) = [ipv4, ipv6].iter().flatten().find(|block| twice(block)) {
                 return Err(fail(format!("{} is there twice", block.address)));
@@ -137,7 +138,9 @@ pub fn verify(place: &Place, config: &Config) -> Vec<String> {
         Err(failure) => found.push(failure.sentence()),
         Ok(made) => {
             if made.iter().any(Interface::is_port) && nft::program().is_none() {
-                found.push("the program nft is not there, which guards zones: install the package nftables".into());
+                found.push(
+                    "the program nft is not there, which guards zones: install the package nftables".into(),
+                );
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The supervisor's side of seccomp_unotify(2).
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
@@ -27,6 +28,18 @@ pub struct Notification {
     pub ip: u64,
     /// Arguments.
     pub args: [u64; 6],
+    received: Instant,
+}
+
+/// Numbers of processes are given one after the other: that of one who died meanwhile is nobody's again so soon.
+const FRESH: Duration = Duration::from_micros(200);
+
+impl Notification {
+    /// Whether the number of its caller may be somebody else's by now. To ask the listener says no more: what it says of
+    /// a moment is as old by the time of its use as a call that was just received.
+    pub fn is_old(&self) -> bool {
+        self.received.elapsed() > FRESH
+    }
 }
 
 /// What a call returns.
@@ -79,6 +92,7 @@ impl Listener {
             nr: raw.data.nr,
             ip: raw.data.instruction_pointer,
             args: raw.data.args,
+            received: Instant::now(),
         })
     }
 
