@@ -372,8 +372,16 @@ fn interfaces_of_the_host_are_lent() {
     assert!(!lab.census().contains("lent"), "{}", lab.census());
     zoned.zonectl(&["reboot", "z"]).ok();
     sh(&zoned, "z", "ping -c1 -W2 198.51.100.1");
+    // The guest hides it behind another name, and calls another one by its.
+    sh(
+        &zoned,
+        "z",
+        "ip link set moved down; ip link set moved name hidden; ip link set eth0 down; ip link set eth0 name moved",
+    );
     zoned.zonectl(&["halt", "z"]).ok();
     assert_eq!(before, lab.census(), "after a halt");
+    let partner = lab.host(&["ip", "-o", "link", "show", "lent"]);
+    assert!(partner.contains("lent@partner"), "{partner}");
 
     boot(&zoned, "z");
     kill(Pid::from_raw(zoned.monitor_of("z")), Signal::SIGKILL).expect("kill the monitor");
