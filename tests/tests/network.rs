@@ -395,7 +395,18 @@ fn interfaces_of_the_host_are_lent() {
     zoned.wait_for("z", "installed");
     assert_eq!(before, lab.census(), "after the death of both");
 
-    zoned.zonectl(&["set", "z", "ip-type=exclusive"]).ok();
+    let ipvlan = ["add", "v", "net", "physical=up0", "mode=ipvlan", "address=192.0.2.51/24"];
+    zoned.zonectl(&["create", "v"]).ok();
+    zoned.zonectl(&ipvlan).ok();
+    zoned.zonectl(&["install", "v", &busybox()]).ok();
+    let booted = zoned.zonectl(&["boot", "v", "-i", "none"]);
+    if booted.status == Some(0) {
+        sh(&zoned, "v", "ping -c1 -W2 192.0.2.2");
+    } else {
+        booted.code(1).says(&["this kernel has no ipvlan"]);
+        eprintln!("SKIPPED: this kernel has no ipvlan");
+    }
+    zoned.forget("v");
     zoned.zonectl(&["create", "lost"]).ok();
     zoned.zonectl(&["add", "lost", "net", "physical=nowhere"]).ok();
     let findings = zoned.zonectl(&["verify", "lost"]);
