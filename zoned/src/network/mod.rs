@@ -17,6 +17,7 @@ mod uplink;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -105,7 +106,8 @@ impl Place {
         std::fs::create_dir_all(&folder).map_err(|e| Failure::new("make", folder.display(), e))?;
         let path = folder.join("lock");
         let fail = |e: io::Error| Failure::new("lock", path.display(), e);
-        let file = File::options().create(true).append(true).open(&path).map_err(fail)?;
+        // For its owner alone: whoever can open it could hold it.
+        let file = File::options().create(true).append(true).mode(0o600).open(&path).map_err(fail)?;
         loop {
             return match Flock::lock(file.try_clone().map_err(fail)?, FlockArg::LockExclusive) {
                 Err((_, Errno::EINTR)) => continue,
