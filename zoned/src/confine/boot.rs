@@ -131,7 +131,8 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
 
     may_fail(0)?;
     let hierarchies = Hierarchies::detect()?;
-    let cgroup = Cgroup::create(&hierarchies, &site.cgroup_key, site.ids.base, &Limits::of(config))?;
+    let limits = Limits::of(config, &site.zone_dir)?;
+    let cgroup = Cgroup::create(&hierarchies, &site.cgroup_key, site.ids.base, &limits)?;
 
     may_fail(1)?;
     let mut layers = root::layers(request.root, &site.zone_dir, &site.hide, site.ids)?;

@@ -3,6 +3,8 @@
 
 pub mod boot;
 pub mod cgroup;
+mod control;
+pub mod cpus;
 pub mod devices;
 pub mod inodes;
 pub mod limits;

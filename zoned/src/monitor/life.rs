@@ -586,8 +586,8 @@ impl Monitor {
     }
 
     pub(super) fn limit(&mut self, from: (u64, u64), config: Config) {
-        let limits = Limits::of(&config);
-        let applied = Hierarchies::detect().and_then(|h| Cgroup::update(&h, &self.site.cgroup_key, &limits));
+        let applied = Limits::of(&config, &self.site.zone_dir)
+            .and_then(|limits| Cgroup::update(&Hierarchies::detect()?, &self.site.cgroup_key, &limits));
         match applied {
             Ok(()) => {
                 self.spec.config = config;
