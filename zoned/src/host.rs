@@ -296,6 +296,7 @@ impl Host for ThisHost {
             findings.push(format!("device {}: it is not there", device.path));
         }
         findings.extend(network::verify(&self.place, config));
+        findings.extend(crate::confine::limits::verify(config, &self.paths.root));
         let fatal = doctor::examine(&self.paths.root, &self.settings)
             .into_iter()
             .filter(|f| f.verdict == zone_api::Verdict::Fatal);

@@ -175,13 +175,17 @@ fn cgroups() -> Vec<Finding> {
         vec![finding("cgroup layout", ok_or(layout != "none mounted", Verdict::Fatal), layout, why)];
     let v2 = found.v2.as_ref().and_then(|v2| line(v2.join("cgroup.controllers"))).unwrap_or_default();
     for (controller, why) in [
-        ("cpu", "needed for capped-cpu"),
+        ("cpu", "needed for capped-cpu and cpu-shares"),
+        ("cpuset", "needed for dedicated-cpu, and for as many CPUs in a zone as its cap comes to"),
         ("memory", "needed for capped-memory"),
-        ("pids", "needed for max-processes"),
+        ("pids", "needed for max-processes and max-lwps, and against fork bombs where there are none"),
+        ("io", "needed for capped-io"),
         ("devices", "a second wall around device nodes; a zone has no right to make them in any case"),
         ("freezer", "a zone is stopped as a whole before it is ended"),
     ] {
-        let v1 = found.v1.iter().find(|(_, names)| names.iter().any(|name| name == controller));
+        let v1 = found.v1.iter().find(|(_, names)| {
+            names.iter().any(|name| name == controller || controller == "io" && name == "blkio")
+        });
         // In v2 a group can always be frozen (Linux 5.2), and devices are a BPF program's matter.
         let of_v2 = v2.split(' ').any(|name| name == controller)
             || found.v2.is_some() && matches!(controller, "devices" | "freezer");
