@@ -296,7 +296,7 @@ fn same(have: &Item, want: &Value) -> bool {
 fn typed(key: &Key, text: &str) -> Result<Value, String> {
     let wrong = || format!("{text:?} is not {}", key.kind.word());
     match key.kind {
-        Kind::Text(_) => Ok(text.into()),
+        Kind::Text(_) | Kind::Count(_) => Ok(text.into()),
         Kind::List(_) if text.trim_start().starts_with('[') => {
             let list: Value = text.trim().parse().map_err(|_| wrong())?;
             let list = list.as_array().ok_or_else(wrong)?;

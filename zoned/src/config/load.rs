@@ -7,7 +7,7 @@ use toml_edit::{Document, Item, TableLike, Value};
 
 use super::facts::{check_host_kernel, check_kernel};
 use super::schema::{Key, Kind, ZONE, find, unknown};
-use super::{Config, ConfigError, IpType, rules};
+use super::{Config, ConfigError, IpType, resources, rules};
 
 impl Config {
     /// The configuration in `path`; its name must be the file's.
@@ -110,6 +110,11 @@ impl<'a> Source<'a> {
                 let text = item.as_str().ok_or_else(other)?;
                 rule(text).map_err(|why| self.wrong(spot(item.span()), Some(path), why))
             }
+            Kind::Count(rule) => {
+                let text = item.as_integer().map(|n| n.to_string());
+                let text = text.as_deref().or_else(|| item.as_str()).ok_or_else(other)?;
+                rule(text).map_err(|why| self.wrong(spot(item.span()), Some(path), why))
+            }
             Kind::List(rule) => item.as_array().ok_or_else(other)?.iter().try_for_each(|value| {
                 let text = value.as_str().ok_or_else(other)?;
                 rule(text).map_err(|why| self.wrong(spot(value.span()), Some(path), why))
@@ -156,7 +161,7 @@ impl<'a> Source<'a> {
             return Err(self.wrong(at("strict"), Some("strict"), why));
         }
         if !config.net.is_empty() && config.ip_type != IpType::Exclusive {
-            return Err(self.wrong(at("net"), Some("net"), "interfaces need ip-type = \"exclusive\""));
+            return Err(self.wrong(at("net"), Some("net"), "interfaces need ip-type = \"exclusive\"; a shared zone has the host's, with all of their addresses"));
         }
         for (index, net) in config.net.iter().enumerate() {
             net.agrees().map_err(|(key, why)| {
@@ -165,6 +170,10 @@ impl<'a> Source<'a> {
             })?;
         }
         self.unique(document, "net", config.net.iter().filter_map(|net| net.name.as_deref()))?;
+        resources::agree(config).map_err(|(key, why)| self.wrong(at(key), Some(key), why))?;
+        let device = |io: &resources::CappedIo| io.device.clone().unwrap_or_else(|| "the zone's".to_owned());
+        let devices: Vec<String> = config.capped_io.iter().map(device).collect();
+        self.unique(document, "capped-io", devices.iter().map(String::as_str))?;
         self.unique(document, "fs", config.fs.iter().map(|fs| fs.dir.trim_end_matches('/')))?;
         self.unique(document, "device", config.device.iter().map(|device| device.path.as_str()))?;
         self.unique(document, "rctl", config.rctl.iter().map(|rctl| rctl.name.as_str()))?;

@@ -9,6 +9,7 @@ mod error;
 mod facts;
 mod load;
 pub mod network;
+pub mod resources;
 mod rules;
 mod schema;
 
@@ -71,18 +72,33 @@ pub struct Config {
     /// What network the zone has.
     #[serde(default)]
     pub ip_type: IpType,
-    /// Most tasks at once.
+    /// Most processes at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_processes: Option<u64>,
+    /// Most tasks at once: threads are counted too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_lwps: Option<u64>,
+    /// Weight among zones that want more CPU time than there is; 100 is that of a zone which says nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_shares: Option<u64>,
+    /// Weight among zones that want more of a disk than it gives; 100 is that of a zone which says nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub io_weight: Option<u64>,
     /// Capabilities: `default`, `NAME` to add, `!NAME` to take away.
     #[serde(default = "default_privileges")]
     pub limit_privileges: Vec<String>,
     /// CPU limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capped_cpu: Option<CappedCpu>,
+    /// CPUs that no other zone runs on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dedicated_cpu: Option<resources::DedicatedCpu>,
     /// Memory limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capped_memory: Option<CappedMemory>,
+    /// Limits of disks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capped_io: Vec<resources::CappedIo>,
     /// Network interfaces.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub net: Vec<Net>,
@@ -205,6 +221,9 @@ pub struct CappedMemory {
     /// Swap beside it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub swap: Option<String>,
+    /// Memory that a process may lock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locked: Option<String>,
 }
 
 /// `[[fs]]`
@@ -240,9 +259,9 @@ pub struct Device {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rctl {
-    /// `nofile`, `nproc`, `core`…
+    /// `nofile`, `nproc`, `core`…, or `zone.max-processes` and others of illumos.
     pub name: String,
-    /// `SOFT:HARD` or one number; `unlimited` is a number.
+    /// `SOFT:HARD` or one number; `unlimited` is a number. Of a `zone.` one: a number or a size.
     pub value: String,
 }
 

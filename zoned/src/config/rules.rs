@@ -121,12 +121,18 @@ pub(crate) fn swap(text: &str) -> Verdict {
 }
 
 pub(crate) fn rctl_name(text: &str) -> Verdict {
-    let names = RESOURCES.map(|(name, _)| name);
+    let own = RESOURCES.iter().map(|(name, _)| *name);
+    let names: Vec<&str> = own.chain(super::resources::ZONE_RCTLS).collect();
     one_of("limit", text, &names)
 }
 
+/// Of setrlimit(2) or of a zone: which of the two, only its name tells.
 pub(crate) fn rctl_value(text: &str) -> Verdict {
-    limit(text).map(drop)
+    limit(text).map(drop).or_else(|why| bytes(text).map(drop).map_err(|_| why))
+}
+
+pub(crate) fn cpu_count(text: &str) -> Verdict {
+    super::resources::cpu_range(text).map(drop)
 }
 
 /// Soft and hard limit of `SOFT:HARD` or one number; `unlimited` is a number.

@@ -9,6 +9,8 @@ type Rule = fn(&str) -> Verdict;
 pub(crate) enum Kind {
     /// Text that keeps a rule.
     Text(Rule),
+    /// The same, or a whole number.
+    Count(Rule),
     /// A list of texts that each keep a rule.
     List(Rule),
     /// `true` or `false`.
@@ -28,6 +30,7 @@ impl Kind {
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Text(_) => "text in quotes",
+            Self::Count(_) => "a whole number or text in quotes",
             Self::List(_) => "a list of texts",
             Self::Flag => "true or false",
             Self::Whole => "a whole number, 1 or more",
@@ -82,11 +85,29 @@ pub(crate) const ZONE: &[Key] = &[
     key("hostid", Kind::Text(rules::hostid)),
     key("ip-type", Kind::Text(rules::ip_type)),
     live("max-processes", Kind::Whole),
+    live("max-lwps", Kind::Whole),
+    live("cpu-shares", Kind::Whole),
+    live("io-weight", Kind::Whole),
     key("limit-privileges", Kind::List(rules::privilege)),
     live("capped-cpu", Kind::Table(&[needed("ncpus", Kind::Real)])),
+    live("dedicated-cpu", Kind::Table(&[needed("ncpus", Kind::Count(rules::cpu_count))])),
     live(
         "capped-memory",
-        Kind::Table(&[key("physical", Kind::Text(rules::memory)), key("swap", Kind::Text(rules::swap))]),
+        Kind::Table(&[
+            key("physical", Kind::Text(rules::memory)),
+            key("swap", Kind::Text(rules::swap)),
+            key("locked", Kind::Text(rules::swap)),
+        ]),
+    ),
+    live(
+        "capped-io",
+        Kind::Tables(&[
+            key("device", Kind::Text(rules::device)),
+            key("read-bandwidth", Kind::Text(rules::memory)),
+            key("write-bandwidth", Kind::Text(rules::memory)),
+            key("read-iops", Kind::Whole),
+            key("write-iops", Kind::Whole),
+        ]),
     ),
     key("net", Kind::Tables(super::network::NET)),
     key(

@@ -58,7 +58,8 @@ impl Kernel {
     /// Paths of all the files that are shown below /proc.
     pub fn proc_files(&self) -> impl Iterator<Item = &str> {
         let served = self.served.iter().flat_map(|(_, paths)| paths);
-        self.files.iter().map(|(path, _)| path).chain(served).map(String::as_str)
+        let all = self.files.iter().map(|(path, _)| path).chain(served).map(String::as_str);
+        all.filter(|path| !path.starts_with('/'))
     }
 }
 
@@ -131,7 +132,8 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
 
     may_fail(0)?;
     let hierarchies = Hierarchies::detect()?;
-    let cgroup = Cgroup::create(&hierarchies, &site.cgroup_key, site.ids.base, &Limits::of(config))?;
+    let limits = Limits::of(config, &site.zone_dir)?;
+    let cgroup = Cgroup::create(&hierarchies, &site.cgroup_key, site.ids.base, &limits)?;
 
     may_fail(1)?;
     let mut layers = root::layers(request.root, &site.zone_dir, &site.hide, site.ids)?;
@@ -194,6 +196,7 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
         let path = format!("/proc/{pid}/{file}");
         fs::write(&path, site.ids.map()).map_err(|e| Failure::new("write", path, e))?;
     }
+    super::give_up_to_oom(pid);
     let userns = File::open(format!("/proc/{pid}/ns/user"))
         .map_err(|e| Failure::new("open", "the zone's user namespace", e))?;
     if maps {
@@ -537,7 +540,7 @@ fn show_files(plan: &mut Plan, slots: &mut Slots, kernel: &Kernel, owner: u32) -
     let place = c"/dev/shm";
     plan.then("mount the brand's files", Step::Attach(slots.add(&story)?, Where::At(place.to_owned())));
     for (i, (path, content)) in kernel.files.iter().enumerate() {
-        let shown = format!("/proc/{path}");
+        let shown = shown(path);
         let fail = |e: Errno| Failure::new("make", &shown, e);
         let name = c_string(i.to_string())?;
         let flags = OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
@@ -554,6 +557,11 @@ fn show_files(plan: &mut Plan, slots: &mut Slots, kernel: &Kernel, owner: u32) -
     Ok(())
 }
 
+/// Where a file is shown that is told by its path below /proc, or by a whole one.
+fn shown(path: &str) -> String {
+    if path.starts_with('/') { path.to_owned() } else { format!("/proc/{path}") }
+}
+
 /// The same of files that the monitor serves.
 fn show_served_files(plan: &mut Plan, slots: &mut Slots, kernel: &Kernel) -> Result<(), Failure> {
     let Some((mount, paths)) = &kernel.served else { return Ok(()) };
@@ -564,9 +572,10 @@ fn show_served_files(plan: &mut Plan, slots: &mut Slots, kernel: &Kernel) -> Res
     );
     for (i, path) in paths.iter().enumerate() {
         let source = c_string(format!("/dev/shm/{i}"))?;
-        let target = c_string(format!("/proc/{path}"))?;
-        plan.then(format!("show /proc/{path}"), mount_step(&source, &target, c"", libc::MS_BIND, c""))
-            .then(format!("make /proc/{path} read-only"), Step::ReadOnly(target));
+        let shown = shown(path);
+        let target = c_string(shown.as_str())?;
+        plan.then(format!("show {shown}"), mount_step(&source, &target, c"", libc::MS_BIND, c""))
+            .then(format!("make {shown} read-only"), Step::ReadOnly(target));
     }
     plan.then("unmount the files that the monitor serves", Step::Unmount(place.to_owned()));
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, chown};
@@ -13,8 +13,9 @@ use nix::unistd::Pid;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::Failure;
+use super::control::Limited;
 use super::limits::Limits;
+use super::{Failure, cpus};
 use crate::sys::process;
 
 /// Folder of all zones in each hierarchy.
@@ -22,7 +23,10 @@ const PARENT: &str = "zoned";
 
 /// v1 hierarchies in which every zone gets a group: those that limit and count, and systemd's
 /// named one, so that a guest's own slices land below its group and nowhere else.
-const V1_WANTED: [&str; 5] = ["cpu", "cpuacct", "memory", "pids", "name=systemd"];
+const V1_WANTED: [&str; 7] = ["cpu", "cpuacct", "cpuset", "memory", "pids", "blkio", "name=systemd"];
+
+/// The same of v2.
+const V2_WANTED: [&str; 5] = ["cpu", "cpuset", "memory", "pids", "io"];
 
 /// What the host has mounted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,9 +53,7 @@ impl Hierarchies {
                 "cgroup" => {
                     let controllers: Vec<String> = options
                         .split(',')
-                        .filter(|o| {
-                            V1_WANTED.contains(o) || ["cpuset", "devices", "freezer", "blkio"].contains(o)
-                        })
+                        .filter(|o| V1_WANTED.contains(o) || ["devices", "freezer"].contains(o))
                         .map(str::to_owned)
                         .collect();
                     if !found.v1.iter().any(|(_, c)| *c == controllers) {
@@ -64,8 +66,19 @@ impl Hierarchies {
         found
     }
 
+    /// Which of v2 and v1 has a controller, with its mount point.
+    pub fn controller(&self, name: &str) -> Option<(bool, &Path)> {
+        let v2 = self.v2.as_deref().filter(|point| {
+            let there = fs::read_to_string(point.join("cgroup.controllers")).unwrap_or_default();
+            there.split_whitespace().any(|c| c == name)
+        });
+        let v1 =
+            self.v1.iter().find(|(_, names)| names.iter().any(|c| c == name || name == "io" && c == "blkio"));
+        v2.map(|point| (true, point)).or_else(|| v1.map(|(point, _)| (false, point.as_path())))
+    }
+
     /// Where group `key` of each hierarchy lies, v2 first.
-    fn groups(&self, key: &str) -> (Option<PathBuf>, Vec<(PathBuf, &[String])>) {
+    pub(super) fn groups(&self, key: &str) -> (Option<PathBuf>, Vec<(PathBuf, &[String])>) {
         let below = |point: &Path| point.join(PARENT).join(key);
         let v1 = self.v1.iter().filter(|(_, c)| c.iter().any(|c| V1_WANTED.contains(&c.as_str())));
         (self.v2.as_deref().map(below), v1.map(|(p, c)| (below(p), c.as_slice())).collect())
@@ -100,7 +113,7 @@ impl Cgroup {
         let result = (|| {
             if let Some(group) = &v2 {
                 if let Some(point) = &hierarchies.v2 {
-                    enable_controllers(point, limits);
+                    enable_controllers(point);
                 }
                 make_group(group)?;
                 limited.apply_v2(group, limits)?;
@@ -131,13 +144,11 @@ impl Cgroup {
         let mut limited = Limited::default();
         if let Some(group) = &v2 {
             if let Some(point) = &hierarchies.v2 {
-                enable_controllers(point, limits);
+                enable_controllers(point);
             }
-            lift(group, limits)?;
             limited.apply_v2(group, limits)?;
         }
         for (group, controllers) in &v1 {
-            lift(group, limits)?;
             limited.apply_v1(group, controllers, limits)?;
         }
         limited.complain(limits)
@@ -192,13 +203,30 @@ impl Cgroup {
     /// Removes the groups and what guests made below them; groups that do not exist are fine.
     pub fn remove(&self) -> Result<(), Failure> {
         let mut first = Ok(());
+        let dedicated = self.all().any(|group| cpus::is_dedicated(group));
         for group in self.all() {
             let result = remove_tree(group).map_err(|e| Failure::new("remove", group.display(), e));
             if first.is_ok() {
                 first = result;
             }
         }
+        if dedicated {
+            for parent in self.all().filter_map(|group| group.parent()).filter(|p| cpus::is_cpuset(p)) {
+                first = first.and(cpus::settle(parent));
+            }
+        }
         first
+    }
+
+    /// Where `file` is, in the first of the groups that has it.
+    pub fn file(&self, file: &str) -> Option<PathBuf> {
+        self.all().map(|group| group.join(file)).find(|path| path.exists())
+    }
+
+    /// Every process in the groups.
+    pub fn processes(&self) -> Vec<i32> {
+        let first = self.v2.iter().chain(&self.v1).map(|group| processes(group));
+        first.max_by_key(Vec::len).unwrap_or_default()
     }
 
     fn all(&self) -> impl Iterator<Item = &PathBuf> {
@@ -207,7 +235,7 @@ impl Cgroup {
 }
 
 /// Every process in a group and below it.
-fn processes(group: &Path) -> Vec<i32> {
+pub(super) fn processes(group: &Path) -> Vec<i32> {
     let mut found: Vec<i32> = fs::read_to_string(group.join("cgroup.procs"))
         .unwrap_or_default()
         .lines()
@@ -296,117 +324,20 @@ fn give(group: &Path, owner: u32, files: &[&str]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Turns on what the limits need from the root down. A controller that is not there, or that v1
+/// Turns on what zones are limited and counted by, from the root down. A controller that is not there, or that v1
 /// holds, is refused by the kernel and found out when its limit is set.
-fn enable_controllers(point: &Path, limits: &Limits) {
-    let wanted = [
-        ("memory", limits.memory.is_some() || limits.swap.is_some()),
-        ("cpu", limits.cpus.is_some()),
-        ("pids", limits.processes.is_some()),
-    ];
+fn enable_controllers(point: &Path) {
     let parent = point.join(PARENT);
     let _ = fs::create_dir(&parent);
-    for (controller, _) in wanted.iter().filter(|(_, wanted)| *wanted) {
-        for dir in [point, &parent] {
-            let _ = fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"));
-        }
-    }
-}
-
-/// Which limits found their controller.
-#[derive(Debug, Default)]
-struct Limited {
-    memory: bool,
-    cpus: bool,
-    processes: bool,
-}
-
-/// The period of CPU quotas, in microseconds (cgroup v2 cpu.max; v1 cpu.cfs_period_us).
-const CPU_PERIOD: u64 = 100_000;
-
-impl Limited {
-    fn apply_v2(&mut self, group: &Path, limits: &Limits) -> Result<(), Failure> {
-        if let Some(bytes) = limits.memory {
-            self.memory |= set(group, "memory.max", &bytes.to_string())?;
-        }
-        if let Some(bytes) = limits.swap {
-            set(group, "memory.swap.max", &bytes.to_string())?;
-        }
-        if let Some(cpus) = limits.cpus {
-            self.cpus |= set(group, "cpu.max", &format!("{} {CPU_PERIOD}", quota(cpus)))?;
-        }
-        if let Some(count) = limits.processes {
-            self.processes |= set(group, "pids.max", &count.to_string())?;
-        }
-        Ok(())
-    }
-
-    fn apply_v1(&mut self, group: &Path, controllers: &[String], limits: &Limits) -> Result<(), Failure> {
-        let has = |name: &str| controllers.iter().any(|c| c == name);
-        if let (true, Some(bytes)) = (has("memory"), limits.memory) {
-            self.memory |= set(group, "memory.limit_in_bytes", &bytes.to_string())?;
-            if let Some(swap) = limits.swap {
-                let both = bytes.saturating_add(swap).to_string();
-                set(group, "memory.memsw.limit_in_bytes", &both)?;
-            }
-        }
-        if let (true, Some(cpus)) = (has("cpu"), limits.cpus) {
-            self.cpus |= set(group, "cpu.cfs_quota_us", &quota(cpus).to_string())?;
-        }
-        if let (true, Some(count)) = (has("pids"), limits.processes) {
-            self.processes |= set(group, "pids.max", &count.to_string())?;
-        }
-        Ok(())
-    }
-
-    fn complain(&self, limits: &Limits) -> Result<(), Failure> {
-        let missing = [
-            ("capped-memory", "memory", limits.memory.is_some() && !self.memory),
-            ("capped-cpu", "cpu", limits.cpus.is_some() && !self.cpus),
-            ("max-processes", "pids", limits.processes.is_some() && !self.processes),
-        ];
-        match missing.iter().find(|(_, _, missing)| *missing) {
-            None => Ok(()),
-            Some((key, controller, _)) => {
-                let why = io::Error::other(format!("this host has no {controller} controller"));
-                Err(Failure::new("apply", key, why))
+    for dir in [point, &parent] {
+        let words = |file: &str| fs::read_to_string(dir.join(file)).unwrap_or_default();
+        let (there, on) = (words("cgroup.controllers"), words("cgroup.subtree_control"));
+        for controller in there.split_whitespace() {
+            if V2_WANTED.contains(&controller) && !on.split_whitespace().any(|c| c == controller) {
+                let _ = fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"));
             }
         }
     }
-}
-
-/// Takes away limits that are not asked for, where the group can have them; swap before memory,
-/// which v1 does not let grow beyond the sum.
-fn lift(group: &Path, limits: &Limits) -> Result<(), Failure> {
-    let files: [(bool, &[(&str, &str)]); 4] = [
-        (limits.swap.is_none(), &[("memory.memsw.limit_in_bytes", "-1"), ("memory.swap.max", "max")]),
-        (limits.memory.is_none(), &[("memory.limit_in_bytes", "-1"), ("memory.max", "max")]),
-        (limits.cpus.is_none(), &[("cpu.cfs_quota_us", "-1"), ("cpu.max", "max")]),
-        (limits.processes.is_none(), &[("pids.max", "max")]),
-    ];
-    for (_, files) in files.iter().filter(|(lifted, _)| *lifted) {
-        for (file, value) in *files {
-            set(group, file, value)?;
-        }
-    }
-    Ok(())
-}
-
-fn quota(cpus: f64) -> u64 {
-    // The kernel's least quota is a millisecond.
-    ((cpus * CPU_PERIOD as f64) as u64).max(1000)
-}
-
-/// Writes a control file; false when the group has none of that name.
-fn set(group: &Path, file: &str, value: &str) -> Result<bool, Failure> {
-    let path = group.join(file);
-    let mut open = match OpenOptions::new().write(true).open(&path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
-        other => other.map_err(|e| Failure::new("open", path.display(), e))?,
-    };
-    open.write_all(value.as_bytes())
-        .map_err(|e| Failure::new(format!("write {value} to"), path.display(), e))?;
-    Ok(true)
 }
 
 #[cfg(test)]
@@ -434,7 +365,8 @@ mod tests {
             [
                 "/sys/fs/cgroup/systemd/zoned/a",
                 "/sys/fs/cgroup/cpu,cpuacct/zoned/a",
-                "/sys/fs/cgroup/with space/zoned/a"
+                "/sys/fs/cgroup/with space/zoned/a",
+                "/sys/fs/cgroup/blkio/zoned/a"
             ]
         );
     }
@@ -449,7 +381,7 @@ mod tests {
     fn limits_reach_the_kernel_and_groups_go_away() {
         let hierarchies = Hierarchies::detect().unwrap();
         let key = format!("unit-test-{}", std::process::id());
-        let limits = Limits { memory: Some(64 << 20), cpus: Some(0.5), processes: Some(7), swap: None };
+        let limits = Limits { memory: Some(64 << 20), cpus: Some(0.5), tasks: Some(7), ..Limits::default() };
         let cgroup = Cgroup::create(&hierarchies, &key, 1 << 30, &limits).unwrap();
         let value = |file: &str| {
             cgroup.all().find_map(|g| fs::read_to_string(g.join(file)).ok()).map(|v| v.trim().to_owned())
@@ -461,7 +393,7 @@ mod tests {
             value("cpu.cfs_quota_us").as_deref() == Some("50000")
                 || value("cpu.max").as_deref() == Some("50000 100000")
         );
-        Cgroup::update(&hierarchies, &key, &Limits { processes: Some(9), ..Limits::default() }).unwrap();
+        Cgroup::update(&hierarchies, &key, &Limits { tasks: Some(9), ..Limits::default() }).unwrap();
         assert_eq!(value("pids.max").as_deref(), Some("9"));
         assert!(
             value("cpu.cfs_quota_us").as_deref() == Some("-1")

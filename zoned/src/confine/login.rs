@@ -195,6 +195,7 @@ pub fn enter(target: &Target<'_>, program: &Program, streams: &Streams) -> Resul
     })
     .and_then(|spawned| spawned)
     .map_err(|e| Failure::new("clone", "a process in the zone", e))?;
+    super::give_up_to_oom(child.pid);
     child.release(&slots.borrowed()).map_err(|e| {
         // Left unreaped it would keep process 1 from ever ending (pid_namespaces(7)).
         let _ = process::signal(child.pidfd.as_fd(), libc::SIGKILL);

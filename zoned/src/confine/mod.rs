@@ -3,6 +3,8 @@
 
 pub mod boot;
 pub mod cgroup;
+mod control;
+pub mod cpus;
 pub mod devices;
 pub mod inodes;
 pub mod limits;
@@ -11,6 +13,7 @@ pub mod outside;
 pub mod owners;
 pub mod privileges;
 pub mod root;
+pub mod usage;
 
 use std::fmt::Display;
 use std::io;
@@ -115,6 +118,15 @@ fn unescape(text: &str) -> PathBuf {
         }
     }
     PathBuf::from(std::ffi::OsString::from_vec(out))
+}
+
+/// What the monitor itself is worth when the host runs out of memory (proc_pid_oom_score_adj(5)): its zone would go with it.
+pub const OOM_MONITOR: &str = "-900";
+
+/// Takes that from a process which it starts in the zone, with the least that the guest can set.
+pub fn give_up_to_oom(pid: nix::unistd::Pid) {
+    // It may have ended, and says so itself.
+    let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), "0");
 }
 
 /// Whether `fd` became readable within `patience`; of a pidfd: whether its process ended.

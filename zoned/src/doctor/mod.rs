@@ -17,6 +17,7 @@ use crate::confine::Ids;
 use crate::confine::cgroup::Hierarchies;
 use crate::confine::privileges::lacking;
 use crate::image;
+use crate::network;
 use crate::sys::process::status_set;
 use facts::{Facts, Kernel};
 
@@ -30,7 +31,7 @@ pub fn examine(root: &Path, own: &Settings) -> Vec<Finding> {
     found.push(overlay(&facts));
     found.extend(cgroups());
     found.extend(programs(&facts));
-    found.extend(network(&facts));
+    found.extend(links(&facts));
     found.push(bootstrap());
     found.push(loginuid());
     found.push(open_files());
@@ -174,13 +175,17 @@ fn cgroups() -> Vec<Finding> {
         vec![finding("cgroup layout", ok_or(layout != "none mounted", Verdict::Fatal), layout, why)];
     let v2 = found.v2.as_ref().and_then(|v2| line(v2.join("cgroup.controllers"))).unwrap_or_default();
     for (controller, why) in [
-        ("cpu", "needed for capped-cpu"),
+        ("cpu", "needed for capped-cpu and cpu-shares"),
+        ("cpuset", "needed for dedicated-cpu, and for as many CPUs in a zone as its cap comes to"),
         ("memory", "needed for capped-memory"),
-        ("pids", "needed for max-processes"),
+        ("pids", "needed for max-processes and max-lwps, and against fork bombs where there are none"),
+        ("io", "needed for capped-io"),
         ("devices", "a second wall around device nodes; a zone has no right to make them in any case"),
         ("freezer", "a zone is stopped as a whole before it is ended"),
     ] {
-        let v1 = found.v1.iter().find(|(_, names)| names.iter().any(|name| name == controller));
+        let v1 = found.v1.iter().find(|(_, names)| {
+            names.iter().any(|name| name == controller || controller == "io" && name == "blkio")
+        });
         // In v2 a group can always be frozen (Linux 5.2), and devices are a BPF program's matter.
         let of_v2 = v2.split(' ').any(|name| name == controller)
             || found.v2.is_some() && matches!(controller, "devices" | "freezer");
@@ -219,7 +224,7 @@ fn vsyscall(mode: &str) -> Finding {
     finding("vsyscall page", Verdict::Ok, format!("mode {mode}"), why)
 }
 
-fn network(facts: &Facts) -> Vec<Finding> {
+fn links(facts: &Facts) -> Vec<Finding> {
     let known = |there: Option<bool>| match there {
         Some(there) => (ok_or(there, Verdict::Missing), self::there(there)),
         None => (Verdict::Missing, "not known"),
@@ -232,9 +237,15 @@ fn network(facts: &Facts) -> Vec<Finding> {
     let (verdict, found) = known(if tables { Some(true) } else { facts.has("IP_NF_IPTABLES", "ip_tables") });
     let why = "guests of before nftables set up their firewall by it: modprobe ip_tables";
     let legacy = finding("iptables-legacy", verdict, found, why);
-    let (verdict, found) = known(facts.has("NF_TABLES", "nf_tables"));
-    let why = "guests of today set up their firewall by it: modprobe nf_tables";
-    vec![veth, bridge, legacy, finding("nftables", verdict, found, why)]
+    let (verdict_of_tables, found_of_tables) = known(facts.has("NF_TABLES", "nf_tables"));
+    let of_guests =
+        "guards zones on bridges, and guests of today set up their firewall by it: modprobe nf_tables";
+    let own = network::nft_program();
+    let found = own.as_ref().map_or_else(|| there(false).to_owned(), |path| path.display().to_string());
+    let verdict = ok_or(own.is_some(), Verdict::Missing);
+    let why = "guards zones on bridges, and leads them to the outside: install the package nftables";
+    let program = finding("program nft", verdict, found, why);
+    vec![veth, bridge, legacy, finding("nftables", verdict_of_tables, found_of_tables, of_guests), program]
 }
 
 fn bootstrap() -> Finding {

@@ -23,6 +23,7 @@ mod restart;
 mod run;
 mod shutdown;
 mod start;
+mod stat;
 mod trash;
 mod uninstall;
 mod verify;

@@ -9,6 +9,7 @@ use brands::platform;
 use brands::task::World;
 
 use super::procfs::{self, Content};
+use super::share::{self, Share};
 use crate::config::{Config, Vsyscall};
 use crate::confine::boot::Kernel;
 
@@ -118,19 +119,27 @@ impl Branded {
         })
     }
 
-    /// Adds the level's files of /proc, which `owner` has on the host. Where some of them change all are served by the
-    /// monitor, which also keeps them out of what df(1) lists. A host without FUSE has them as they are now.
-    pub fn show_proc(&mut self, owner: u32) {
+    /// Adds the level's files of /proc, which `owner` has on the host, and those that tell of the zone's share where that is
+    /// to be shown. Where some of them change all are served by the monitor, which also keeps them out of what df(1)
+    /// lists. A host without FUSE has them as they are now.
+    pub fn show_proc(&mut self, share: &Arc<Share>, owner: u32) {
         let files: Vec<_> = brands::proc::files(&self.world).collect();
-        let text = |file: &brands::proc::File| file.content(&self.world, &procfs::host).into_bytes();
-        if files.iter().any(|file| file.live) {
+        let host = |path: &str| share.text(path);
+        let text = |file: &brands::proc::File| file.content(&self.world, &host).into_bytes();
+        let is_formed = |path: &str| files.iter().any(|file| file.path == path);
+        let shared = share::FILES.into_iter().filter(|path| share.is_shown && !is_formed(path));
+        let shared: Vec<&'static str> = shared.collect();
+        if files.iter().any(|file| file.live) || !shared.is_empty() {
             let fixed =
                 self.kernel.files.iter().map(|(path, text)| (path.clone(), Content::Fixed(text.clone())));
             let formed = files.iter().map(|&file| {
-                let content = if file.live { Content::Live(file) } else { Content::Fixed(text(file)) };
+                // Where it tells of the share it changes with that.
+                let live = file.live || share::FILES.contains(&file.path);
+                let content = if live { Content::Live(file) } else { Content::Fixed(text(file)) };
                 (file.path.to_owned(), content)
             });
-            match procfs::serve(fixed.chain(formed).collect(), &self.world, owner) {
+            let shared = shared.iter().map(|path| ((*path).to_owned(), Content::Share(path)));
+            match procfs::serve(fixed.chain(formed).chain(shared).collect(), &self.world, share, owner) {
                 Ok(served) => {
                     self.kernel.served = Some((Arc::new(served.mount), served.paths));
                     self.kernel.files.clear();
@@ -140,5 +149,7 @@ impl Branded {
             }
         }
         self.kernel.files.extend(files.iter().map(|file| (file.path.to_owned(), text(file))));
+        let shared = shared.iter().filter(|path| !matches!(**path, "stat" | "loadavg"));
+        self.kernel.files.extend(shared.map(|path| ((*path).to_owned(), host(path).into_bytes())));
     }
 }

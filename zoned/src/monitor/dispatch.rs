@@ -49,6 +49,8 @@ pub struct Zone {
     pub compiled: Arc<Compiled>,
     /// The kernel that the zone is told of.
     pub world: World,
+    /// What of the host it has.
+    pub share: Arc<super::share::Share>,
     /// Its ids.
     pub ids: Ids,
     /// Its kernel log.

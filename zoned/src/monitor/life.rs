@@ -14,6 +14,7 @@ use zone_api::{ApiError, Boot, ErrorKind, LedgerEntry, Login, SessionEvent, Stat
 
 use super::brand::Branded;
 use super::session::{Client, Session, Stage, event_of, refusal};
+use super::share::Share;
 use super::wire::{Event, How, Reply};
 use super::{Ending, FIRST, Live, Monitor, dispatch};
 use crate::causes::chain;
@@ -150,7 +151,8 @@ impl Monitor {
         let mut branded = branded.map_err(|e| {
             Failure::new("prepare", format!("brand {}", config.brand), std::io::Error::other(chain(&e)))
         })?;
-        branded.show_proc(self.site.ids.base);
+        let share = Arc::new(self.share(config)?);
+        branded.show_proc(&share, self.site.ids.base);
         let capabilities = privileges::resolve(&config.limit_privileges)
             .map_err(|why| Failure::new("resolve", "limit-privileges", std::io::Error::other(why)))?;
         let made = boot::make(&Request {
@@ -168,9 +170,24 @@ impl Monitor {
                 .map(|n| (&n.place, n.uuid.as_str(), self.spec.run_dir.as_path())),
             fail_at: std::env::var("ZONED_FAIL_STEP").ok().and_then(|at| at.parse().ok()),
         })?;
-        self.live =
-            Some(Live { made, branded, capabilities, zone: None, program: None, booted: Instant::now() });
+        self.live = Some(Live {
+            made,
+            branded,
+            share,
+            capabilities,
+            zone: None,
+            program: None,
+            booted: Instant::now(),
+        });
         Ok(())
+    }
+
+    /// The zone's share. A zone where nothing is capped at boot has no files for it beside those of its level.
+    fn share(&self, config: &Config) -> Result<Share, Failure> {
+        let limits = Limits::of(config, &self.site.zone_dir)?;
+        let is_capped = limits.memory.is_some() || limits.cpus.is_some() || limits.dedicated.is_some();
+        let cgroup = Cgroup::at(&Hierarchies::detect()?, &self.site.cgroup_key);
+        Ok(Share::new(cgroup, is_capped))
     }
 
     fn wide_inodes(&self) -> Result<bool, Failure> {
@@ -207,6 +224,7 @@ impl Monitor {
             userns: namespace("user")?,
             pidns: namespace("pid")?,
             mntns: namespace("mnt")?,
+            share: Arc::clone(&live.share),
             proc_files: live.branded.kernel.proc_files().filter_map(|path| CString::new(path).ok()).collect(),
             dev: live.made.dev.try_clone().map_err(fail)?,
             root_is_own,
@@ -586,8 +604,8 @@ impl Monitor {
     }
 
     pub(super) fn limit(&mut self, from: (u64, u64), config: Config) {
-        let limits = Limits::of(&config);
-        let applied = Hierarchies::detect().and_then(|h| Cgroup::update(&h, &self.site.cgroup_key, &limits));
+        let applied = Limits::of(&config, &self.site.zone_dir)
+            .and_then(|limits| Cgroup::update(&Hierarchies::detect()?, &self.site.cgroup_key, &limits));
         match applied {
             Ok(()) => {
                 self.spec.config = config;

@@ -16,6 +16,7 @@ pub mod post;
 pub mod procfs;
 pub mod session;
 mod setid;
+pub mod share;
 pub mod space;
 mod stubs;
 pub mod task;
@@ -63,6 +64,7 @@ struct Viewer {
 struct Live {
     made: Made,
     branded: Branded,
+    share: Arc<share::Share>,
     capabilities: u64,
     zone: Option<Arc<dispatch::Zone>>,
     program: Option<OwnedFd>,
@@ -189,6 +191,7 @@ fn prepare(spec: &Spec) -> Result<(), Failure> {
     let _ = nix::unistd::setsid();
     nix::unistd::chdir(&spec.run_dir).map_err(|e| Failure::new("enter", spec.run_dir.display(), e))?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    let _ = std::fs::write("/proc/self/oom_score_adj", crate::confine::OOM_MONITOR);
     // Not there without CONFIG_AUDIT; refused without CAP_AUDIT_CONTROL once it is set.
     let _ = std::fs::write("/proc/self/loginuid", "4294967295");
     Ok(())

@@ -18,6 +18,7 @@ use fuser::{
     SessionACL,
 };
 
+use super::share::Share;
 use crate::sys::mount;
 
 /// One file's content.
@@ -27,6 +28,8 @@ pub enum Content {
     Fixed(Vec<u8>),
     /// Made anew whenever it is opened, and whenever it is read from its beginning again.
     Live(&'static File),
+    /// The same of a file that has no form of a level, and tells of the zone's share.
+    Share(&'static str),
 }
 
 /// Files of a zone's /proc that are served.
@@ -34,7 +37,7 @@ pub enum Content {
 pub struct Served {
     /// The file system that holds them, mounted nowhere yet. File `i` is called `i` there.
     pub mount: OwnedFd,
-    /// Where they belong, below /proc.
+    /// Where they belong, below /proc or by whole path.
     pub paths: Vec<String>,
 }
 
@@ -45,7 +48,12 @@ const MOST_OPEN: usize = 4096;
 const FOR_EVER: Duration = Duration::from_secs(1 << 30);
 
 /// Makes the file system and the thread that serves it. The thread ends when the last mount is gone.
-pub fn serve(files: Vec<(String, Content)>, world: &World, owner: u32) -> io::Result<Served> {
+pub fn serve(
+    files: Vec<(String, Content)>,
+    world: &World,
+    share: &Arc<Share>,
+    owner: u32,
+) -> io::Result<Served> {
     let device = std::fs::OpenOptions::new().read(true).write(true).open("/dev/fuse")?;
     let number = CString::new(device.as_raw_fd().to_string())?;
     let options = [
@@ -59,8 +67,14 @@ pub fn serve(files: Vec<(String, Content)>, world: &World, owner: u32) -> io::Re
     let mount = mount::make(c"fuse", &options, attributes)?;
     let (paths, files) = files.into_iter().unzip();
     let kernel = Arc::new(OnceLock::new());
-    let tree =
-        Tree { files, world: world.clone(), owner, open: Mutex::default(), kernel: Arc::clone(&kernel) };
+    let tree = Tree {
+        files,
+        world: world.clone(),
+        share: Arc::clone(share),
+        owner,
+        open: Mutex::default(),
+        kernel: Arc::clone(&kernel),
+    };
     thread::Builder::new().name("procfs".to_owned()).stack_size(256 * 1024).spawn(move || {
         let session = Session::from_fd(tree, device.into(), SessionACL::All, Config::default());
         let served = session.and_then(|session| {
@@ -78,6 +92,7 @@ pub fn serve(files: Vec<(String, Content)>, world: &World, owner: u32) -> io::Re
 struct Tree {
     files: Vec<Content>,
     world: World,
+    share: Arc<Share>,
     owner: u32,
     open: Mutex<Open>,
     /// Set before the first request.
@@ -107,7 +122,8 @@ impl Tree {
     fn text(&self, file: &Content) -> Vec<u8> {
         match file {
             Content::Fixed(text) => text.clone(),
-            Content::Live(file) => file.content(&self.world, &host).into_bytes(),
+            Content::Live(file) => file.content(&self.world, &|path| self.share.text(path)).into_bytes(),
+            Content::Share(path) => self.share.text(path).into_bytes(),
         }
     }
 
@@ -125,7 +141,11 @@ impl Tree {
             (None, Some(Content::Fixed(text))) => text.len(),
             (None, Some(live)) => self.text(live).len(),
         };
-        let lasts = if matches!(file, Some(Content::Live(_))) { Duration::ZERO } else { FOR_EVER };
+        let lasts = if matches!(file, Some(Content::Live(_) | Content::Share(_))) {
+            Duration::ZERO
+        } else {
+            FOR_EVER
+        };
         let attributes = FileAttr {
             ino: inode,
             size: size as u64,
@@ -190,7 +210,7 @@ impl Filesystem for Tree {
         let text = self.text(file);
         let flags = match file {
             Content::Fixed(_) => FopenFlags::FOPEN_KEEP_CACHE,
-            Content::Live(_) => {
+            Content::Live(_) | Content::Share(_) => {
                 self.refresh(inode, &text);
                 FopenFlags::FOPEN_DIRECT_IO
             }
@@ -221,7 +241,7 @@ impl Filesystem for Tree {
         if offset == 0 {
             // The kernel's cache is not given the new text: who fills it waits for this answer.
             if opening.is_begun
-                && let Some(file @ Content::Live(_)) = self.file(inode)
+                && let Some(file @ (Content::Live(_) | Content::Share(_))) = self.file(inode)
             {
                 opening.text = self.text(file);
             }

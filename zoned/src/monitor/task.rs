@@ -301,6 +301,22 @@ impl Task for GuestTask<'_> {
         let info = nix::sys::sysinfo::sysinfo()?;
         let (load1, load5, load15) = info.load_average();
         let fixed = |load: f64| (load * 65536.0) as u64;
+        let share = &self.zone.share;
+        if share.is_shown || self.zone.world.level.is_some() {
+            let text = share.text("meminfo");
+            let bytes = |key: &str| super::share::value(&text, key).unwrap_or(0) << 10;
+            return Ok(SystemInfo {
+                uptime: info.uptime().as_secs(),
+                loads: if share.is_shown { share.loads() } else { [load1, load5, load15] }.map(fixed),
+                total_ram: bytes("MemTotal"),
+                free_ram: bytes("MemFree"),
+                shared_ram: bytes("Shmem"),
+                buffer_ram: bytes("Buffers"),
+                total_swap: bytes("SwapTotal"),
+                free_swap: bytes("SwapFree"),
+                procs: share.tasks().map_or(info.process_count(), |n| u16::try_from(n).unwrap_or(u16::MAX)),
+            });
+        }
         Ok(SystemInfo {
             uptime: info.uptime().as_secs(),
             loads: [fixed(load1), fixed(load5), fixed(load15)],

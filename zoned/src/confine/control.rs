@@ -1,0 +1,203 @@
+//! Limits → control files of a zone's groups. The documents are cgroup-v2.rst and cgroup-v1/ of the kernel.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::cpus;
+use super::limits::{IoLimit, Limits};
+use super::{Failure, cgroup::Hierarchies};
+
+/// The period of CPU quotas, in microseconds (cgroup v2 cpu.max; v1 cpu.cfs_period_us).
+const CPU_PERIOD: u64 = 100_000;
+
+/// Weight of a zone that says nothing of it, which is the kernel's of v2; v1 has 1024 for it.
+const WEIGHT: u64 = 100;
+
+/// Most groups that a guest can make below its own: each takes kernel memory, and a host has 65535 memory groups in all.
+const GROUPS: &str = "4096";
+
+/// Which limits found their controller.
+#[derive(Debug, Default)]
+pub(super) struct Limited {
+    found: Vec<&'static str>,
+}
+
+/// What is asked for: key, controller, whether it is.
+fn wanted(limits: &Limits) -> [(&'static str, &'static str, bool); 8] {
+    [
+        ("capped-memory", "memory", limits.memory.is_some()),
+        ("capped-cpu", "cpu", limits.cpus.is_some()),
+        ("cpu-shares", "cpu", limits.shares.is_some()),
+        ("dedicated-cpu", "cpuset", limits.dedicated.is_some()),
+        ("max-processes", "pids", limits.processes.is_some()),
+        ("max-lwps", "pids", limits.tasks.is_some() && limits.processes.is_none()),
+        ("capped-io", "io", !limits.io.is_empty()),
+        ("io-weight", "io", limits.io_weight.is_some()),
+    ]
+}
+
+/// Keys of limits whose controller a host does not have, each with a sentence.
+pub(super) fn missing(hierarchies: &Hierarchies, limits: &Limits) -> Vec<String> {
+    let lacks = |(key, controller, wanted): (&str, &str, bool)| {
+        let lacks = wanted && hierarchies.controller(controller).is_none();
+        lacks.then(|| format!("{key}: this host has no {controller} controller"))
+    };
+    wanted(limits).into_iter().filter_map(lacks).collect()
+}
+
+impl Limited {
+    fn set(&mut self, key: &'static str, group: &Path, file: &str, value: &str) -> Result<(), Failure> {
+        if set(group, file, value)? {
+            self.found.push(key);
+        }
+        Ok(())
+    }
+
+    /// Sets what the limits say in a v2 group, and lifts what they do not.
+    pub(super) fn apply_v2(&mut self, group: &Path, limits: &Limits) -> Result<(), Failure> {
+        let or_max = |value: Option<u64>| value.map_or("max".to_owned(), |value| value.to_string());
+        self.set("capped-memory", group, "memory.max", &or_max(limits.memory))?;
+        self.set("capped-memory", group, "memory.swap.max", &or_max(limits.swap))?;
+        let quota = limits.cpus.map_or("max".to_owned(), |cpus| format!("{} {CPU_PERIOD}", quota(cpus)));
+        self.set("capped-cpu", group, "cpu.max", &quota)?;
+        self.set("cpu-shares", group, "cpu.weight", &limits.shares.unwrap_or(WEIGHT).to_string())?;
+        self.pids(group, limits)?;
+        set(group, "cgroup.max.descendants", GROUPS)?;
+        for device in devices_of(group, "io.max") {
+            if !limits.io.iter().any(|io| io.device == device) {
+                set(group, "io.max", &format!("{device} rbps=max wbps=max riops=max wiops=max"))?;
+            }
+        }
+        for io in &limits.io {
+            let IoLimit { device, read_bytes, write_bytes, reads, writes } = io;
+            let [rbps, wbps, riops, wiops] = [read_bytes, write_bytes, reads, writes].map(|v| or_max(*v));
+            let line = format!("{device} rbps={rbps} wbps={wbps} riops={riops} wiops={wiops}");
+            self.set("capped-io", group, "io.max", &line)?;
+        }
+        let weight = limits.io_weight.unwrap_or(WEIGHT);
+        for file in ["io.weight", "io.bfq.weight"] {
+            self.set("io-weight", group, file, &format!("default {weight}"))?;
+        }
+        self.cpuset(group, limits)
+    }
+
+    /// The same of a v1 group.
+    pub(super) fn apply_v1(
+        &mut self,
+        group: &Path,
+        controllers: &[String],
+        limits: &Limits,
+    ) -> Result<(), Failure> {
+        let has = |name: &str| controllers.iter().any(|c| c == name);
+        if has("memory") {
+            // The sum is never below its part, whichever of the two grows: so first it goes.
+            set(group, "memory.memsw.limit_in_bytes", "-1")?;
+            let memory = limits.memory.map_or("-1".to_owned(), |bytes| bytes.to_string());
+            self.set("capped-memory", group, "memory.limit_in_bytes", &memory)?;
+            if let (Some(memory), Some(swap)) = (limits.memory, limits.swap) {
+                let both = memory.saturating_add(swap).to_string();
+                set(group, "memory.memsw.limit_in_bytes", &both)?;
+            }
+        }
+        if has("cpu") {
+            let quota = limits.cpus.map_or("-1".to_owned(), |cpus| quota(cpus).to_string());
+            self.set("capped-cpu", group, "cpu.cfs_quota_us", &quota)?;
+            let shares = limits.shares.unwrap_or(WEIGHT) * 1024 / WEIGHT;
+            self.set("cpu-shares", group, "cpu.shares", &shares.max(2).to_string())?;
+        }
+        if has("pids") {
+            self.pids(group, limits)?;
+        }
+        if has("blkio") {
+            self.blkio(group, limits)?;
+        }
+        if has("cpuset") {
+            self.cpuset(group, limits)?;
+        }
+        Ok(())
+    }
+
+    fn pids(&mut self, group: &Path, limits: &Limits) -> Result<(), Failure> {
+        let most = limits.most_tasks().to_string();
+        if set(group, "pids.max", &most)? {
+            self.found.extend(["max-processes", "max-lwps"]);
+        }
+        Ok(())
+    }
+
+    fn blkio(&mut self, group: &Path, limits: &Limits) -> Result<(), Failure> {
+        type Of = fn(&IoLimit) -> Option<u64>;
+        let files: [(&str, Of); 4] = [
+            ("blkio.throttle.read_bps_device", |io| io.read_bytes),
+            ("blkio.throttle.write_bps_device", |io| io.write_bytes),
+            ("blkio.throttle.read_iops_device", |io| io.reads),
+            ("blkio.throttle.write_iops_device", |io| io.writes),
+        ];
+        for (file, of) in files {
+            for device in devices_of(group, file) {
+                if !limits.io.iter().any(|io| io.device == device && of(io).is_some()) {
+                    set(group, file, &format!("{device} 0"))?;
+                }
+            }
+            for io in &limits.io {
+                match of(io) {
+                    Some(most) => self.set("capped-io", group, file, &format!("{} {most}", io.device))?,
+                    None if group.join(file).exists() => self.found.push("capped-io"),
+                    None => {}
+                }
+            }
+        }
+        // From 10 to 1000 with CFQ, from 1 to 1000 with BFQ; 500 and 100 are what a group has.
+        let weight = limits.io_weight.unwrap_or(WEIGHT).clamp(1, 1000).to_string();
+        self.set("io-weight", group, "blkio.bfq.weight", &weight)
+    }
+
+    fn cpuset(&mut self, group: &Path, limits: &Limits) -> Result<(), Failure> {
+        if cpus::is_cpuset(group) {
+            cpus::assign(group, cpus::Wanted::of(limits))?;
+            self.found.push("dedicated-cpu");
+        }
+        Ok(())
+    }
+
+    /// Fails when a limit that is asked for found no file.
+    pub(super) fn complain(&self, limits: &Limits) -> Result<(), Failure> {
+        let missing =
+            wanted(limits).into_iter().find(|(key, _, wanted)| *wanted && !self.found.contains(key));
+        match missing {
+            None => Ok(()),
+            Some(("io-weight", ..)) => {
+                let why = "no scheduler of this host's disks heeds it: it takes BFQ, or iocost of cgroup v2";
+                Err(Failure::new("apply", "io-weight", io::Error::other(why)))
+            }
+            Some((key, controller, _)) => {
+                let why = io::Error::other(format!("this host has no {controller} controller"));
+                Err(Failure::new("apply", key, why))
+            }
+        }
+    }
+}
+
+/// Devices that a file of lines `MAJOR:MINOR …` tells of.
+fn devices_of(group: &Path, file: &str) -> Vec<String> {
+    let text = fs::read_to_string(group.join(file)).unwrap_or_default();
+    text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}
+
+fn quota(cpus: f64) -> u64 {
+    // The kernel's least quota is a millisecond.
+    ((cpus * CPU_PERIOD as f64) as u64).max(1000)
+}
+
+/// Writes a control file; false when the group has none of that name.
+pub(super) fn set(group: &Path, file: &str, value: &str) -> Result<bool, Failure> {
+    let path = group.join(file);
+    let mut open = match OpenOptions::new().write(true).open(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other.map_err(|e| Failure::new("open", path.display(), e))?,
+    };
+    open.write_all(value.as_bytes())
+        .map_err(|e| Failure::new(format!("write {value} to"), path.display(), e))?;
+    Ok(true)
+}
