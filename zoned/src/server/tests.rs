@@ -288,10 +288,12 @@ async fn the_description_has_every_route() {
         [
             "delete /v1/zones/{name}",
             "delete /v1/zones/{name}/ledger",
+            "get /metrics",
             "get /v1/brands",
             "get /v1/brands/{brand}",
             "get /v1/doctor",
             "get /v1/openapi.json",
+            "get /v1/stat",
             "get /v1/version",
             "get /v1/zones",
             "get /v1/zones/{name}",
@@ -346,8 +348,15 @@ async fn rights() {
     };
     let document = serde_json::to_value(openapi()).unwrap();
     let guest = Peer { uid: 54_321, trusted: false };
-    let open =
-        ["/v1/zones", "/v1/brands", "/v1/brands/{brand}", "/v1/doctor", "/v1/version", "/v1/openapi.json"];
+    let open = [
+        "/v1/zones",
+        "/v1/stat",
+        "/v1/brands",
+        "/v1/brands/{brand}",
+        "/v1/doctor",
+        "/v1/version",
+        "/v1/openapi.json",
+    ];
     for (path, methods) in document["paths"].as_object().unwrap() {
         for method in methods.as_object().unwrap().keys() {
             let session = ["/login", "/console", "/run"].iter().any(|end| path.ends_with(end));
@@ -385,6 +394,7 @@ async fn rights() {
                     ("delete", Some("/ledger")) => managed,
                     ("post", Some("/login" | "/console")) => 426,
                     ("post", None) if path == "/v1/run" => 426,
+                    ("get", None) if path == "/metrics" => 403,
                     ("get", None) => 200,
                     ("get", Some(_)) if open.contains(&path.as_str()) => 200,
                     _ => 403,

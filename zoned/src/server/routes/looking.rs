@@ -14,6 +14,7 @@ use zone_api::stat::Sample;
 use crate::lifecycle::Zones;
 use crate::server::answer::{Answer, Params, off};
 use crate::server::metrics;
+use crate::server::peer::{Auth, Peer};
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -29,16 +30,29 @@ impl Names {
     }
 }
 
-/// Counters and caps of live zones and of the host; whoever can connect may ask.
+/// Counters and caps of live zones and of the host: of those that the caller has a right on.
 #[utoipa::path(get, path = "/v1/stat", params(Names), responses(
-    (status = 200, body = Sample), (status = 404, body = ApiError)))]
-pub(crate) async fn stat(State(zones): State<Arc<Zones>>, Params(names): Params<Names>) -> Answer<Json<Sample>> {
-    off(move || zones.stat(&names.list())).await.map(Json)
+    (status = 200, body = Sample), (status = 403, body = ApiError), (status = 404, body = ApiError)))]
+pub(crate) async fn stat(
+    State(zones): State<Arc<Zones>>,
+    peer: Peer,
+    Params(names): Params<Names>,
+) -> Answer<Json<Sample>> {
+    let sample = off(move || {
+        let names = names.list();
+        names.iter().try_for_each(|name| peer.may(&zones, name, Auth::Any, "stat"))?;
+        let mut sample = zones.stat(&names)?;
+        sample.zones.retain(|zone| peer.sees(&zones, &zone.name));
+        Ok(sample)
+    });
+    sample.await.map(Json)
 }
 
-/// The same as metrics of Prometheus; whoever can connect may ask.
-#[utoipa::path(get, path = "/metrics", responses((status = 200, body = String, content_type = "text/plain")))]
-pub(crate) async fn metrics(State(zones): State<Arc<Zones>>) -> Answer<impl IntoResponse> {
+/// The same as metrics of Prometheus, of all zones.
+#[utoipa::path(get, path = "/metrics", responses((status = 200, body = String, content_type = "text/plain"),
+    (status = 403, body = ApiError)))]
+pub(crate) async fn metrics(State(zones): State<Arc<Zones>>, peer: Peer) -> Answer<impl IntoResponse> {
+    peer.manages("read the metrics")?;
     let text = off(move || metrics::text(&zones)).await?;
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text))
 }
