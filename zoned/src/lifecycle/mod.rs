@@ -3,6 +3,7 @@
 //! A verb first *claims* its zone: from then on no second one can begin on it. The durable part of
 //! a zone's state is in its record; the live part is what its monitor says.
 
+mod bus;
 mod console;
 mod create;
 mod delete;
