@@ -35,9 +35,9 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Done {
     context.client.zones(false)?;
     loop {
         let ended = context.client.events(&args.names, since, |event| {
-            show(&event, context.output).inspect_err(|_| broken = Some(())).map_err(|_| {
-                ApiError::new(ErrorKind::Failed, "write to stdout", "nobody reads it")
-            })
+            show(&event, context.output)
+                .inspect_err(|_| broken = Some(()))
+                .map_err(|_| ApiError::new(ErrorKind::Failed, "write to stdout", "nobody reads it"))
         });
         if broken.is_some() {
             return Ok(0);

@@ -109,7 +109,8 @@ fn watch(
         if event::poll(left.min(Duration::from_millis(100)))? {
             match event::read()? {
                 Event::Key(key) if key.kind != KeyEventKind::Release => {
-                    let interrupt = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
+                    let interrupt =
+                        key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
                     if interrupt || !view.key(key.code) {
                         return Ok(());
                     }
@@ -220,7 +221,8 @@ impl View {
     fn draw(&self, frame: &mut Frame<'_>) {
         let area = frame.area();
         let graph = if area.height >= 16 { 6 } else { 0 };
-        let parts = [Constraint::Length(1), Constraint::Min(1), Constraint::Length(graph), Constraint::Length(1)];
+        let parts =
+            [Constraint::Length(1), Constraint::Min(1), Constraint::Length(graph), Constraint::Length(1)];
         let [top, middle, graphs, bottom] = Layout::vertical(parts).areas(area);
         let total = &self.report.total;
         let text = format!(
@@ -260,7 +262,8 @@ impl View {
                 let values: Vec<u64> = values.iter().skip(values.len() - fit).copied().collect();
                 let title = format!("{what} of {}", self.chosen.as_deref().unwrap_or_default());
                 let style = if self.colour { Style::new().fg(Color::Green) } else { Style::new() };
-                let graph = Sparkline::default().block(Block::bordered().title(title)).data(values).style(style);
+                let graph =
+                    Sparkline::default().block(Block::bordered().title(title)).data(values).style(style);
                 frame.render_widget(graph, area);
             }
         }
@@ -331,7 +334,10 @@ mod tests {
             terminal.draw(|frame| view().draw(frame)).unwrap();
             if width == 80 {
                 let text = terminal.backend().to_string();
-                assert!(text.contains("busy") && text.contains("q quit") && text.contains("CPU of busy"), "{text}");
+                assert!(
+                    text.contains("busy") && text.contains("q quit") && text.contains("CPU of busy"),
+                    "{text}"
+                );
             }
         }
     }

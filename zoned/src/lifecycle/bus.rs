@@ -34,7 +34,8 @@ impl Bus {
     pub(super) fn tell(&self, zone: &str, kind: &str, text: &str) {
         if self.to.receiver_count() > 0 {
             let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-            let event = ZoneEvent { time, zone: zone.to_owned(), kind: kind.to_owned(), text: text.to_owned() };
+            let event =
+                ZoneEvent { time, zone: zone.to_owned(), kind: kind.to_owned(), text: text.to_owned() };
             // All followers may have left meanwhile.
             let _ = self.to.send(event);
         }
@@ -48,7 +49,9 @@ pub(super) fn kind(text: &str) -> &'static str {
         "rebooted" => "reboot",
         "halted" => "halt",
         _ if text.starts_with("it powered off") || text.starts_with("it halted") => "halt",
-        _ if text.contains("failed") || text.contains("killed") || text.starts_with("incomplete") => "failure",
+        _ if text.contains("failed") || text.contains("killed") || text.starts_with("incomplete") => {
+            "failure"
+        }
         _ => "note",
     }
 }
@@ -95,9 +98,8 @@ impl Zones {
     /// Kills for want of memory and refused threads of each live zone.
     fn limits(&self) -> HashMap<String, (u64, u64)> {
         let zones = self.stat(&[]).map(|sample| sample.zones).unwrap_or_default();
-        let counts = |z: zone_api::stat::ZoneUsage| {
-            (z.name, (z.oom_kills.unwrap_or(0), z.lwps_refused.unwrap_or(0)))
-        };
+        let counts =
+            |z: zone_api::stat::ZoneUsage| (z.name, (z.oom_kills.unwrap_or(0), z.lwps_refused.unwrap_or(0)));
         zones.into_iter().map(counts).collect()
     }
 
@@ -113,7 +115,8 @@ impl Zones {
                     self.bus.tell(name, "oom", &text);
                 }
                 if *refused > old_refused {
-                    let text = format!("threads refused by max-processes or max-lwps: {}", refused - old_refused);
+                    let text =
+                        format!("threads refused by max-processes or max-lwps: {}", refused - old_refused);
                     self.bus.tell(name, "limit", &text);
                 }
             }
@@ -142,7 +145,13 @@ mod tests {
 
     #[test]
     fn kinds_of_lines() {
-        let lines = ["booted", "it powered off: x", "boot failed: y", "its monitor was killed by signal 9", "uninstalled"];
+        let lines = [
+            "booted",
+            "it powered off: x",
+            "boot failed: y",
+            "its monitor was killed by signal 9",
+            "uninstalled",
+        ];
         assert_eq!(lines.map(kind), ["boot", "halt", "failure", "failure", "note"]);
     }
 }

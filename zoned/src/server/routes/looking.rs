@@ -12,8 +12,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 use utoipa::IntoParams;
-use zone_api::{ApiError, ZoneEvent};
 use zone_api::stat::Sample;
+use zone_api::{ApiError, ZoneEvent};
 
 use crate::lifecycle::Zones;
 use crate::server::answer::{Answer, Params, off};
@@ -37,7 +37,10 @@ impl Names {
 /// Counters and caps of live zones and of the host; whoever can connect may ask.
 #[utoipa::path(get, path = "/v1/stat", params(Names), responses(
     (status = 200, body = Sample), (status = 404, body = ApiError)))]
-pub(crate) async fn stat(State(zones): State<Arc<Zones>>, Params(names): Params<Names>) -> Answer<Json<Sample>> {
+pub(crate) async fn stat(
+    State(zones): State<Arc<Zones>>,
+    Params(names): Params<Names>,
+) -> Answer<Json<Sample>> {
     off(move || zones.stat(&names.list())).await.map(Json)
 }
 
