@@ -9,6 +9,7 @@ mod create;
 mod delete;
 mod doctor;
 mod edit;
+mod events;
 mod export;
 mod get;
 mod halt;
@@ -27,6 +28,7 @@ mod scan;
 mod set;
 mod shutdown;
 mod stat;
+mod top;
 mod uninstall;
 mod unset;
 mod verify;
@@ -75,6 +77,8 @@ pub(crate) enum Verb {
     List(list::Args),
     Uninstall(uninstall::Args),
     Stat(stat::Args),
+    Top(top::Args),
+    Events(events::Args),
     Metrics(metrics::Args),
     Log(log::Args),
     Ledger(ledger::Args),
@@ -111,6 +115,8 @@ impl Verb {
             Self::List(args) => list::run(&args, context),
             Self::Uninstall(args) => uninstall::run(&args, context),
             Self::Stat(args) => stat::run(args, context),
+            Self::Top(args) => top::run(&args, context),
+            Self::Events(args) => events::run(&args, context),
             Self::Metrics(metrics::Args {}) => metrics::run(context),
             Self::Log(args) => log::run(&args, context),
             Self::Ledger(args) => ledger::run(&args, context),

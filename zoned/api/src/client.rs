@@ -257,6 +257,20 @@ impl Client {
         self.text(Method::GET, "/metrics", Body::None)
     }
 
+    /// Events as they happen, and before them what the logs have since a time (seconds since 1970); ends with zoned.
+    pub fn events(
+        &self,
+        names: &[String],
+        since: Option<f64>,
+        mut each: impl FnMut(crate::ZoneEvent) -> Result<()>,
+    ) -> Result<()> {
+        let path = path(&["events"]);
+        let path = if names.is_empty() { path } else { query(path, "names", &names.join(",")) };
+        let path = if let Some(since) = since { query(path, "since", &since.to_string()) } else { path };
+        let request = Request { method: Method::GET, path: &path, body: Body::None };
+        http::call_lines(&self.socket, request, |line| each(answer_json(&path, line)?))
+    }
+
     /// Begins its ledger anew.
     pub fn reset_ledger(&self, name: &str) -> Result<()> {
         self.done(Method::DELETE, &of(name, &["ledger"]), Body::None)

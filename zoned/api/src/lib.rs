@@ -433,6 +433,19 @@ pub struct LogLine {
     pub text: String,
 }
 
+/// An event of `GET /v1/events`, whose answer is one of them a line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ZoneEvent {
+    /// Seconds since 1970.
+    pub time: f64,
+    /// Zone; empty for `lost`.
+    pub zone: String,
+    /// `state`, `boot`, `reboot`, `halt`, `failure`, `oom`, `limit`, `config`, `note`; `lost`: the client read too slowly.
+    pub kind: String,
+    /// What happened; of `state` the new state.
+    pub text: String,
+}
+
 /// An entry of `ledger`: what a zone's brand did with a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LedgerEntry {

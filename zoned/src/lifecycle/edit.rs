@@ -84,6 +84,7 @@ impl Zones {
             return Ok(Edited::default());
         }
         edit::write(&self.config_path(name), after).map_err(|error| error.to_api())?;
+        self.bus.tell(name, "config", "its configuration was changed");
         let Some(live) = self.live(name) else { return Ok(Edited::default()) };
         let Ok(before) = Config::parse(before, name) else { return Ok(Edited::default()) };
         let edited = config::changes(&before, &config);

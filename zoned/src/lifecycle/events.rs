@@ -84,6 +84,7 @@ impl Zones {
             live.state = state;
         }
         self.changed.notify_all();
+        self.tell_state(name);
         if state == State::Running {
             self.look_again(name, epoch, false);
         }
@@ -151,6 +152,7 @@ impl Zones {
         drop(table);
         self.free_id(id);
         self.changed.notify_all();
+        self.tell_state(name);
     }
 
     /// Keeps why a zone is installed; writes nothing where nothing changes.

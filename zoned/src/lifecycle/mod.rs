@@ -4,6 +4,7 @@
 //! a zone's state is in its record; the live part is what its monitor says.
 
 mod autoboot;
+mod bus;
 mod console;
 mod create;
 mod delete;

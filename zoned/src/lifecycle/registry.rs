@@ -23,6 +23,8 @@ pub struct Zones {
     pub(super) store: Store,
     /// Where the watchers of monitors run.
     pub(super) runtime: Handle,
+    /// Told of what happens.
+    pub(super) bus: super::bus::Bus,
     table: Mutex<Table>,
     /// Told of every change of a live zone.
     pub(super) changed: Condvar,
@@ -103,6 +105,7 @@ impl Zones {
             settings,
             store,
             runtime,
+            bus: super::bus::Bus::default(),
             table: Mutex::default(),
             changed: Condvar::new(),
         })
@@ -229,9 +232,18 @@ impl Zones {
     /// Adds a line to the zone's log.
     pub(super) fn note(&self, name: &str, text: &str) {
         tracing::info!(zone = name, "{text}");
+        self.bus.tell(name, super::bus::kind(text), text);
         let ephemeral = self.lock().zones.get(name).is_none_or(|entry| entry.ephemeral);
         if !ephemeral && let Err(error) = log::append(&self.store.folder(name), text) {
             tracing::warn!(zone = name, %error, "its log cannot be written");
+        }
+    }
+
+    /// Tells where a zone stands now.
+    pub(super) fn tell_state(&self, name: &str) {
+        let state = self.lock().zones.get(name).map(Entry::state);
+        if let Some(state) = state {
+            self.bus.tell(name, "state", state.word());
         }
     }
 
@@ -400,6 +412,7 @@ impl Zones {
         }
         drop(table);
         self.changed.notify_all();
+        self.tell_state(name);
         self.watch(name.to_owned(), epoch, handle.events);
         self.connect_waiting(name);
     }

@@ -1,15 +1,19 @@
 //! What zones use, for people and for Prometheus.
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Json;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::header;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use tokio::sync::broadcast::error::RecvError;
 use utoipa::IntoParams;
-use zone_api::ApiError;
 use zone_api::stat::Sample;
+use zone_api::{ApiError, ZoneEvent};
 
 use crate::lifecycle::Zones;
 use crate::server::answer::{Answer, Params, off};
@@ -55,4 +59,66 @@ pub(crate) async fn metrics(State(zones): State<Arc<Zones>>, peer: Peer) -> Answ
     peer.manages("read the metrics")?;
     let text = off(move || metrics::text(&zones)).await?;
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Since {
+    /// Names with commas between them; all zones when left out.
+    #[serde(default)]
+    names: String,
+    /// Seconds since 1970: tells first what the zones' logs have from then on.
+    since: Option<f64>,
+}
+
+/// What happens to zones, one JSON document a line, until the client leaves. A client that reads slowly is told how many
+/// events it lost. Who manages all zones may follow all, others those that they name and have a right on.
+#[utoipa::path(get, path = "/v1/events", params(Since), responses(
+    (status = 200, body = ZoneEvent, content_type = "application/x-ndjson"),
+    (status = 403, body = ApiError), (status = 404, body = ApiError)))]
+pub(crate) async fn events(
+    State(zones): State<Arc<Zones>>,
+    peer: Peer,
+    Params(Since { names, since }): Params<Since>,
+) -> Answer<Response> {
+    let names = Names { names }.list();
+    let (from, old, names) = off(move || {
+        if names.is_empty() {
+            peer.manages("follow all zones")?;
+        }
+        for name in &names {
+            peer.may(&zones, name, Auth::Any, "follow")?;
+        }
+        let from = zones.follow(&names)?;
+        let old = since.map(|since| zones.told_since(&names, since)).unwrap_or_default();
+        Ok((from, VecDeque::from(old), names))
+    })
+    .await?;
+    let lines = futures_util::stream::unfold((from, old, names), |(mut from, mut old, names)| async move {
+        let event = loop {
+            if let Some(event) = old.pop_front() {
+                break event;
+            }
+            match from.recv().await {
+                Ok(event) if names.is_empty() || names.contains(&event.zone) => break event,
+                Ok(_) => {}
+                Err(RecvError::Lagged(count)) => break lost(count),
+                Err(RecvError::Closed) => return None,
+            }
+        };
+        let mut line = serde_json::to_vec(&event).ok()?;
+        line.push(b'\n');
+        Some((Ok::<_, Infallible>(Bytes::from(line)), (from, old, names)))
+    });
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
+}
+
+fn lost(count: u64) -> ZoneEvent {
+    let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    ZoneEvent {
+        time: time.as_secs_f64(),
+        zone: String::new(),
+        kind: "lost".to_owned(),
+        text: format!("{count} events lost: they were not read in time"),
+    }
 }

@@ -51,6 +51,7 @@ fn described() -> OpenApiRouter<Arc<Zones>> {
         .routes(routes!(sessions::run))
         .routes(routes!(looking::stat))
         .routes(routes!(looking::metrics))
+        .routes(routes!(looking::events))
         .routes(routes!(host::brands))
         .routes(routes!(host::brand))
         .routes(routes!(host::doctor))

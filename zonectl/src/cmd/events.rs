@@ -1,0 +1,71 @@
+//! `zonectl events`
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use zone_api::{ApiError, ErrorKind, ZoneEvent};
+
+use super::{Context, Done};
+use crate::output::{Colour, Output, utc};
+
+/// How soon a zoned that went away is looked for again.
+const PACE: Duration = Duration::from_millis(500);
+
+/// Show what happens to zones, as it happens, in UTC
+///
+/// Kinds: state, boot, reboot, halt, failure, oom, limit, config, note; lost, when it was not read in time. Goes on when zoned
+/// is started anew. With --json each event is a document on a line.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  zonectl events
+  zonectl events payroll --since 3600 --json")]
+pub(crate) struct Args {
+    /// Zones; all when none is named
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// Tell first what the logs have of the last SECONDS
+    #[arg(long, value_name = "SECONDS")]
+    since: Option<u32>,
+}
+
+pub(crate) fn run(args: &Args, context: &Context<'_>) -> Done {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    let mut since = args.since.map(|seconds| now() - f64::from(seconds));
+    let mut broken = None;
+    // A zoned that is not there now is an error; one that goes away is waited for.
+    context.client.zones(false)?;
+    loop {
+        let ended = context.client.events(&args.names, since, |event| {
+            show(&event, context.output)
+                .inspect_err(|_| broken = Some(()))
+                .map_err(|_| ApiError::new(ErrorKind::Failed, "write to stdout", "nobody reads it"))
+        });
+        if broken.is_some() {
+            return Ok(0);
+        }
+        match ended {
+            Err(error) if error.kind != ErrorKind::Unreachable => return Err(error.into()),
+            _ => {}
+        }
+        // What the logs have of the time without zoned is told when it is back.
+        since = Some(now().floor());
+        std::thread::sleep(PACE);
+    }
+}
+
+fn show(event: &ZoneEvent, output: &Output) -> Result<(), crate::failure::Failure> {
+    if output.is_json() {
+        let made = serde_json::to_string(event);
+        let line = made.map_err(|e| ApiError::new(ErrorKind::Failed, "make JSON", e.to_string()))?;
+        return output.text(&format!("{line}\n"));
+    }
+    let colour = match event.kind.as_str() {
+        "failure" | "oom" | "lost" => Colour::Red,
+        "limit" => Colour::Yellow,
+        "boot" => Colour::Green,
+        _ => Colour::Plain,
+    };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time of day")]
+    let time = utc(event.time as u64);
+    let kind = output.paint(colour, &event.kind);
+    output.text(&format!("{time}  {}  {kind}  {}\n", event.zone, event.text))
+}
