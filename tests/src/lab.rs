@@ -1,9 +1,13 @@
 //! Two network namespaces of a test's own: one that stands for the host, and the outside that it is
 //! connected to.
 
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use nix::sched::{CloneFlags, setns};
+
+use crate::proxy::Proxy;
 use crate::zoned::{How, Zoned};
 
 /// The namespaces; gone with the value. Drop its zoneds first.
@@ -92,6 +96,20 @@ impl Lab {
         let mut command = Self::command(&self.host, words);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         command.spawn().unwrap_or_else(|e| panic!("start {words:?}: {e}"))
+    }
+
+    /// Moves the calling thread to the host.
+    pub fn enter_host(&self) {
+        let path = format!("/run/netns/{}", self.host);
+        let namespace = std::fs::File::open(&path).unwrap_or_else(|e| panic!("open {path}: {e}"));
+        setns(namespace, CloneFlags::CLONE_NEWNET).unwrap_or_else(|e| panic!("enter {path}: {e}"));
+    }
+
+    /// A way from the outside to the Debian mirror: an HTTP proxy at the outside's address, port 3128.
+    pub fn proxy(&self) -> Proxy {
+        let namespace = PathBuf::from(format!("/run/netns/{}", self.outside));
+        let at = "192.0.2.2:3128".parse().expect("an address");
+        Proxy::start(&namespace, at).unwrap_or_else(|e| panic!("start the proxy: {e:#}"))
     }
 
     /// The interfaces of the host and its rules, to be the same before and after.

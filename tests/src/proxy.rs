@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write, copy};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -37,10 +38,10 @@ fn within<T: Send>(namespace: &File, work: impl FnOnce() -> Result<T> + Send) ->
 }
 
 impl Proxy {
-    /// Listens at `at` in the network namespace of process `pid`.
-    pub fn start(pid: i32, at: SocketAddr) -> Result<Self> {
-        let path = format!("/proc/{pid}/ns/net");
-        let namespace = Arc::new(File::open(&path).with_context(|| format!("open {path}"))?);
+    /// Listens at `at` in the network namespace that the file at `path` stands for.
+    pub fn start(path: &Path, at: SocketAddr) -> Result<Self> {
+        let path = path.display();
+        let namespace = Arc::new(File::open(path.to_string()).with_context(|| format!("open {path}"))?);
         let bind = || TcpListener::bind(at).with_context(|| format!("listen at {at}"));
         let listener = within(&namespace, bind)?;
         let at = listener.local_addr().context("ask for the address")?;
@@ -59,11 +60,6 @@ impl Proxy {
             }
         });
         Ok(Self { at, over, thread: Some(thread), namespace })
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.at
     }
 }
 

@@ -372,8 +372,16 @@ fn interfaces_of_the_host_are_lent() {
     assert!(!lab.census().contains("lent"), "{}", lab.census());
     zoned.zonectl(&["reboot", "z"]).ok();
     sh(&zoned, "z", "ping -c1 -W2 198.51.100.1");
+    // The guest hides it behind another name, and calls another one by its.
+    sh(
+        &zoned,
+        "z",
+        "ip link set moved down; ip link set moved name hidden; ip link set eth0 down; ip link set eth0 name moved",
+    );
     zoned.zonectl(&["halt", "z"]).ok();
     assert_eq!(before, lab.census(), "after a halt");
+    let partner = lab.host(&["ip", "-o", "link", "show", "lent"]);
+    assert!(partner.contains("lent@partner"), "{partner}");
 
     boot(&zoned, "z");
     kill(Pid::from_raw(zoned.monitor_of("z")), Signal::SIGKILL).expect("kill the monitor");
@@ -387,7 +395,18 @@ fn interfaces_of_the_host_are_lent() {
     zoned.wait_for("z", "installed");
     assert_eq!(before, lab.census(), "after the death of both");
 
-    zoned.zonectl(&["set", "z", "ip-type=exclusive"]).ok();
+    let ipvlan = ["add", "v", "net", "physical=up0", "mode=ipvlan", "address=192.0.2.51/24"];
+    zoned.zonectl(&["create", "v"]).ok();
+    zoned.zonectl(&ipvlan).ok();
+    zoned.zonectl(&["install", "v", &busybox()]).ok();
+    let booted = zoned.zonectl(&["boot", "v", "-i", "none"]);
+    if booted.status == Some(0) {
+        sh(&zoned, "v", "ping -c1 -W2 192.0.2.2");
+    } else {
+        booted.code(1).says(&["this kernel has no ipvlan"]);
+        eprintln!("SKIPPED: this kernel has no ipvlan");
+    }
+    zoned.forget("v");
     zoned.zonectl(&["create", "lost"]).ok();
     zoned.zonectl(&["add", "lost", "net", "physical=nowhere"]).ok();
     let findings = zoned.zonectl(&["verify", "lost"]);

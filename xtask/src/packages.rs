@@ -40,6 +40,10 @@ pub(crate) fn for_tests() -> Result<()> {
         Package { name: "xfsprogs", is_there: || program("mkfs.xfs") },
         Package { name: "tar", is_there: || program("tar") },
         Package { name: "iproute2", is_there: || program("ip") },
+        Package { name: "nftables", is_there: || program("nft") },
+        Package { name: "wget", is_there: || program("wget") },
+        Package { name: "nftables", is_there: || program("nft") },
+        Package { name: "wget", is_there: || program("wget") },
         Package { name: "procps", is_there: || program("ps") },
         Package {
             name: "util-linux",

@@ -14,6 +14,7 @@ use brands::cond::Cond;
 use brands::table::{self, Answer, Row};
 use nix::unistd::Pid;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use zone_api::stat::{HostUsage, ZoneUsage};
 use zone_api::{ApiError, Boot, Brand, BrandRow, ErrorKind, Finding, Progress, Verified};
 
 use crate::config::Config;
@@ -21,7 +22,8 @@ use crate::config::daemon::{IDS_PER_ZONE, Settings};
 use crate::confine::boot::{self, Site};
 use crate::confine::login::{Program, User};
 use crate::confine::root::{Bind, RootSpec};
-use crate::confine::{Ids, privileges, wait_readable};
+use crate::confine::cgroup::Hierarchies;
+use crate::confine::{Ids, privileges, usage, wait_readable};
 use crate::lifecycle::host::{
     Control, Ended, Host, Installed, MonitorEvent, MonitorHandle, MonitorSpec, MonitorStatus,
     RootSpec as Wanted, Session, SessionRequest, Summary,
@@ -312,6 +314,21 @@ impl Host for ThisHost {
         if let Err(failure) = network::forget(&self.place, name) {
             tracing::warn!(zone = name, why = failure.sentence(), "its addresses are still kept");
         }
+    }
+
+    fn usage(&self, zones: &[(String, Option<i32>, bool)]) -> (HostUsage, Vec<ZoneUsage>) {
+        let host = usage::host();
+        let hierarchies = Hierarchies::detect().unwrap_or_default();
+        let of = |(name, init, own_network): &(String, Option<i32>, bool)| {
+            let mut used = usage::Groups::of(&hierarchies, &self.cgroup_key(name)).read();
+            used.name.clone_from(name);
+            if let Some(pid) = init {
+                usage::of_init(*pid, *own_network, host.uptime, &mut used);
+            }
+            used
+        };
+        let zones = zones.iter().map(of).collect();
+        (host, zones)
     }
 
     fn brands(&self) -> Vec<Brand> {

@@ -66,7 +66,11 @@ fn parseable(zone: &Zone) -> String {
 
 fn table(zones: &[Zone], output: &Output) -> String {
     let notes = zones.iter().any(|z| note(z).is_some());
+    let linked = zones.iter().any(|z| !z.addresses.is_empty());
     let mut headings = vec!["ID", "NAME", "STATUS", "PATH", "BRAND", "IP"];
+    if linked {
+        headings.push("ADDRESS");
+    }
     if notes {
         headings.push("NOTE");
     }
@@ -86,6 +90,10 @@ fn table(zones: &[Zone], output: &Output) -> String {
             (zone.brand.clone(), Colour::Plain),
             (zone.ip_type.clone(), Colour::Plain),
         ];
+        if linked {
+            let address = zone.addresses.first().and_then(|a| a.split('/').next());
+            row.push((address.unwrap_or_default().to_owned(), Colour::Plain));
+        }
         if notes {
             row.push((note(zone).unwrap_or_default(), Colour::Plain));
         }

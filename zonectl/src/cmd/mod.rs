@@ -18,6 +18,7 @@ mod list;
 mod log;
 mod login;
 mod man;
+mod metrics;
 mod ready;
 mod reboot;
 mod remove;
@@ -25,6 +26,7 @@ mod run;
 mod scan;
 mod set;
 mod shutdown;
+mod stat;
 mod uninstall;
 mod unset;
 mod verify;
@@ -72,6 +74,8 @@ pub(crate) enum Verb {
     Run(run::Args),
     List(list::Args),
     Uninstall(uninstall::Args),
+    Stat(stat::Args),
+    Metrics(metrics::Args),
     Log(log::Args),
     Ledger(ledger::Args),
     Brand(brand::Args),
@@ -106,6 +110,8 @@ impl Verb {
             Self::Run(args) => run::run(args, context),
             Self::List(args) => list::run(&args, context),
             Self::Uninstall(args) => uninstall::run(&args, context),
+            Self::Stat(args) => stat::run(args, context),
+            Self::Metrics(metrics::Args {}) => metrics::run(context),
             Self::Log(args) => log::run(&args, context),
             Self::Ledger(args) => ledger::run(&args, context),
             Self::Brand(args) => brand::run(&args, context),

@@ -240,6 +240,18 @@ impl Client {
         self.json(Method::GET, &of(name, &["ledger"]), Body::None)
     }
 
+    /// What live zones use; all of them when none is named.
+    pub fn stat(&self, names: &[String]) -> Result<crate::stat::Sample> {
+        let path = path(&["stat"]);
+        let path = if names.is_empty() { path } else { query(path, "names", &names.join(",")) };
+        self.json(Method::GET, &path, Body::None)
+    }
+
+    /// All figures in Prometheus' text format.
+    pub fn metrics(&self) -> Result<String> {
+        self.text(Method::GET, "/metrics", Body::None)
+    }
+
     /// Begins its ledger anew.
     pub fn reset_ledger(&self, name: &str) -> Result<()> {
         self.done(Method::DELETE, &of(name, &["ledger"]), Body::None)

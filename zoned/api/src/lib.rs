@@ -10,6 +10,7 @@
 
 #[cfg(feature = "client")]
 pub mod client;
+pub mod stat;
 
 use std::collections::BTreeMap;
 

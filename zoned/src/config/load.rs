@@ -161,7 +161,7 @@ impl<'a> Source<'a> {
             return Err(self.wrong(at("strict"), Some("strict"), why));
         }
         if !config.net.is_empty() && config.ip_type != IpType::Exclusive {
-            return Err(self.wrong(at("net"), Some("net"), "interfaces need ip-type = \"exclusive\""));
+            return Err(self.wrong(at("net"), Some("net"), "interfaces need ip-type = \"exclusive\"; a shared zone has the host's, with all of their addresses"));
         }
         for (index, net) in config.net.iter().enumerate() {
             net.agrees().map_err(|(key, why)| {

@@ -28,7 +28,7 @@ pub(super) const NET: &[Key] = &[
 
 /// Keys of `[network]` in zoned.toml.
 pub(super) const SETTINGS: &[Key] = &[
-    key("bridge", Kind::Text(rules::interface)),
+    key("bridge", Kind::Text(bridge)),
     key("subnet", Kind::Text(subnet4)),
     key("subnet6", Kind::Text(subnet6)),
     key("nat", Kind::Flag),
@@ -313,6 +313,15 @@ pub fn parse_mac(text: &str) -> Result<[u8; 6], String> {
         None => Err(format!("{text} is a group's address")),
         Some(_) => Err(wrong()),
     }
+}
+
+/// Stands in scripts of nft.
+fn bridge(text: &str) -> Verdict {
+    rules::interface(text)?;
+    if text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+        return Ok(());
+    }
+    Err(format!("{text:?} has other characters than letters, digits, -, _ and ."))
 }
 
 fn mac(text: &str) -> Verdict {

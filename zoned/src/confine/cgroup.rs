@@ -78,7 +78,7 @@ impl Hierarchies {
     }
 
     /// Where group `key` of each hierarchy lies, v2 first.
-    fn groups(&self, key: &str) -> (Option<PathBuf>, Vec<(PathBuf, &[String])>) {
+    pub(super) fn groups(&self, key: &str) -> (Option<PathBuf>, Vec<(PathBuf, &[String])>) {
         let below = |point: &Path| point.join(PARENT).join(key);
         let v1 = self.v1.iter().filter(|(_, c)| c.iter().any(|c| V1_WANTED.contains(&c.as_str())));
         (self.v2.as_deref().map(below), v1.map(|(p, c)| (below(p), c.as_slice())).collect())
@@ -238,7 +238,7 @@ impl Cgroup {
 }
 
 /// Every process in a group and below it.
-fn processes(group: &Path) -> Vec<i32> {
+pub(super) fn processes(group: &Path) -> Vec<i32> {
     let mut found: Vec<i32> = fs::read_to_string(group.join("cgroup.procs"))
         .unwrap_or_default()
         .lines()

@@ -13,6 +13,7 @@ pub mod outside;
 pub mod owners;
 pub mod privileges;
 pub mod root;
+pub mod usage;
 
 use std::fmt::Display;
 use std::io;

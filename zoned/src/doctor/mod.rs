@@ -17,6 +17,7 @@ use crate::confine::Ids;
 use crate::confine::cgroup::Hierarchies;
 use crate::confine::privileges::lacking;
 use crate::image;
+use crate::network;
 use crate::sys::process::status_set;
 use facts::{Facts, Kernel};
 
@@ -30,7 +31,7 @@ pub fn examine(root: &Path, own: &Settings) -> Vec<Finding> {
     found.push(overlay(&facts));
     found.extend(cgroups());
     found.extend(programs(&facts));
-    found.extend(network(&facts));
+    found.extend(links(&facts));
     found.push(bootstrap());
     found.push(loginuid());
     found.push(open_files());
@@ -223,7 +224,7 @@ fn vsyscall(mode: &str) -> Finding {
     finding("vsyscall page", Verdict::Ok, format!("mode {mode}"), why)
 }
 
-fn network(facts: &Facts) -> Vec<Finding> {
+fn links(facts: &Facts) -> Vec<Finding> {
     let known = |there: Option<bool>| match there {
         Some(there) => (ok_or(there, Verdict::Missing), self::there(there)),
         None => (Verdict::Missing, "not known"),
@@ -236,9 +237,15 @@ fn network(facts: &Facts) -> Vec<Finding> {
     let (verdict, found) = known(if tables { Some(true) } else { facts.has("IP_NF_IPTABLES", "ip_tables") });
     let why = "guests of before nftables set up their firewall by it: modprobe ip_tables";
     let legacy = finding("iptables-legacy", verdict, found, why);
-    let (verdict, found) = known(facts.has("NF_TABLES", "nf_tables"));
-    let why = "guests of today set up their firewall by it: modprobe nf_tables";
-    vec![veth, bridge, legacy, finding("nftables", verdict, found, why)]
+    let (verdict_of_tables, found_of_tables) = known(facts.has("NF_TABLES", "nf_tables"));
+    let of_guests =
+        "guards zones on bridges, and guests of today set up their firewall by it: modprobe nf_tables";
+    let own = network::nft_program();
+    let found = own.as_ref().map_or_else(|| there(false).to_owned(), |path| path.display().to_string());
+    let verdict = ok_or(own.is_some(), Verdict::Missing);
+    let why = "guards zones on bridges, and leads them to the outside: install the package nftables";
+    let program = finding("program nft", verdict, found, why);
+    vec![veth, bridge, legacy, finding("nftables", verdict_of_tables, found_of_tables, of_guests), program]
 }
 
 fn bootstrap() -> Finding {

@@ -273,6 +273,18 @@ impl Host for Fake {
         Verified { ok: config.kernel.is_none(), findings: Vec::new() }
     }
 
+    fn usage(
+        &self,
+        zones: &[(String, Option<i32>, bool)],
+    ) -> (zone_api::stat::HostUsage, Vec<zone_api::stat::ZoneUsage>) {
+        let used = |(name, ..): &(String, Option<i32>, bool)| zone_api::stat::ZoneUsage {
+            name: name.clone(),
+            cpu_seconds: Some(1.5),
+            ..Default::default()
+        };
+        (zone_api::stat::HostUsage::default(), zones.iter().map(used).collect())
+    }
+
     fn brands(&self) -> Vec<Brand> {
         vec![Brand { name: "linux".into(), summary: "old".into(), levels: None, rows: Vec::new() }]
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
+use zone_api::stat::{HostUsage, ZoneUsage};
 use zone_api::{ApiError, Boot, Brand, Finding, Login, Progress, State, Verified};
 
 use crate::config::Config;
@@ -62,6 +63,9 @@ pub trait Host: Send + Sync + 'static {
 
     /// Forgets what is kept for a zone that is no more, apart from its folder.
     fn forget(&self, _name: &str) {}
+
+    /// What the host as a whole and each of these live zones use: name, process 1, whether its network is its own.
+    fn usage(&self, zones: &[(String, Option<i32>, bool)]) -> (HostUsage, Vec<ZoneUsage>);
 
     /// The brands here.
     fn brands(&self) -> Vec<Brand>;

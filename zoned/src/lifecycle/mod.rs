@@ -20,6 +20,7 @@ mod registry;
 mod run;
 mod shutdown;
 mod start;
+mod stat;
 mod trash;
 mod uninstall;
 mod verify;

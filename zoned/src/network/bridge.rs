@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use super::Place;
 use super::address::fnv1a;
-use super::link::{Link, Net, set};
+use super::link::{Link, Net, is_without_ipv6, set};
 use super::{nft, record, uplink};
 use crate::config::network::Block;
 use crate::confine::Failure;
@@ -30,7 +30,7 @@ pub(super) fn ensure(place: &Place, host: &mut Net, links: &[Link]) -> Result<()
         let gateway = Block { address: subnet.nth(1), prefix: subnet.prefix };
         match host.add_address(name, gateway) {
             // A host without IPv6.
-            Err(Errno::EOPNOTSUPP | Errno::EACCES) if subnet.address.is_ipv6() => {}
+            Err(e) if subnet.address.is_ipv6() && is_without_ipv6(e) => {}
             other => other.map_err(fail(&format!("give address {gateway} to")))?,
         }
     }

@@ -269,6 +269,11 @@ fn burst(rate: u64) -> u32 {
     u32::try_from(rate / 50).unwrap_or(u32::MAX).max(128 * 1024)
 }
 
+/// Whether an order about IPv6 failed because the host has none, or none on that interface.
+pub(super) fn is_without_ipv6(error: Errno) -> bool {
+    matches!(error, Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT | Errno::EACCES | Errno::ENETUNREACH)
+}
+
 /// Writes to a sysctl of an interface, in the calling thread's namespace. What the kernel lacks, like all
 /// of IPv6, needs no setting.
 pub(super) fn set(family: &str, interface: &str, key: &str, value: &str) {

@@ -17,6 +17,7 @@ mod uplink;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -30,7 +31,7 @@ use crate::confine::Failure;
 use crate::sys::process;
 use leases::Leases;
 use link::{Link, Net};
-use record::Record;
+use record::{Moved, Record};
 
 pub use leases::Lease;
 pub use nft::program as nft_program;
@@ -84,7 +85,12 @@ impl Place {
     /// a `_`.
     fn table(&self) -> String {
         let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-        format!("zoned_{}", self.bridge.chars().map(plain).collect::<String>())
+        let name: String = self.bridge.chars().map(plain).collect();
+        if name == self.bridge {
+            return format!("zoned_{name}");
+        }
+        // "a-b" and "a_b" are two bridges.
+        format!("zoned_{name}_{:08x}", address::fnv1a(&[self.bridge.as_bytes()]) as u32)
     }
 
     /// What the bridge is marked with as this zoned's.
@@ -100,7 +106,8 @@ impl Place {
         std::fs::create_dir_all(&folder).map_err(|e| Failure::new("make", folder.display(), e))?;
         let path = folder.join("lock");
         let fail = |e: io::Error| Failure::new("lock", path.display(), e);
-        let file = File::options().create(true).append(true).open(&path).map_err(fail)?;
+        // For its owner alone: whoever can open it could hold it.
+        let file = File::options().create(true).append(true).mode(0o600).open(&path).map_err(fail)?;
         loop {
             return match Flock::lock(file.try_clone().map_err(fail)?, FlockArg::LockExclusive) {
                 Err((_, Errno::EINTR)) => continue,
@@ -170,7 +177,7 @@ pub fn attach(place: &Place, zone: Zone<'_>) -> Result<(), Failure> {
     let is_on_own = !own.is_empty();
     leases.replace(&config.name, own)?;
 
-    let record = write_record(place, run_dir, &config.name, &interfaces)?;
+    let mut record = write_record(place, run_dir, &config.name, &interfaces)?;
     let namespace = format!("/proc/{}/ns/net", zone.init);
     let namespace = File::open(&namespace).map_err(|e| Failure::new("open", namespace, e))?;
     if !record.moved.is_empty() {
@@ -183,6 +190,14 @@ pub fn attach(place: &Place, zone: Zone<'_>) -> Result<(), Failure> {
     for interface in &interfaces {
         let port = interface.is_port().then(|| ports.next()).flatten().map(|(name, _)| name.as_str());
         connect(place, &mut host, interface, port, &config.name, namespace.as_fd())?;
+    }
+    if !record.moved.is_empty() {
+        let links = inside(namespace.as_fd(), links_here)?;
+        for moved in &mut record.moved {
+            let link = links.iter().find(|link| link.name == moved.inner);
+            moved.index = link.map_or(0, |link| link.index);
+        }
+        record.write(run_dir)?;
     }
     for (port, interface) in &record.ports {
         let what = format!("guard interface {} of", interface.name);
@@ -231,7 +246,9 @@ fn write_record(
             Hold::Own | Hold::Bridge(_) => {
                 record.ports.push((port_name(place, zone, n), interface.clone()));
             }
-            Hold::Moved(name) => record.moved.push((name.clone(), interface.name.clone())),
+            Hold::Moved(name) => {
+                record.moved.push(Moved { own: name.clone(), inner: interface.name.clone(), index: 0 });
+            }
             Hold::Over(..) => {}
         }
         if interface.hold == Hold::Own {
@@ -313,13 +330,17 @@ fn set_up(interface: &Interface) -> Result<(), Failure> {
     }
     let blocks = [interface.ipv4, interface.ipv6];
     for block in blocks.into_iter().flatten() {
-        net.add_address(name, block).map_err(fail(&format!("give address {block} to")))?;
+        match net.add_address(name, block) {
+            Err(e) if block.address.is_ipv6() && link::is_without_ipv6(e) => {}
+            other => other.map_err(fail(&format!("give address {block} to")))?,
+        }
     }
     net.up(name).map_err(fail("bring up"))?;
     for router in &interface.routers {
         match net.add_default_route(name, *router) {
             // A second interface does not take the first one's place.
             Ok(()) | Err(Errno::EEXIST) => {}
+            Err(e) if router.is_ipv6() && link::is_without_ipv6(e) => {}
             Err(e) => return Err(fail(&format!("make {router} the default router of"))(e)),
         }
     }
@@ -340,6 +361,12 @@ fn inside<T: Send>(
     std::thread::scope(|scope| scope.spawn(enter).join().unwrap_or_else(|_| lost()))
 }
 
+/// The interfaces of the calling thread's namespace.
+fn links_here() -> Result<Vec<Link>, Failure> {
+    let fail = |e| Failure::new("list", "the zone's interfaces", e);
+    Net::here().map_err(fail)?.links().map_err(fail)
+}
+
 /// Name of the file in a zone's run folder that keeps its network when it has interfaces of the host's: a
 /// virtual one would be destroyed with its namespace, and any other go to the host's first namespace.
 const PIN: &str = "network";
@@ -355,15 +382,16 @@ fn pin(namespace: &File, run_dir: &Path) -> Result<(), Failure> {
 }
 
 /// Gives interfaces of the host's back to it, under their own names.
-fn give_back(run_dir: &Path, moved: &[(String, String)]) -> Result<(), Failure> {
+fn give_back(run_dir: &Path, moved: &[Moved]) -> Result<(), Failure> {
     let path = run_dir.join(PIN);
     let Ok(namespace) = File::open(&path) else { return Ok(()) };
     let host = File::open("/proc/self/ns/net").map_err(|e| Failure::new("open", "the host's network", e))?;
     let back = || {
         let mut net = Net::here().map_err(|e| Failure::new("talk to", "the zone's network", e))?;
-        let links = net.links().map_err(|e| Failure::new("list", "the zone's interfaces", e))?;
-        for (own, inner) in moved {
-            let Some(link) = links.iter().find(|link| link.name == *inner) else { continue };
+        let links = links_here()?;
+        for Moved { own, inner, index } in moved {
+            let is_it = |link: &&Link| if *index == 0 { link.name == *inner } else { link.index == *index };
+            let Some(link) = links.iter().find(is_it) else { continue };
             net.give(link.index, own, host.as_fd()).map_err(|e| Failure::new("give back", own, e))?;
         }
         Ok(())

@@ -21,10 +21,21 @@ pub(super) struct Record {
     pub(super) bridge: Option<String>,
     /// Ports of bridges, by their names on the host. Each has a chain of that name.
     pub(super) ports: Vec<(String, Interface)>,
-    /// Interfaces of the host that the zone has: their name on the host, and in the zone.
-    pub(super) moved: Vec<(String, String)>,
+    /// Interfaces of the host that the zone has.
+    pub(super) moved: Vec<Moved>,
     /// The zone's addresses, with their prefixes.
     pub(super) addresses: Vec<String>,
+}
+
+/// An interface of the host that a zone has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Moved {
+    /// Its name on the host.
+    pub(super) own: String,
+    /// Its name in the zone at boot.
+    pub(super) inner: String,
+    /// Its number in the zone, which a guest cannot change as it can names; 0 until it is there.
+    pub(super) index: u32,
 }
 
 /// The records of all zones of a run folder, by their names.

@@ -4,6 +4,7 @@ mod answer;
 mod body;
 mod connections;
 pub mod daemon;
+mod metrics;
 mod peer;
 mod preflight;
 mod routes;

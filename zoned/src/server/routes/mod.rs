@@ -3,6 +3,7 @@
 mod config;
 mod host;
 mod install;
+mod looking;
 mod sessions;
 mod verbs;
 mod zones;
@@ -47,6 +48,8 @@ fn described() -> OpenApiRouter<Arc<Zones>> {
         .routes(routes!(sessions::login))
         .routes(routes!(sessions::console))
         .routes(routes!(sessions::run))
+        .routes(routes!(looking::stat))
+        .routes(routes!(looking::metrics))
         .routes(routes!(host::brands))
         .routes(routes!(host::brand))
         .routes(routes!(host::doctor))

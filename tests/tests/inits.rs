@@ -1,0 +1,116 @@
+//! Whole distributions by `install debootstrap:`, each with its init: to the login prompt without a failed unit, and down
+//! and up again in every way.
+
+use std::fs;
+use std::process::{Command, ExitCode};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use zones_tests::{Terminal, Zoned, eventually};
+
+/// A distribution with an init.
+#[derive(Clone, Copy)]
+struct System {
+    name: &'static str,
+    /// What follows `debootstrap:`.
+    source: &'static str,
+    /// How to ask from inside for another boot.
+    reboot: &'static str,
+    systemd: bool,
+}
+
+const fn systemd(name: &'static str, source: &'static str) -> System {
+    System { name, source, reboot: "systemctl reboot", systemd: true }
+}
+
+const fn other(name: &'static str, source: &'static str, reboot: &'static str) -> System {
+    System { name, source, reboot, systemd: false }
+}
+
+const SYSTEMS: [System; 9] = [
+    systemd("bullseye_systemd_247", "bullseye"),
+    systemd("bookworm_systemd_252", "bookworm"),
+    systemd("trixie_systemd_257", "trixie"),
+    systemd("sid_systemd", "sid"),
+    systemd("bullseye_i386", "bullseye,arch=i386"),
+    systemd("bookworm_i386", "bookworm,arch=i386"),
+    other("sysvinit", "bookworm,variant=minbase,include=sysvinit-core+ifupdown+iproute2", "shutdown -r now"),
+    other("openrc", "bookworm,variant=minbase,include=sysvinit-core+openrc", "reboot"),
+    other("runit", "bookworm,variant=minbase,include=runit-init", "init 6"),
+];
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let no_debian = Command::new("mmdebstrap").arg("--version").output().is_err();
+    if no_debian {
+        eprintln!("SKIPPED all inits: mmdebstrap is not installed");
+    }
+    let trials =
+        SYSTEMS.map(|system| Trial::test(system.name, move || lives(system)).with_ignored_flag(no_debian));
+    libtest_mimic::run(&arguments, trials.into()).exit_code()
+}
+
+fn lives(system: System) -> Result<(), Failed> {
+    let zoned = Zoned::start();
+    let mirror = std::env::var("DEBIAN_MIRROR").map(|url| format!(",mirror={url}")).unwrap_or_default();
+    let source = format!("debootstrap:{}{mirror}", system.source);
+    zoned.zonectl(&["create", "g"]).ok();
+    let mut installed = zoned.zonectl(&["install", "g", &source]);
+    if installed.status != Some(0) && installed.stderr.contains("Failed to fetch") {
+        // A mirror in the middle of its update.
+        std::thread::sleep(std::time::Duration::from_secs(20));
+        installed = zoned.zonectl(&["install", "g", &source]);
+    }
+    installed.ok();
+    let mut console = Terminal::start(&zoned.command(&["console", "g"]));
+    let inside = |words: &[&str]| zoned.zonectl(&[&["login", "g", "--"], words].concat());
+    zoned.zonectl(&["boot", "g"]).ok();
+    console.expect("login: ", 240);
+    let first = zoned.init_of("g");
+    if system.systemd {
+        eventually("systemd is through", 120, || {
+            inside(&["systemctl", "is-system-running"]).stdout.trim() != "starting"
+        });
+        assert_eq!(inside(&["systemctl", "is-system-running"]).stdout.trim(), "running");
+        assert_eq!(inside(&["systemctl", "--failed", "--no-legend", "--plain"]).ok(), "");
+    }
+    let log = fs::read_to_string(zoned.root().join("zones/g/console.log")).unwrap_or_default();
+    for word in ["FAILED", "Failed to start", "respawning too fast", "No such file", "mount: ", "/proc"] {
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains(word)).collect();
+        let known = |line: &&&str| KNOWN.iter().any(|known| line.contains(known));
+        assert_eq!(lines.iter().filter(|line| !known(line)).count(), 0, "{lines:#?}");
+    }
+    assert!(inside(&["ps", "ax"]).ok().contains("getty"), "a login waits");
+
+    let words: Vec<&str> = system.reboot.split(' ').collect();
+    inside(&words);
+    eventually("process 1 is another after a reboot by the guest", 120, || {
+        zoned
+            .zone("g")
+            .is_some_and(|zone| zone["init_pid"].as_i64().is_some_and(|pid| pid != i64::from(first)))
+    });
+    console.expect("login: ", 240);
+    let second = zoned.init_of("g");
+    zoned.zonectl(&["shutdown", "g", "-r", "-t", "60"]).ok();
+    eventually("process 1 is another after a reboot from outside", 60, || {
+        zoned
+            .zone("g")
+            .is_some_and(|zone| zone["init_pid"].as_i64().is_some_and(|pid| pid != i64::from(second)))
+    });
+    console.expect("login: ", 240);
+    let began = std::time::Instant::now();
+    zoned.zonectl(&["shutdown", "g", "-t", "100"]).ok();
+    assert!(began.elapsed().as_secs() < 60, "it shuts down by itself, and is not halted in the end");
+    zoned.wait_for("g", "installed");
+    Ok(())
+}
+
+/// Lines that docs/how-to/inits.md explains.
+const KNOWN: [&str; 7] = [
+    "No inittab.d directory found",
+    "/proc is already mounted",
+    "/sys/fs/cgroup",
+    "/proc/mounts",
+    "proc-sys-fs-bi",
+    "makefile-style",
+    "x-systemd.graceful-option=usrquota",
+];
