@@ -6,7 +6,8 @@
  *   exceed cpu MILLISECONDS       says how many milliseconds of CPU time it had in that time
  *   exceed disk FILE WRITES       writes so many blocks of 64 KiB past the cache, says the milliseconds
  *   exceed hog bomb|memory|cpu|disk FILE      does so for ever
- *   exceed serve MILLISECONDS     answers a request a millisecond over a socket; says the times in microseconds
+ *   exceed serve MILLISECONDS WORK    answers requests over a socket, a millisecond after each other, each of which takes
+ *                                 so many microseconds of CPU time; says the times in microseconds
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -151,7 +152,14 @@ static int hog(const char *kind, const char *path)
 	return 0;
 }
 
-static int serve(int64_t milliseconds)
+static void work(int64_t microseconds)
+{
+	int64_t end = now(CLOCK_THREAD_CPUTIME_ID) + microseconds;
+	while (now(CLOCK_THREAD_CPUTIME_ID) < end)
+		;
+}
+
+static int serve(int64_t milliseconds, int64_t each)
 {
 	int ends[2];
 	char byte = 0;
@@ -160,8 +168,11 @@ static int serve(int64_t milliseconds)
 	pid_t server = fork();
 	if (server == 0) {
 		close(ends[0]);
-		while (read(ends[1], &byte, 1) == 1 && write(ends[1], &byte, 1) == 1)
-			;
+		while (read(ends[1], &byte, 1) == 1) {
+			work(each);
+			if (write(ends[1], &byte, 1) != 1)
+				break;
+		}
 		_exit(0);
 	}
 	close(ends[1]);
@@ -197,7 +208,7 @@ int main(int argc, char **argv)
 	if (!strcmp(what, "hog"))
 		return hog(one, argc > 3 ? argv[3] : "");
 	if (!strcmp(what, "serve"))
-		return serve(atoll(one));
+		return serve(atoll(one), argc > 3 ? atoll(argv[3]) : 0);
 	fprintf(stderr, "see the head of exceed.c\n");
 	return 64;
 }

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::control::Limited;
 use super::limits::Limits;
-use super::{Failure, cpus};
+use super::{Failure, control, cpus};
 use crate::sys::process;
 
 /// Folder of all zones in each hierarchy.
@@ -209,6 +209,9 @@ impl Cgroup {
             if first.is_ok() {
                 first = result;
             }
+        }
+        for parent in self.all().filter_map(|group| group.parent()) {
+            first = first.and(control::weigh(parent));
         }
         if dedicated {
             for parent in self.all().filter_map(|group| group.parent()).filter(|p| cpus::is_cpuset(p)) {

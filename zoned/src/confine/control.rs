@@ -62,6 +62,7 @@ impl Limited {
         let quota = limits.cpus.map_or("max".to_owned(), |cpus| format!("{} {CPU_PERIOD}", quota(cpus)));
         self.set("capped-cpu", group, "cpu.max", &quota)?;
         self.set("cpu-shares", group, "cpu.weight", &limits.shares.unwrap_or(WEIGHT).to_string())?;
+        group.parent().map_or(Ok(()), weigh)?;
         self.pids(group, limits)?;
         set(group, "cgroup.max.descendants", GROUPS)?;
         for device in devices_of(group, "io.max") {
@@ -105,6 +106,7 @@ impl Limited {
             self.set("capped-cpu", group, "cpu.cfs_quota_us", &quota)?;
             let shares = limits.shares.unwrap_or(WEIGHT) * 1024 / WEIGHT;
             self.set("cpu-shares", group, "cpu.shares", &shares.max(2).to_string())?;
+            group.parent().map_or(Ok(()), weigh)?;
         }
         if has("pids") {
             self.pids(group, limits)?;
@@ -177,6 +179,18 @@ impl Limited {
             }
         }
     }
+}
+
+/// Gives the folder of all zones the weight of them together. It competes with the host's programs as one, and were it as
+/// heavy as one, each zone that is busy would take from its neighbours and from nobody else.
+pub(super) fn weigh(parent: &Path) -> Result<(), Failure> {
+    for (file, least, most) in [("cpu.weight", WEIGHT, 10_000), ("cpu.shares", 1024, 262_144)] {
+        let Ok(entries) = fs::read_dir(parent) else { continue };
+        let weights = entries.flatten().filter_map(|e| fs::read_to_string(e.path().join(file)).ok());
+        let sum: u64 = weights.filter_map(|text| text.trim().parse::<u64>().ok()).sum();
+        set(parent, file, &sum.clamp(least, most).to_string())?;
+    }
+    Ok(())
 }
 
 /// Devices that a file of lines `MAJOR:MINOR …` tells of.
