@@ -89,6 +89,8 @@ pub struct Request<'a> {
     pub start: &'a Start,
     /// Its terminals.
     pub consoles: &'a Consoles,
+    /// Whether its systemd is one that wants a v1 hierarchy of its own name.
+    pub named_hierarchy: bool,
     /// Where its interfaces are made, and with which uuid and run folder; none for a zone without.
     pub network: Option<(&'a network::Place, &'a str, &'a Path)>,
     /// Step that is made to fail, counted from 0 over the whole of the work; for tests.
@@ -487,11 +489,28 @@ fn mount_views(
     } else {
         plan.then("mount /sys", mount_step(c"sysfs", c"/sys", c"sysfs", BASE_FLAGS | libc::MS_RDONLY, c""));
     }
-    // A guest's systemd wants the hierarchy even where it has no controllers; older guests never look.
-    plan.try_then(
-        "mount /sys/fs/cgroup",
-        mount_step(c"cgroup2", c"/sys/fs/cgroup", c"cgroup2", BASE_FLAGS, c""),
-    );
+    if request.named_hierarchy {
+        // As its own mounts would be; what is mounted it takes as it is.
+        let tmpfs = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+        plan.try_then(
+            "mount /sys/fs/cgroup",
+            mount_step(c"tmpfs", c"/sys/fs/cgroup", c"tmpfs", tmpfs, c"mode=0755"),
+        );
+        plan.try_then(
+            "make /sys/fs/cgroup/systemd",
+            Step::MakeDirectory(c"/sys/fs/cgroup/systemd".to_owned(), 0o755),
+        );
+        plan.try_then(
+            "mount /sys/fs/cgroup/systemd",
+            mount_step(c"cgroup", c"/sys/fs/cgroup/systemd", c"cgroup", BASE_FLAGS, c"none,name=systemd"),
+        );
+    } else {
+        // A guest's systemd wants the hierarchy even where it has no controllers; older guests never look.
+        plan.try_then(
+            "mount /sys/fs/cgroup",
+            mount_step(c"cgroup2", c"/sys/fs/cgroup", c"cgroup2", BASE_FLAGS, c""),
+        );
+    }
 
     let pts = c"newinstance,ptmxmode=0666,mode=0620,gid=5";
     plan.then("mount /dev", Step::Attach(slots.add(with.dev)?, Where::At(c"/dev".to_owned())));
@@ -741,6 +760,7 @@ mod tests {
                         kernel,
                         start: &start,
                         consoles: &Consoles::single(),
+                        named_hierarchy: false,
                         network: None,
                         fail_at,
                     };
