@@ -20,9 +20,9 @@ use zone_api::{ApiError, Boot, Brand, BrandRow, ErrorKind, Finding, Progress, Ve
 use crate::config::Config;
 use crate::config::daemon::{IDS_PER_ZONE, Settings};
 use crate::confine::boot::{self, Site};
+use crate::confine::cgroup::Hierarchies;
 use crate::confine::login::{Program, User};
 use crate::confine::root::{Bind, RootSpec};
-use crate::confine::cgroup::Hierarchies;
 use crate::confine::{Ids, privileges, usage, wait_readable};
 use crate::lifecycle::host::{
     Control, Ended, Host, Installed, MonitorEvent, MonitorHandle, MonitorSpec, MonitorStatus,

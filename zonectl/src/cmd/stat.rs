@@ -42,7 +42,8 @@ fn plan(mut words: Vec<String>) -> Result<Plan, Failure> {
     let interval = numbers.next().map(|word| {
         let seconds = word.parse().ok().and_then(|s| Duration::try_from_secs_f64(s).ok());
         let seconds = seconds.filter(|s| *s >= Duration::from_millis(10));
-        seconds.ok_or_else(|| wrong(format!("an interval of {word} seconds is too short; 0.01 is the shortest")))
+        seconds
+            .ok_or_else(|| wrong(format!("an interval of {word} seconds is too short; 0.01 is the shortest")))
     });
     let count = numbers.next().map(|word| {
         let count = word.parse().ok().filter(|count| *count > 0);
@@ -82,8 +83,8 @@ pub(crate) fn run(args: Args, context: &Context<'_>) -> Done {
 fn table(report: &Report, output: &Output) -> String {
     let psi = report.zones.iter().chain([&report.total]).any(|line| line.pressure.cpu.is_some());
     let mut headings = vec![
-        "ZONE", "CPU", "%CPU", "%CAP", "%SHR", "MEM", "%MEM", "%CAP", "SWAP", "PROC", "LWP", "%CAP", "READ/s",
-        "WRITE/s", "RECV/s", "SENT/s",
+        "ZONE", "CPU", "%CPU", "%CAP", "%SHR", "MEM", "%MEM", "%CAP", "SWAP", "PROC", "LWP", "%CAP",
+        "READ/s", "WRITE/s", "RECV/s", "SENT/s",
     ];
     if psi {
         headings.push("PSI cpu/mem/io");
@@ -145,7 +146,11 @@ pub(super) fn bytes(value: Option<f64>) -> String {
     let Some(mut value) = value else { return dash() };
     for unit in ["", "K", "M", "G", "T"] {
         if value < 1024.0 {
-            return if unit.is_empty() || value >= 100.0 { format!("{value:.0}{unit}") } else { format!("{value:.1}{unit}") };
+            return if unit.is_empty() || value >= 100.0 {
+                format!("{value:.0}{unit}")
+            } else {
+                format!("{value:.1}{unit}")
+            };
         }
         value /= 1024.0;
     }

@@ -215,14 +215,13 @@ fn line(
     host: &HostUsage,
     weights: f64,
 ) -> Line {
-    let rate = |now: Option<f64>, before: Option<f64>| Some((now? - before.unwrap_or(0.0)).max(0.0) / seconds?);
-    let bytes = |pick: fn(&ZoneUsage) -> Option<u64>| rate(real(pick(zone)), old.and_then(|old| real(pick(old))));
+    let rate =
+        |now: Option<f64>, before: Option<f64>| Some((now? - before.unwrap_or(0.0)).max(0.0) / seconds?);
+    let bytes =
+        |pick: fn(&ZoneUsage) -> Option<u64>| rate(real(pick(zone)), old.and_then(|old| real(pick(old))));
     let cpus = f64::from(host.cpus);
-    let mut cpu = Figure::new(
-        rate(zone.cpu_seconds, old.and_then(|old| old.cpu_seconds)),
-        zone.cpu_cap,
-        cpus,
-    );
+    let mut cpu =
+        Figure::new(rate(zone.cpu_seconds, old.and_then(|old| old.cpu_seconds)), zone.cpu_cap, cpus);
     let share = zone.cpu_weight.map(|weight| weight / weights * cpus);
     cpu.of_share = share.filter(|share| *share > 0.0).and_then(|share| Some(cpu.used? / share * 100.0));
     let whole = |count: u64| real(Some(count)).unwrap_or_default();

@@ -133,9 +133,11 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
     };
 
     may_fail(0)?;
-    let hierarchies = Hierarchies::detect()?;
+    let mut hierarchies = Hierarchies::detect()?;
+    let named = if request.named_hierarchy { hierarchies.add_named(true) } else { None };
     let limits = Limits::of(config, &site.zone_dir)?;
-    let cgroup = Cgroup::create(&hierarchies, &site.cgroup_key, site.ids.base, &limits)?;
+    let mut cgroup = Cgroup::create(&hierarchies, &site.cgroup_key, site.ids.base, &limits)?;
+    cgroup.keep(named);
 
     may_fail(1)?;
     let mut layers = root::layers(request.root, &site.zone_dir, &site.hide, site.ids)?;
@@ -281,8 +283,10 @@ pub fn failure(told: Told) -> Failure {
 /// Takes down whatever is left of a zone: its processes, and with the last of them its namespaces
 /// and mounts; then its control groups. Does nothing where nothing is left.
 pub fn take_down(site: &Site) -> Result<(), Failure> {
-    let hierarchies = Hierarchies::detect()?;
-    let cgroup = Cgroup::at(&hierarchies, &site.cgroup_key);
+    let mut hierarchies = Hierarchies::detect()?;
+    let named = hierarchies.add_named(false);
+    let mut cgroup = Cgroup::at(&hierarchies, &site.cgroup_key);
+    cgroup.keep(named);
     cgroup.kill()?;
     cgroup.remove()
 }

@@ -68,7 +68,8 @@ impl<'a> Groups<'a> {
             let quota = self.v1("cpu", "cpu.cfs_quota_us").as_deref().and_then(number);
             let period = self.v1("cpu", "cpu.cfs_period_us").as_deref().and_then(number);
             usage.cpu_cap = quota.zip(period).map(|(quota, period)| seconds(quota, seconds(period, 1.0)));
-            usage.cpu_weight = self.v1("cpu", "cpu.shares").as_deref().and_then(number).map(|n| seconds(n, 1024.0));
+            usage.cpu_weight =
+                self.v1("cpu", "cpu.shares").as_deref().and_then(number).map(|n| seconds(n, 1024.0));
         }
     }
 
@@ -267,7 +268,10 @@ mod tests {
                 ("pids.max", "512\n"),
                 ("pids.events", "max 9\n"),
                 ("io.stat", "8:0 rbytes=10 wbytes=20 rios=1 wios=1\n8:16 rbytes=1 wbytes=2 rios=0\n"),
-                ("io.pressure", "some avg10=1.50 avg60=0 avg300=0 total=2000000\nfull avg10=0.50 avg60=0 avg300=0 total=1000000\n"),
+                (
+                    "io.pressure",
+                    "some avg10=1.50 avg60=0 avg300=0 total=2000000\nfull avg10=0.50 avg60=0 avg300=0 total=1000000\n",
+                ),
                 ("cgroup.procs", "11\n12\n"),
             ],
         );
@@ -313,19 +317,29 @@ mod tests {
         write(&at("pids"), &[("pids.current", "3\n"), ("pids.max", "max\n"), ("pids.events", "max 0\n")]);
         write(
             &at("blkio"),
-            &[("blkio.throttle.io_service_bytes_recursive", "8:0 Read 10\n8:0 Write 20\n8:0 Total 30\nTotal 30\n")],
+            &[(
+                "blkio.throttle.io_service_bytes_recursive",
+                "8:0 Read 10\n8:0 Write 20\n8:0 Total 30\nTotal 30\n",
+            )],
         );
         let mount = |name: &str, controllers: &[&str]| {
             (dir.path().join(name), controllers.iter().map(|c| (*c).to_owned()).collect())
         };
         let mut hierarchies = Hierarchies {
             v2: Some(dir.path().join("v2")),
-            v1: vec![mount("cpu", &["cpu", "cpuacct"]), mount("memory", &["memory"]), mount("pids", &["pids"])],
+            v1: vec![
+                mount("cpu", &["cpu", "cpuacct"]),
+                mount("memory", &["memory"]),
+                mount("pids", &["pids"]),
+            ],
         };
         let usage = Groups::of(&hierarchies, "z").read();
         assert_eq!((usage.cpu_seconds, usage.cpu_throttled), (Some(2.5), Some(1.0)));
         assert_eq!((usage.cpu_cap, usage.cpu_weight), (Some(0.5), Some(0.5)));
-        assert_eq!((usage.memory, usage.memory_cap, usage.memory_cache), (Some(8192), Some(1 << 20), Some(100)));
+        assert_eq!(
+            (usage.memory, usage.memory_cap, usage.memory_cache),
+            (Some(8192), Some(1 << 20), Some(100))
+        );
         assert_eq!((usage.swap, usage.swap_cap, usage.oom_kills), (Some(200), Some(1 << 19), Some(4)));
         assert_eq!((usage.lwps, usage.lwps_cap, usage.processes), (Some(3), None, Some(1)));
         hierarchies.v1.push(mount("blkio", &["blkio", "pids"]));

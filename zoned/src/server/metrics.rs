@@ -45,17 +45,24 @@ const METRICS: [Metric; 20] = [
     ("zone_processes", "gauge", "Processes of the zone.", |z| real(z.processes)),
     ("zone_tasks", "gauge", "Threads of the zone.", |z| real(z.lwps)),
     ("zone_tasks_cap", "gauge", "Threads that the zone may have.", |z| real(z.lwps_cap)),
-    ("zone_tasks_refused_total", "counter", "Times that the cap on threads refused one.", |z| real(z.lwps_refused)),
+    ("zone_tasks_refused_total", "counter", "Times that the cap on threads refused one.", |z| {
+        real(z.lwps_refused)
+    }),
     ("zone_io_read_bytes_total", "counter", "Bytes read from disks.", |z| real(z.read_bytes)),
     ("zone_io_written_bytes_total", "counter", "Bytes written to disks.", |z| real(z.written_bytes)),
     ("zone_network_received_bytes_total", "counter", "Bytes received, loopback apart.", |z| {
         real(z.received_bytes)
     }),
     ("zone_network_sent_bytes_total", "counter", "Bytes sent, loopback apart.", |z| real(z.sent_bytes)),
-    ("zone_oom_kills_total", "counter", "Processes of the zone killed for want of memory.", |z| real(z.oom_kills)),
-    ("zone_memory_pressure_percent", "gauge", "Share of ten seconds in which some task waited for memory.", |z| {
-        z.pressure.memory.map(|p| p.some)
+    ("zone_oom_kills_total", "counter", "Processes of the zone killed for want of memory.", |z| {
+        real(z.oom_kills)
     }),
+    (
+        "zone_memory_pressure_percent",
+        "gauge",
+        "Share of ten seconds in which some task waited for memory.",
+        |z| z.pressure.memory.map(|p| p.some),
+    ),
 ];
 
 /// All metrics.
@@ -88,9 +95,19 @@ pub(super) fn text(zones: &Zones) -> Result<String, ApiError> {
         }
     }
     let pressures = sample.zones.iter().map(|z| (format!("zone=\"{}\",", escaped(&z.name)), &z.pressure));
-    waiting(&mut out, "zone_pressure_seconds_total", "Time in which tasks of the zone waited (PSI).", pressures);
+    waiting(
+        &mut out,
+        "zone_pressure_seconds_total",
+        "Time in which tasks of the zone waited (PSI).",
+        pressures,
+    );
     let host = std::iter::once((String::new(), &sample.host.pressure));
-    waiting(&mut out, "zoned_host_pressure_seconds_total", "Time in which tasks of the host waited (PSI).", host);
+    waiting(
+        &mut out,
+        "zoned_host_pressure_seconds_total",
+        "Time in which tasks of the host waited (PSI).",
+        host,
+    );
     history(&mut out, zones, list.iter().map(|zone| zone.name.as_str()));
     Ok(out)
 }
@@ -112,23 +129,20 @@ fn history<'a>(out: &mut String, zones: &Zones, names: impl Iterator<Item = &'a 
             *done.entry(&entry.done).or_default() += entry.count;
         }
         for (done, count) in done {
-            let _ = writeln!(out, "zone_calls{{zone=\"{}\",done=\"{}\"}} {count}", escaped(name), escaped(done));
+            let _ =
+                writeln!(out, "zone_calls{{zone=\"{}\",done=\"{}\"}} {count}", escaped(name), escaped(done));
         }
     }
 }
 
-fn waiting<'a>(
-    out: &mut String,
-    name: &str,
-    help: &str,
-    of: impl Iterator<Item = (String, &'a Pressures)>,
-) {
+fn waiting<'a>(out: &mut String, name: &str, help: &str, of: impl Iterator<Item = (String, &'a Pressures)>) {
     let mut lines = String::new();
     for (labels, pressures) in of {
         let kinds = [("cpu", pressures.cpu), ("memory", pressures.memory), ("io", pressures.io)];
         for (resource, pressure) in kinds.into_iter().filter_map(|(r, p)| Some((r, p?))) {
             for (kind, seconds) in [("some", pressure.some_seconds), ("full", pressure.full_seconds)] {
-                let _ = writeln!(lines, "{name}{{{labels}resource=\"{resource}\",kind=\"{kind}\"}} {seconds}");
+                let _ =
+                    writeln!(lines, "{name}{{{labels}resource=\"{resource}\",kind=\"{kind}\"}} {seconds}");
             }
         }
     }

@@ -32,7 +32,10 @@ impl Names {
 /// Counters and caps of live zones and of the host; whoever can connect may ask.
 #[utoipa::path(get, path = "/v1/stat", params(Names), responses(
     (status = 200, body = Sample), (status = 404, body = ApiError)))]
-pub(crate) async fn stat(State(zones): State<Arc<Zones>>, Params(names): Params<Names>) -> Answer<Json<Sample>> {
+pub(crate) async fn stat(
+    State(zones): State<Arc<Zones>>,
+    Params(names): Params<Names>,
+) -> Answer<Json<Sample>> {
     off(move || zones.stat(&names.list())).await.map(Json)
 }
 
