@@ -59,7 +59,7 @@ mod tests {
         };
         assert!(exists(&controller));
         let (point, controllers) = found.v1[0].clone();
-        assert_eq!(controllers, [controller.clone()]);
+        assert_eq!(controllers, std::slice::from_ref(&controller));
         fs::create_dir(point.join("a")).unwrap();
         assert!(point.join("a/tasks").exists());
         // Another finds it without making it.
