@@ -26,14 +26,23 @@ exec sleep 100000
 fn boots_and_leaves_nothing() {
     let zoned = Zoned::start();
     let root = zoned.scratch().join("old");
-    assert!(Command::new("cp").arg("-a").arg(busybox_root()).arg(&root).status().unwrap().success());
-    fs::create_dir_all(root.join("lib/systemd")).unwrap();
+    assert!(
+        Command::new("cp")
+            .arg("-a")
+            .arg(busybox_root())
+            .arg(&root)
+            .status()
+            .expect("the root of an old guest can be made")
+            .success()
+    );
+    fs::create_dir_all(root.join("lib/systemd")).expect("the root of an old guest can be made");
     let program = root.join("lib/systemd/systemd");
-    fs::write(&program, INIT).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(&program, INIT).expect("the root of an old guest can be made");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))
+        .expect("the root of an old guest can be made");
     let _ = fs::remove_file(root.join("sbin/init"));
-    fs::create_dir_all(root.join("sbin")).unwrap();
-    symlink("/lib/systemd/systemd", root.join("sbin/init")).unwrap();
+    fs::create_dir_all(root.join("sbin")).expect("the root of an old guest can be made");
+    symlink("/lib/systemd/systemd", root.join("sbin/init")).expect("the root of an old guest can be made");
     zoned.install("g", &format!("dir:{}", root.display()), &[]);
     for _ in 0..2 {
         zoned.zonectl(&["boot", "g"]).ok();
