@@ -161,7 +161,10 @@ pub(super) fn bytes(value: Option<f64>) -> String {
 mod tests {
     use super::*;
 
-    fn of(words: &[&str]) -> Result<(Vec<String>, Option<f64>, Option<u64>), u8> {
+    /// Names, seconds and count.
+    type Planned = (Vec<String>, Option<f64>, Option<u64>);
+
+    fn of(words: &[&str]) -> Result<Planned, u8> {
         let plan = plan(words.iter().map(|w| (*w).to_owned()).collect()).map_err(|e| e.status())?;
         Ok((plan.names, plan.interval.map(|i| i.as_secs_f64()), plan.count))
     }

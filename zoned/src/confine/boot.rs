@@ -89,6 +89,8 @@ pub struct Request<'a> {
     pub start: &'a Start,
     /// Its terminals.
     pub consoles: &'a Consoles,
+    /// Whether its systemd is one that wants a v1 hierarchy of its own name.
+    pub named_hierarchy: bool,
     /// Where its interfaces are made, and with which uuid and run folder; none for a zone without.
     pub network: Option<(&'a network::Place, &'a str, &'a Path)>,
     /// Step that is made to fail, counted from 0 over the whole of the work; for tests.
@@ -131,9 +133,11 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
     };
 
     may_fail(0)?;
-    let hierarchies = Hierarchies::detect()?;
+    let mut hierarchies = Hierarchies::detect()?;
+    let named = if request.named_hierarchy { hierarchies.add_named(true) } else { None };
     let limits = Limits::of(config, &site.zone_dir)?;
-    let cgroup = Cgroup::create(&hierarchies, &site.cgroup_key, site.ids.base, &limits)?;
+    let mut cgroup = Cgroup::create(&hierarchies, &site.cgroup_key, site.ids.base, &limits)?;
+    cgroup.keep(named);
 
     may_fail(1)?;
     let mut layers = root::layers(request.root, &site.zone_dir, &site.hide, site.ids)?;
@@ -279,8 +283,10 @@ pub fn failure(told: Told) -> Failure {
 /// Takes down whatever is left of a zone: its processes, and with the last of them its namespaces
 /// and mounts; then its control groups. Does nothing where nothing is left.
 pub fn take_down(site: &Site) -> Result<(), Failure> {
-    let hierarchies = Hierarchies::detect()?;
-    let cgroup = Cgroup::at(&hierarchies, &site.cgroup_key);
+    let mut hierarchies = Hierarchies::detect()?;
+    let named = hierarchies.add_named(false);
+    let mut cgroup = Cgroup::at(&hierarchies, &site.cgroup_key);
+    cgroup.keep(named);
     cgroup.kill()?;
     cgroup.remove()
 }
@@ -487,11 +493,28 @@ fn mount_views(
     } else {
         plan.then("mount /sys", mount_step(c"sysfs", c"/sys", c"sysfs", BASE_FLAGS | libc::MS_RDONLY, c""));
     }
-    // A guest's systemd wants the hierarchy even where it has no controllers; older guests never look.
-    plan.try_then(
-        "mount /sys/fs/cgroup",
-        mount_step(c"cgroup2", c"/sys/fs/cgroup", c"cgroup2", BASE_FLAGS, c""),
-    );
+    if request.named_hierarchy {
+        // As its own mounts would be; what is mounted it takes as it is.
+        let tmpfs = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+        plan.try_then(
+            "mount /sys/fs/cgroup",
+            mount_step(c"tmpfs", c"/sys/fs/cgroup", c"tmpfs", tmpfs, c"mode=0755"),
+        );
+        plan.try_then(
+            "make /sys/fs/cgroup/systemd",
+            Step::MakeDirectory(c"/sys/fs/cgroup/systemd".to_owned(), 0o755),
+        );
+        plan.try_then(
+            "mount /sys/fs/cgroup/systemd",
+            mount_step(c"cgroup", c"/sys/fs/cgroup/systemd", c"cgroup", BASE_FLAGS, c"none,name=systemd"),
+        );
+    } else {
+        // A guest's systemd wants the hierarchy even where it has no controllers; older guests never look.
+        plan.try_then(
+            "mount /sys/fs/cgroup",
+            mount_step(c"cgroup2", c"/sys/fs/cgroup", c"cgroup2", BASE_FLAGS, c""),
+        );
+    }
 
     let pts = c"newinstance,ptmxmode=0666,mode=0620,gid=5";
     plan.then("mount /dev", Step::Attach(slots.add(with.dev)?, Where::At(c"/dev".to_owned())));
@@ -741,6 +764,7 @@ mod tests {
                         kernel,
                         start: &start,
                         consoles: &Consoles::single(),
+                        named_hierarchy: false,
                         network: None,
                         fail_at,
                     };

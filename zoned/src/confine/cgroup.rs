@@ -90,13 +90,20 @@ impl Hierarchies {
 pub struct Cgroup {
     v2: Option<PathBuf>,
     v1: Vec<PathBuf>,
+    /// A hierarchy that is mounted nowhere, for as long as it is used.
+    kept: Option<OwnedFd>,
 }
 
 impl Cgroup {
     /// The groups of `key`, whether they exist or not.
     pub fn at(hierarchies: &Hierarchies, key: &str) -> Self {
         let (v2, v1) = hierarchies.groups(key);
-        Self { v2, v1: v1.into_iter().map(|(path, _)| path).collect() }
+        Self { v2, v1: v1.into_iter().map(|(path, _)| path).collect(), kept: None }
+    }
+
+    /// Keeps a hierarchy that is mounted nowhere (see [`Hierarchies::add_named`]).
+    pub fn keep(&mut self, hierarchy: Option<OwnedFd>) {
+        self.kept = hierarchy;
     }
 
     /// Makes the groups of `key` with their limits. Host user `owner`, the zone's root, may make
@@ -217,6 +224,10 @@ impl Cgroup {
             for parent in self.all().filter_map(|group| group.parent()).filter(|p| cpus::is_cpuset(p)) {
                 first = first.and(cpus::settle(parent));
             }
+        }
+        if let Some(hierarchy) = &self.kept {
+            // With the last zone's group, so that the hierarchy can go, too.
+            let _ = rustix::fs::unlinkat(hierarchy, PARENT, AtFlags::REMOVEDIR);
         }
         first
     }

@@ -205,12 +205,17 @@ pub fn enter(target: &Target<'_>, program: &Program, streams: &Streams) -> Resul
     Ok(child)
 }
 
-/// Most bytes that are read of a guest's /etc/passwd or /etc/group.
-const MOST: u64 = 1 << 20;
+/// Most bytes that are read of a guest's file: /etc/passwd, /etc/group, its init.
+const MOST: u64 = 4 << 20;
 
 /// A regular file of the guest, resolved as the guest's root would, or nothing. Only of the root's own
 /// file system: one of the guest's making, in FUSE or /proc, could hold up the reader.
 pub fn guest_file(root: BorrowedFd<'_>, path: &str) -> Option<String> {
+    Some(String::from_utf8_lossy(&guest_bytes(root, path)?).into_owned())
+}
+
+/// The same of one that need not be text.
+pub fn guest_bytes(root: BorrowedFd<'_>, path: &str) -> Option<Vec<u8>> {
     let how = OpenHow::new()
         .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
         .resolve(
@@ -222,7 +227,7 @@ pub fn guest_file(root: BorrowedFd<'_>, path: &str) -> Option<String> {
     }
     let mut bytes = Vec::new();
     file.take(MOST).read_to_end(&mut bytes).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
+    Some(bytes)
 }
 
 /// Where the link `path` of a guest leads, whose root is open as `root`; `None` where it is no link.

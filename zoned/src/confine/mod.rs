@@ -9,6 +9,7 @@ pub mod devices;
 pub mod inodes;
 pub mod limits;
 pub mod login;
+mod named;
 pub mod outside;
 pub mod owners;
 pub mod privileges;

@@ -163,6 +163,7 @@ impl Monitor {
             kernel: &branded.kernel,
             start,
             consoles: &self.consoles(),
+            named_hierarchy: self.wants_named_hierarchy(),
             network: self
                 .spec
                 .network

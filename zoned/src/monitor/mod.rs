@@ -1,6 +1,7 @@
 //! The process beside each running zone: it makes the zone, answers its calls, holds its console
 //! and its programs, and takes it down. It outlives zoned, and the zone does not outlive it.
 
+mod age;
 pub mod brand;
 pub mod console;
 pub mod dispatch;
