@@ -292,6 +292,7 @@ async fn the_description_has_every_route() {
             "get /v1/brands",
             "get /v1/brands/{brand}",
             "get /v1/doctor",
+            "get /v1/events",
             "get /v1/openapi.json",
             "get /v1/stat",
             "get /v1/version",
@@ -394,7 +395,8 @@ async fn rights() {
                     ("delete", Some("/ledger")) => managed,
                     ("post", Some("/login" | "/console")) => 426,
                     ("post", None) if path == "/v1/run" => 426,
-                    ("get", None) if path == "/metrics" => 403,
+                    // Of all zones.
+                    ("get", None) if path == "/metrics" || path == "/v1/events" => 403,
                     ("get", None) => 200,
                     ("get", Some(_)) if open.contains(&path.as_str()) => 200,
                     _ => 403,
@@ -411,6 +413,8 @@ async fn rights() {
                 }
             }
         }
+        assert_eq!(status(delegate, "get", "/v1/events?names=a").await, 200);
+        assert_eq!(status(delegate, "get", "/v1/events?names=other").await, 403);
         let may = |auth| delegate.may(&place.zones, "a", auth, "do").is_ok();
         use super::peer::Auth;
         assert_eq!((may(Auth::Login), may(Auth::Manage)), (login, manage), "{auths}");
