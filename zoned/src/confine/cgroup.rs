@@ -163,13 +163,18 @@ impl Cgroup {
 
     /// The v2 group for CLONE_INTO_CGROUP.
     pub fn v2_directory(&self) -> Result<Option<OwnedFd>, Failure> {
-        let Some(path) = &self.v2 else { return Ok(None) };
-        let dir = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_DIRECTORY)
-            .open(path)
-            .map_err(|e| Failure::new("open", path.display(), e))?;
-        Ok(Some(dir.into()))
+        self.v2.as_deref().map(directory).transpose()
+    }
+
+    /// The v2 group, at or below the zone's, that process `pid` is in: the guest's init keeps itself in one that may have
+    /// processes, when it hands controllers on to those below the zone's own, which then may not (cgroups(7), the "no
+    /// internal processes" rule).
+    pub fn v2_directory_of(&self, pid: i32) -> Result<Option<OwnedFd>, Failure> {
+        let Some(group) = &self.v2 else { return Ok(None) };
+        let file = format!("/proc/{pid}/cgroup");
+        let text = fs::read_to_string(&file).map_err(|e| Failure::new("read", file, e))?;
+        let own = group.file_name().unwrap_or_default().to_string_lossy();
+        directory(&group.join(below(&text, &format!("/{PARENT}/{own}")).unwrap_or_default())).map(Some)
     }
 
     /// The `tasks` files of the v1 groups; a process writes `0` to each to move itself, which is
@@ -246,6 +251,18 @@ impl Cgroup {
     fn all(&self) -> impl Iterator<Item = &PathBuf> {
         self.v2.iter().chain(&self.v1)
     }
+}
+
+fn directory(path: &Path) -> Result<OwnedFd, Failure> {
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path);
+    opened.map(Into::into).map_err(|e| Failure::new("open", path.display(), e))
+}
+
+/// Where below group `own` the process is whose /proc/PID/cgroup says `text`.
+fn below<'a>(text: &'a str, own: &str) -> Option<&'a str> {
+    let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let (_, rest) = path.split_once(own)?;
+    (rest.is_empty() || rest.starts_with('/')).then(|| rest.trim_start_matches('/'))
 }
 
 /// Every process in a group and below it.
@@ -366,6 +383,15 @@ mod tests {
 34 30 0:30 / /sys/fs/cgroup/with\\040space rw - cgroup cgroup rw,memory
 35 30 0:31 / /sys/fs/cgroup/blkio rw - cgroup cgroup rw,blkio
 ";
+
+    #[test]
+    fn a_process_is_found_below_its_zones_group() {
+        let text = "3:cpu:/zoned/z\n0::/some.slice/zoned/z/init.scope\n";
+        assert_eq!(below(text, "/zoned/z"), Some("init.scope"));
+        assert_eq!(below("0::/zoned/z\n", "/zoned/z"), Some(""));
+        assert_eq!(below("0::/zoned/zz/a\n", "/zoned/z"), None);
+        assert_eq!(below("", "/zoned/z"), None);
+    }
 
     #[test]
     fn hybrid_layout_is_found() {

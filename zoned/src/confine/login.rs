@@ -5,7 +5,9 @@ use std::ffi::CString;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::unistd::Pid;
 
 use super::boot::{Slots, c_string};
 use super::cgroup::Cgroup;
@@ -143,6 +145,8 @@ pub fn finish(
 pub struct Target<'a> {
     /// pidfd of its process 1.
     pub init: BorrowedFd<'a>,
+    /// Its number, good while it is not reaped.
+    pub init_pid: Pid,
     /// Its control groups.
     pub cgroup: &'a Cgroup,
     /// Its filter; empty for none.
@@ -189,11 +193,14 @@ pub fn enter(target: &Target<'_>, program: &Program, streams: &Streams) -> Resul
     filter(&mut plan, target.filter);
     finish(&mut plan, &mut slots, program, streams)?;
 
-    let directory = target.cgroup.v2_directory()?;
-    let child = process::in_pid_namespace(target.init, || {
-        child::spawn(&plan, 0, directory.as_ref().map(AsFd::as_fd))
-    })
-    .and_then(|spawned| spawned)
+    let spawn = |directory: Option<OwnedFd>| {
+        let into = || child::spawn(&plan, 0, directory.as_ref().map(AsFd::as_fd));
+        process::in_pid_namespace(target.init, into).and_then(|spawned| spawned)
+    };
+    let child = match spawn(target.cgroup.v2_directory()?) {
+        Err(Errno::EBUSY) => spawn(target.cgroup.v2_directory_of(target.init_pid.as_raw())?),
+        spawned => spawned,
+    }
     .map_err(|e| Failure::new("clone", "a process in the zone", e))?;
     super::give_up_to_oom(child.pid);
     child.release(&slots.borrowed()).map_err(|e| {

@@ -312,6 +312,7 @@ impl Monitor {
         let live = self.live.as_ref().ok_or_else(gone)?;
         let target = login::Target {
             init: live.made.init.pidfd.as_fd(),
+            init_pid: live.made.init.pid,
             cgroup: &live.made.cgroup,
             filter: &live.branded.kernel.filter,
             personality: live.branded.kernel.personality,
