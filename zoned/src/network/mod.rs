@@ -28,7 +28,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde::{Deserialize, Serialize};
 
-use crate::config::network::{Block, Published};
+use crate::config::network::{Block, OWN, Published};
 use crate::config::{Config, IpType};
 use crate::confine::Failure;
 use crate::sys::process;
@@ -38,7 +38,7 @@ use record::{Moved, Record};
 
 pub use leases::Lease;
 pub use nft::program as nft_program;
-pub use resolve::verify;
+pub use resolve::{names_of, verify};
 
 /// Where a zoned's network is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +89,12 @@ impl Place {
             root: root.to_owned(),
             run: run.to_owned(),
         }
+    }
+
+    /// Whether an interface of a configuration is zoned's bridge: the word means it, and so does its own name, where
+    /// that is another.
+    pub fn is_own(&self, physical: &str) -> bool {
+        physical == OWN || physical == self.bridge
     }
 
     /// One for tests, with its folders in `dir`.
