@@ -278,7 +278,8 @@ pub(super) fn processes(group: &Path) -> Vec<i32> {
     found
 }
 
-fn subgroups(group: &Path) -> Vec<PathBuf> {
+/// The groups right below one.
+pub(super) fn subgroups(group: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(group) else { return Vec::new() };
     let is_dir = |e: &fs::DirEntry| e.file_type().is_ok_and(|t| t.is_dir());
     entries.flatten().filter(is_dir).map(|e| e.path()).collect()

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use super::cpus;
 use super::limits::{IoLimit, Limits};
-use super::{Failure, cgroup::Hierarchies};
+use super::Failure;
+use super::cgroup::{Hierarchies, subgroups};
 
 /// The period of CPU quotas, in microseconds (cgroup v2 cpu.max; v1 cpu.cfs_period_us).
 const CPU_PERIOD: u64 = 100_000;
@@ -185,8 +186,12 @@ impl Limited {
 /// heavy as one, each zone that is busy would take from its neighbours and from nobody else.
 pub(super) fn weigh(parent: &Path) -> Result<(), Failure> {
     for (file, least, most) in [("cpu.weight", WEIGHT, 10_000), ("cpu.shares", 1024, 262_144)] {
-        let Ok(entries) = fs::read_dir(parent) else { continue };
-        let weights = entries.flatten().filter_map(|e| fs::read_to_string(e.path().join(file)).ok());
+        // Only hierarchies of the CPU controller have it.
+        if !parent.join(file).exists() {
+            continue;
+        }
+        let groups = subgroups(parent);
+        let weights = groups.iter().filter_map(|group| fs::read_to_string(group.join(file)).ok());
         let sum: u64 = weights.filter_map(|text| text.trim().parse::<u64>().ok()).sum();
         set(parent, file, &sum.clamp(least, most).to_string())?;
     }

@@ -12,6 +12,7 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, XattrFlags};
 
 use super::Failure;
+use super::cgroup::subgroups;
 use super::control::set;
 use super::limits::Limits;
 
@@ -89,7 +90,7 @@ pub fn settle(parent: &Path) -> Result<(), Failure> {
 }
 
 fn settle_locked(parent: &Path) -> Result<(), Failure> {
-    let groups = groups(parent);
+    let groups = subgroups(parent);
     let taken = groups.iter().filter(|group| is_dedicated(group)).flat_map(|group| own(group)).collect();
     settle_but(parent, &taken, None)
 }
@@ -97,7 +98,7 @@ fn settle_locked(parent: &Path) -> Result<(), Failure> {
 fn settle_but(parent: &Path, taken: &Set, but: Option<&Path>) -> Result<(), Failure> {
     let all = all(parent);
     let free: Set = all.difference(taken).copied().collect();
-    let groups: Vec<_> = groups(parent).into_iter().filter(|group| Some(group.as_path()) != but).collect();
+    let groups: Vec<_> = subgroups(parent).into_iter().filter(|group| Some(group.as_path()) != but).collect();
     for group in &groups {
         let have = own(group);
         let wants = match asked(group) {
@@ -155,13 +156,8 @@ fn lock(parent: &Path) -> Result<File, Failure> {
     Ok(dir)
 }
 
-fn groups(parent: &Path) -> Vec<std::path::PathBuf> {
-    let Ok(entries) = fs::read_dir(parent) else { return Vec::new() };
-    entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect()
-}
-
 fn others(parent: &Path, group: &Path) -> Vec<std::path::PathBuf> {
-    groups(parent).into_iter().filter(|other| other != group).collect()
+    subgroups(parent).into_iter().filter(|other| other != group).collect()
 }
 
 /// All CPUs that zones can run on.

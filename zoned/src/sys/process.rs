@@ -156,15 +156,33 @@ pub fn status_set(status: &str, key: &str) -> Option<u64> {
 /// namespace below ours (NSpid of proc_pid_status(5)), which no child of our own making is.
 fn adopted() -> Vec<Pid> {
     let own = Pid::this().to_string();
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| {
+    let is_adopted = |pid: &i32| {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let field = |key: &str| status_field(&status, key).unwrap_or_default();
         field("PPid:") == own && field("NSpid:").split_whitespace().count() > 1
-    })
-    .map(Pid::from_raw)
-    .collect()
+    };
+    let found = children().unwrap_or_else(|| numbers("/proc"));
+    found.into_iter().filter(is_adopted).map(Pid::from_raw).collect()
+}
+
+/// Children of this process; `None` where the kernel does not tell (CONFIG_PROC_CHILDREN).
+fn children() -> Option<Vec<i32>> {
+    let mut found = Vec::new();
+    for thread in numbers("/proc/self/task") {
+        match std::fs::read_to_string(format!("/proc/self/task/{thread}/children")) {
+            Ok(text) => found.extend(text.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok())),
+            // A thread that ended has none.
+            Err(_) if !std::path::Path::new("/proc/thread-self/children").exists() => return None,
+            Err(_) => {}
+        }
+    }
+    Some(found)
+}
+
+/// The numbers among the names of a folder.
+fn numbers(folder: &str) -> Vec<i32> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// Reaps all of [`adopted`] as they end. Process 1 of a zone ends only after programs that had
