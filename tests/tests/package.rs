@@ -259,7 +259,7 @@ fn guests_notice_nothing_of_the_unit(host: &mut Host) {
     host.ok("zonectl login old -- /bin/i386 2.6.18");
     assert_eq!(host.ok("zonectl login old -- linux32 uname -m"), "i686");
     host.ok("zonectl login old -- hostname other");
-    host.ok("zonectl login old -- sh -c 'cp /bin/busybox /bin/su && chmod 4755 /bin/su'");
+    host.ok("zonectl login old -- sh -c 'rm /bin/su && cp /bin/busybox /bin/su && chmod 4755 /bin/su'");
     let whoami = host.ok("zonectl login old -u guest -- /bin/su -c id root");
     assert!(whoami.starts_with("uid=0(root)"), "{whoami}");
     // Under a zoned that no unit started: the same filters, capabilities, limits and scheduling.
@@ -392,7 +392,7 @@ fn pages_and_completions_are_found(host: &mut Host) {
     for link in links.lines() {
         let (page, to) = link.split_once(":](").expect("grep names the file");
         let folder = page.rsplit_once('/').expect("it has a folder").0;
-        host.ok(&format!("test -f /usr/share/doc/zones/book/{folder}/{to} || {{ echo {link}; false; }}"));
+        host.ok(&format!("test -f /usr/share/doc/zones/book/{folder}/{to} || {{ echo '{link}'; false; }}"));
     }
 }
 
