@@ -12,8 +12,10 @@ use zones_tests::{Machine, binary, busybox_root, compile, eventually, pack, targ
 /// The machine with the package installed; those that follow share it, one after the other.
 static HOST: Mutex<Option<Host>> = Mutex::new(None);
 
+type Named = (&'static str, fn(&mut Host));
+
 /// In this order: the last takes the package away.
-const TRIALS: [(&str, fn(&mut Host)); 12] = [
+const TRIALS: [Named; 12] = [
     ("units_are_in_order", units_are_in_order),
     ("the_first_request_starts_zoned", the_first_request_starts_zoned),
     ("systemd_waits_until_zoned_is_ready", systemd_waits_until_zoned_is_ready),
