@@ -16,6 +16,7 @@ pub mod level;
 mod linux;
 mod native;
 pub mod platform;
+pub mod profile;
 pub mod reference;
 pub mod table;
 pub mod task;

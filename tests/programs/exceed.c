@@ -143,7 +143,7 @@ static int hog(const char *kind, const char *path)
 					;
 	while (!strcmp(kind, "memory")) {
 		if (fork() == 0)
-			_exit(memory(65536));
+			_exit(memory(1024));
 		wait(NULL);
 	}
 	while (!strcmp(kind, "disk") && write_blocks(path, 256) >= 0)

@@ -112,6 +112,21 @@ impl Lab {
         Proxy::start(&namespace, at).unwrap_or_else(|e| panic!("start the proxy: {e:#}"))
     }
 
+    /// A UDP socket of the outside.
+    pub fn outside_socket(&self, at: &str) -> std::net::UdpSocket {
+        let path = format!("/run/netns/{}", self.outside);
+        let (path, at) = (path.as_str(), at);
+        // On a thread of its own: a socket stays where it was made.
+        std::thread::scope(|scope| {
+            let make = || {
+                let namespace = std::fs::File::open(path).unwrap_or_else(|e| panic!("open {path}: {e}"));
+                setns(namespace, CloneFlags::CLONE_NEWNET).unwrap_or_else(|e| panic!("enter {path}: {e}"));
+                std::net::UdpSocket::bind(at).unwrap_or_else(|e| panic!("bind {at}: {e}"))
+            };
+            scope.spawn(make).join().expect("a socket of the outside")
+        })
+    }
+
     /// The interfaces of the host and its rules, to be the same before and after.
     pub fn census(&self) -> String {
         let links = self.host(&["ip", "-brief", "link"]);

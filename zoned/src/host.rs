@@ -310,6 +310,10 @@ impl Host for ThisHost {
         network::addresses(&self.paths.run.join(name))
     }
 
+    fn place(&self) -> Option<Place> {
+        Some(self.place.clone())
+    }
+
     fn forget(&self, name: &str) {
         if let Err(failure) = network::forget(&self.place, name) {
             tracing::warn!(zone = name, why = failure.sentence(), "its addresses are still kept");

@@ -1,8 +1,9 @@
 //! Prints how long a zone takes to answer beside a quiet neighbour and beside each kind of greedy one: a fork bomb, a
 //! memory hog, a disk hog, a CPU hog. Quiet and loud times alternate, so that what else the machine does falls on both.
 //!
-//! `nice -n -15 cargo run -p zones-tests --bin neighbours [ROUNDS [WORK]]`: a request takes WORK microseconds of CPU
-//! time, 1000 if nothing is said; 0 measures nothing but how soon the kernel wakes a program. The exit code is 1 when a ratio of the
+//! `nice -n -15 cargo run -p zones-tests --bin neighbours [ROUNDS [WORK [HOG]]]`: a request takes WORK microseconds of CPU
+//! time, 1000 if nothing is said; 0 measures nothing but how soon the kernel wakes a program; HOG is
+//! one of `bomb`, `memory`, `disk`, `cpu` alone. The exit code is 1 when a ratio of the
 //! 99th percentiles is above 2.
 
 use std::fs;
@@ -62,7 +63,11 @@ fn main() -> Result<ExitCode> {
         "beside", "quiet 50", "quiet 99", "loud 50", "loud 99"
     );
     let mut worst: f64 = 0.0;
+    let only = std::env::args().nth(3);
     for kind in ["bomb", "memory", "disk", "cpu"] {
+        if only.as_ref().is_some_and(|only| only != kind) {
+            continue;
+        }
         let (mut quiet, mut loud) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
             quiet.extend(serve(&zoned, &work)?);

@@ -20,6 +20,7 @@ mod log;
 mod login;
 mod man;
 mod metrics;
+mod profile;
 mod ready;
 mod reboot;
 mod remove;
@@ -82,6 +83,7 @@ pub(crate) enum Verb {
     Metrics(metrics::Args),
     Log(log::Args),
     Ledger(ledger::Args),
+    Profile(profile::Args),
     Brand(brand::Args),
     Scan(scan::Args),
     Doctor(doctor::Args),
@@ -120,6 +122,7 @@ impl Verb {
             Self::Metrics(metrics::Args {}) => metrics::run(context),
             Self::Log(args) => log::run(&args, context),
             Self::Ledger(args) => ledger::run(&args, context),
+            Self::Profile(args) => profile::run(&args, context),
             Self::Brand(args) => brand::run(&args, context),
             Self::Scan(args) => scan::run(&args, context),
             Self::Doctor(doctor::Args {}) => doctor::run(context),

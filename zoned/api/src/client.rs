@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 pub use session::Session;
 
 use crate::{
-    ApiError, Boot, Brand, Create, Edit, Edited, Finding, Install, LedgerEntry, LogLine, Login, Progress,
-    Run, Shutdown, Verified, Zone,
+    ApiError, Boot, Brand, Create, Edit, Edited, Finding, Install, LedgerEntry, LogLine, Login,
+    ProfileChange, Progress, Run, Shutdown, Verified, Zone,
 };
 use http::{Body, Method, Request, answer_json, answer_text};
 
@@ -269,6 +269,16 @@ impl Client {
         let path = if let Some(since) = since { query(path, "since", &since.to_string()) } else { path };
         let request = Request { method: Method::GET, path: &path, body: Body::None };
         http::call_lines(&self.socket, request, |line| each(answer_json(&path, line)?))
+    }
+
+    /// What install changed in its own files.
+    pub fn profile(&self, name: &str) -> Result<Vec<ProfileChange>> {
+        self.json(Method::GET, &of(name, &["profile"]), Body::None)
+    }
+
+    /// Takes that back; gives what stays as it is, being changed since.
+    pub fn undo_profile(&self, name: &str) -> Result<Vec<ProfileChange>> {
+        self.json(Method::DELETE, &of(name, &["profile"]), Body::None)
     }
 
     /// Begins its ledger anew.

@@ -466,3 +466,18 @@ pub struct LedgerEntry {
     /// When, in seconds since 1970.
     pub first: u64,
 }
+
+/// A file of a zone's root that install changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProfileChange {
+    /// Its path in the zone.
+    pub file: String,
+    /// `hostname`, `hosts`, `name-servers`, `disks`, `serial-lines`, `network`.
+    pub hooks: Vec<String>,
+    /// Why, a reason for each.
+    pub why: Vec<String>,
+    /// What was there; none: no such file.
+    pub before: Option<String>,
+    /// What install wrote.
+    pub after: String,
+}

@@ -69,6 +69,9 @@ pub struct Config {
     /// gethostid(3), as `0x` and up to eight hex digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hostid: Option<String>,
+    /// Whether install adapts the root's own files to a zone.
+    #[serde(default = "default_profile")]
+    pub profile: bool,
     /// What network the zone has.
     #[serde(default)]
     pub ip_type: IpType,
@@ -121,6 +124,10 @@ pub struct Config {
 
 fn default_brand() -> String {
     "linux".into()
+}
+
+fn default_profile() -> bool {
+    true
 }
 
 fn default_restart_limit() -> u32 {

@@ -32,6 +32,10 @@ pub(super) const SETTINGS: &[Key] = &[
     key("subnet", Kind::Text(subnet4)),
     key("subnet6", Kind::Text(subnet6)),
     key("nat", Kind::Flag),
+    key("domain", Kind::Text(domain)),
+    key("dhcp", Kind::Flag),
+    key("dns", Kind::Flag),
+    key("resolvers", Kind::List(resolver)),
 ];
 
 /// `[[net]]`
@@ -142,11 +146,28 @@ pub struct NetworkSettings {
     pub subnet6: Option<String>,
     /// Whether zones reach the outside by the host's addresses.
     pub nat: bool,
+    /// The domain that zones' names are in.
+    pub domain: String,
+    /// Whether the bridge has DHCP and router advertisements.
+    pub dhcp: bool,
+    /// Whether it has DNS.
+    pub dns: bool,
+    /// Who is asked for names that are no zones'; none: the host's resolvers.
+    pub resolvers: Vec<String>,
 }
 
 impl Default for NetworkSettings {
     fn default() -> Self {
-        Self { bridge: OWN.into(), subnet: "10.88.0.0/16".into(), subnet6: None, nat: true }
+        Self {
+            bridge: OWN.into(),
+            subnet: "10.88.0.0/16".into(),
+            subnet6: None,
+            nat: true,
+            domain: "zones.internal".into(),
+            dhcp: true,
+            dns: true,
+            resolvers: Vec::new(),
+        }
     }
 }
 
@@ -367,6 +388,24 @@ fn subnet4(text: &str) -> Verdict {
         Block { address: IpAddr::V4(_), prefix: 8..=29 } => Ok(()),
         _ => Err(format!("{text} is no IPv4 network of 8 to 29 bits")),
     }
+}
+
+/// A domain's name in letters, digits, hyphens and dots (RFC 1123), short enough to stand before it.
+fn domain(text: &str) -> Verdict {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if text.len() <= 128 && text.split('.').all(is_label) {
+        return Ok(());
+    }
+    Err(format!("{text:?} is no domain such as zones.internal"))
+}
+
+fn resolver(text: &str) -> Verdict {
+    text.parse::<IpAddr>().map(drop).map_err(|_| format!("{text:?} is no address of a name server"))
 }
 
 fn subnet6(text: &str) -> Verdict {

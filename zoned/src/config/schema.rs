@@ -83,6 +83,7 @@ pub(crate) const ZONE: &[Key] = &[
     key("bootargs", Kind::List(rules::word_without_nul)),
     key("hostname", Kind::Text(rules::hostname)),
     key("hostid", Kind::Text(rules::hostid)),
+    live("profile", Kind::Flag),
     key("ip-type", Kind::Text(rules::ip_type)),
     live("max-processes", Kind::Whole),
     live("max-lwps", Kind::Whole),

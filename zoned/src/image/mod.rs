@@ -10,6 +10,7 @@ mod empty;
 mod error;
 mod field;
 mod packed;
+pub mod profile;
 mod program;
 mod source;
 mod sparse;

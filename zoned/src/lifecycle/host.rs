@@ -61,6 +61,11 @@ pub trait Host: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Where the network of zones is.
+    fn place(&self) -> Option<crate::network::Place> {
+        None
+    }
+
     /// Forgets what is kept for a zone that is no more, apart from its folder.
     fn forget(&self, _name: &str) {}
 

@@ -62,6 +62,7 @@ impl InstallJob {
                     ..record.to(Durable::Installed, None, None)
                 })?;
                 zones.note(name, &format!("installed from {source}"));
+                zones.adapt(name, progress);
                 choose_level(zones, name, &root, progress);
                 Ok(())
             }

@@ -17,6 +17,7 @@ mod ledger;
 mod log;
 mod login;
 mod order;
+mod profile;
 mod reboot;
 mod recover;
 mod registry;

@@ -7,11 +7,12 @@ use uuid::Uuid;
 use zone_api::ApiError;
 
 use super::{Zones, because};
+use crate::image::profile;
 use crate::state::atomic;
 
 /// What of a zone's folder is its root and grew with it.
-pub(super) const ROOT_PARTS: [&str; 7] =
-    ["root", "upper", "work", "snapshots", "console.log", "console.log.0", "monitor.log"];
+pub(super) const ROOT_PARTS: [&str; 8] =
+    ["root", "upper", "work", "snapshots", "console.log", "console.log.0", "monitor.log", profile::FILE];
 
 impl Zones {
     fn trash(&self) -> PathBuf {

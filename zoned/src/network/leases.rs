@@ -156,14 +156,8 @@ mod tests {
 
     fn place(dir: &std::path::Path, subnet: &str) -> Place {
         fs::create_dir_all(dir.join("network")).unwrap();
-        Place {
-            bridge: "b".into(),
-            subnet: subnet.parse().unwrap(),
-            subnet6: "fd00::/64".parse().unwrap(),
-            nat: true,
-            root: dir.into(),
-            run: dir.into(),
-        }
+        let subnet = subnet.parse().unwrap();
+        Place { subnet, ..Place::of_test(dir) }
     }
 
     fn net(text: &str) -> Net {

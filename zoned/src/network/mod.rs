@@ -8,14 +8,17 @@ mod address;
 mod bridge;
 mod leases;
 mod link;
+mod names;
 mod netlink;
 mod nft;
 mod record;
 mod resolve;
+pub mod serve;
 mod uplink;
 
 use std::fs::File;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -25,7 +28,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde::{Deserialize, Serialize};
 
-use crate::config::network::{Block, Published};
+use crate::config::network::{Block, OWN, Published};
 use crate::config::{Config, IpType};
 use crate::confine::Failure;
 use crate::sys::process;
@@ -35,7 +38,7 @@ use record::{Moved, Record};
 
 pub use leases::Lease;
 pub use nft::program as nft_program;
-pub use resolve::verify;
+pub use resolve::{names_of, verify};
 
 /// Where a zoned's network is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +51,14 @@ pub struct Place {
     pub subnet6: Block,
     /// Whether zones reach the outside by the host's addresses.
     pub nat: bool,
+    /// The domain that zones' names are in.
+    pub domain: String,
+    /// Whether the bridge has DHCP and router advertisements.
+    pub dhcp: bool,
+    /// Whether it has DNS.
+    pub dns: bool,
+    /// Who is asked for names that are no zones'; none: the host's resolvers.
+    pub resolvers: Vec<IpAddr>,
     /// zoned's `--root`.
     pub root: PathBuf,
     /// zoned's `--run`.
@@ -71,9 +82,27 @@ impl Place {
             subnet: read(&network.subnet).or_else(|| read(&default())).unwrap_or_else(own6).network(),
             subnet6: network.subnet6.as_deref().and_then(read).unwrap_or_else(own6).network(),
             nat: network.nat,
+            domain: network.domain.clone(),
+            dhcp: network.dhcp,
+            dns: network.dns,
+            resolvers: network.resolvers.iter().filter_map(|text| text.parse().ok()).collect(),
             root: root.to_owned(),
             run: run.to_owned(),
         }
+    }
+
+    /// Whether an interface of a configuration is zoned's bridge: the word means it, and so does its own name, where
+    /// that is another.
+    pub fn is_own(&self, physical: &str) -> bool {
+        physical == OWN || physical == self.bridge
+    }
+
+    /// One for tests, with its folders in `dir`.
+    #[cfg(test)]
+    fn of_test(dir: &Path) -> Self {
+        let mut place = Self::new(&crate::config::daemon::Settings::default(), dir, dir);
+        place.subnet6 = Block { address: IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 0]), prefix: 64 };
+        place
     }
 
     /// The file of leases.
@@ -139,7 +168,7 @@ struct Interface {
     mac: [u8; 6],
     ipv4: Option<Block>,
     ipv6: Option<Block>,
-    routers: Vec<std::net::IpAddr>,
+    routers: Vec<IpAddr>,
     allowed: Vec<Block>,
     published: Vec<Published>,
     bandwidth: Option<u64>,
@@ -177,7 +206,8 @@ pub fn attach(place: &Place, zone: Zone<'_>) -> Result<(), Failure> {
     let is_on_own = !own.is_empty();
     leases.replace(&config.name, own)?;
 
-    let mut record = write_record(place, run_dir, &config.name, &interfaces)?;
+    let mut record = write_record(place, run_dir, config, &interfaces)?;
+    names::write(place)?;
     let namespace = format!("/proc/{}/ns/net", zone.init);
     let namespace = File::open(&namespace).map_err(|e| Failure::new("open", namespace, e))?;
     if !record.moved.is_empty() {
@@ -237,10 +267,12 @@ fn port_name(place: &Place, zone: &str, n: usize) -> String {
 fn write_record(
     place: &Place,
     run_dir: &Path,
-    zone: &str,
+    config: &Config,
     interfaces: &[Interface],
 ) -> Result<Record, Failure> {
-    let mut record = Record::default();
+    let zone = &config.name;
+    let hostname = config.hostname.clone().unwrap_or_default();
+    let mut record = Record { hostname, ..Record::default() };
     for (n, interface) in interfaces.iter().enumerate() {
         match &interface.hold {
             Hold::Own | Hold::Bridge(_) => {
@@ -449,7 +481,8 @@ fn remove(place: &Place, run_dir: &Path, again: bool) -> Result<(), Failure> {
         then(nft::run("remove the rules of", &script));
     }
     first?;
-    Record::forget(run_dir)
+    Record::forget(run_dir)?;
+    names::write(place)
 }
 
 /// Takes down a bridge that no zone is on: what a zoned leaves that was killed at the wrong moment.

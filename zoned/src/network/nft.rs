@@ -10,8 +10,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::address::{link_local, mac_text};
-use super::{Interface, Place};
+use super::address::{autoconfigured, link_local, mac_text};
+use super::{Hold, Interface, Place};
 use crate::config::network::Block;
 use crate::confine::Failure;
 
@@ -81,9 +81,15 @@ pub(super) fn tables(place: &Place) -> String {
     let lead =
         "fib daddr type local meta nfproto ipv4 dnat ip addr . port to meta l4proto . th dport map @publish4
 fib daddr type local meta nfproto ipv6 dnat ip6 addr . port to meta l4proto . th dport map @publish6";
+    // A zone that publishes a port of these does not answer for the bridge.
+    let (own, own6) = (subnet.nth(1), subnet6.nth(1));
     let _ = writeln!(
         script,
-        "chain prerouting {{ type nat hook prerouting priority -100;\n{lead}\n}}
+        "chain prerouting {{ type nat hook prerouting priority -100;
+ip daddr {own} udp dport {{ 53, 67 }} return
+ip daddr {own} tcp dport 53 return
+ip6 daddr {own6} meta l4proto {{ tcp, udp }} th dport 53 return
+{lead}\n}}
 chain output {{ type nat hook output priority -100; ip6 daddr ::1 return\n{lead}\n}}
 chain postrouting {{ type nat hook postrouting priority 100;"
     );
@@ -91,8 +97,8 @@ chain postrouting {{ type nat hook postrouting priority 100;"
     if place.nat {
         let _ = writeln!(
             script,
-            "ip saddr {subnet} oifname != \"{bridge}\" masquerade
-ip6 saddr {subnet6} oifname != \"{bridge}\" masquerade"
+            "ip saddr {subnet} oifname != {{ \"{bridge}\", \"lo\" }} masquerade
+ip6 saddr {subnet6} oifname != {{ \"{bridge}\", \"lo\" }} masquerade"
         );
     }
     // Answers to what was led to a zone must come back by here: from the host's own loopback, and from zones
@@ -120,6 +126,11 @@ pub(super) fn port(place: &Place, port: &str, interface: &Interface) -> String {
     // On other bridges a zone may get addresses that nobody here knows of.
     let any = interface.ipv4.is_none() && interface.ipv6.is_none() && interface.allowed.is_empty();
     let mut allowed: Vec<Block> = own.map(|b| Block { prefix: Block::width(b.address), ..b }).collect();
+    if interface.hold == Hold::Own {
+        // What advertisements lead to, where the configuration chose another.
+        allowed.push(Block { prefix: 128, ..autoconfigured(place.subnet6, interface.mac) });
+        allowed.dedup();
+    }
     allowed.extend(&interface.allowed);
     let mut script = format!("add table netdev {table}\n");
     script.push_str(&guard(&table, port, interface.mac, &allowed, any, interface.bandwidth));

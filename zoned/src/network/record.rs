@@ -23,6 +23,9 @@ pub(super) struct Record {
     pub(super) ports: Vec<(String, Interface)>,
     /// Interfaces of the host that the zone has.
     pub(super) moved: Vec<Moved>,
+    /// What the zone is told that it is called; empty where its configuration does not say.
+    #[serde(default)]
+    pub(super) hostname: String,
     /// The zone's addresses, with their prefixes.
     pub(super) addresses: Vec<String>,
 }

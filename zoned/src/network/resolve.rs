@@ -8,7 +8,7 @@ use super::address::mac;
 use super::leases::Leases;
 use super::link::{Link, Net as Links};
 use super::{Hold, Interface, Place, bridge, nft, record};
-use crate::config::network::{Block, Mode, Net, OWN, bandwidth, parse_mac};
+use crate::config::network::{Block, Mode, Net, bandwidth, parse_mac};
 use crate::config::{Config, IpType};
 use crate::confine::Failure;
 
@@ -65,6 +65,11 @@ pub(super) fn interfaces(
     Ok(made)
 }
 
+/// The names of a zone's interfaces, in their order.
+pub fn names_of(nets: &[Net]) -> Vec<String> {
+    (0..nets.len()).map(|n| name_of(nets, n)).collect()
+}
+
 /// Those without a name are eth0, eth1…, as many as there are.
 fn name_of(nets: &[Net], n: usize) -> String {
     let number = nets[..n].iter().filter(|net| net.name.is_none()).count();
@@ -74,9 +79,7 @@ fn name_of(nets: &[Net], n: usize) -> String {
 fn hold(place: &Place, net: &Net, links: &[Link]) -> Result<Hold, String> {
     let physical = &net.physical;
     let link = links.iter().find(|link| link.name == *physical);
-    // The word means zoned's bridge; so does its own name, where that is another.
-    let is_own = physical == OWN || *physical == place.bridge;
-    if is_own {
+    if place.is_own(physical) {
         return match link.filter(|link| link.name == place.bridge).map(|link| bridge::ours(place, link)) {
             Some(Err(failure)) => Err(failure.source.to_string()),
             _ => Ok(Hold::Own),

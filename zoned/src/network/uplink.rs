@@ -12,6 +12,11 @@ fn is_on(path: &str) -> bool {
     fs::read_to_string(path).is_ok_and(|text| text.trim() != "0")
 }
 
+/// Whether the host is a router for IPv6.
+pub(super) fn forwards6() -> bool {
+    is_on(FORWARD6)
+}
+
 /// Lets the host forward packets, where zones are to reach the outside. It is not taken back: nobody can tell
 /// who else came to count on it.
 pub(super) fn forward(place: &Place, host: &mut Net) {

@@ -288,6 +288,7 @@ async fn the_description_has_every_route() {
         [
             "delete /v1/zones/{name}",
             "delete /v1/zones/{name}/ledger",
+            "delete /v1/zones/{name}/profile",
             "get /metrics",
             "get /v1/brands",
             "get /v1/brands/{brand}",
@@ -302,6 +303,7 @@ async fn the_description_has_every_route() {
             "get /v1/zones/{name}/get",
             "get /v1/zones/{name}/ledger",
             "get /v1/zones/{name}/log",
+            "get /v1/zones/{name}/profile",
             "patch /v1/zones/{name}/config",
             "post /v1/run",
             "post /v1/shutdown",
@@ -375,7 +377,7 @@ async fn rights() {
     let daemon = nix::unistd::User::from_name("daemon").unwrap().unwrap().uid.as_raw();
     let delegate = Peer { uid: daemon, trusted: false };
     place.installed("other");
-    let looks = ["", "/config", "/get", "/ledger", "/log"];
+    let looks = ["", "/config", "/get", "/ledger", "/log", "/profile"];
     for auths in ["login", "manage", "clonefrom", "login,manage"] {
         let admin = |op: fn(BTreeMap<String, String>) -> zone_api::Edit, auths: Option<&str>| {
             let mut properties = BTreeMap::from([("user".to_owned(), "daemon".to_owned())]);
@@ -393,6 +395,7 @@ async fn rights() {
                     ("post", Some("/verify")) => 200,
                     ("post", Some("/boot" | "/ready" | "/halt" | "/shutdown" | "/reboot")) => managed,
                     ("delete", Some("/ledger")) => managed,
+                    ("delete", Some("/profile")) if manage => 200,
                     ("post", Some("/login" | "/console")) => 426,
                     ("post", None) if path == "/v1/run" => 426,
                     // Of all zones.

@@ -14,6 +14,7 @@ pub enum Verb {
     Delete,
     Install,
     Uninstall,
+    Profile,
     Boot,
     Ready,
     Halt,
@@ -34,6 +35,7 @@ impl Verb {
             Self::Delete => "delete",
             Self::Install => "install",
             Self::Uninstall => "uninstall",
+            Self::Profile => "profile",
             Self::Boot => "boot",
             Self::Ready => "ready",
             Self::Halt => "halt",
@@ -105,12 +107,13 @@ const COLUMNS: [State; 7] = [
 ];
 
 #[rustfmt::skip] // A table reads by its columns.
-const TABLE: [(Verb, [Cell; 7]); 14] = [
+const TABLE: [(Verb, [Cell; 7]); 15] = [
     // from:             configured     incomplete       installed        ready       running     shutting_down down
     (Verb::Create,    [EXISTS,        EXISTS,          EXISTS,          EXISTS,     EXISTS,     EXISTS,     EXISTS]),
     (Verb::Delete,    [GONE,          UNINSTALL_FIRST, UNINSTALL_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST]),
     (Verb::Install,   [INSTALLED,     UNINSTALL_FIRST, UNINSTALL_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST]),
     (Verb::Uninstall, [NO_ROOT,       CONFIGURED,      CONFIGURED,      HALT_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST]),
+    (Verb::Profile,   [INSTALL_FIRST, UNINSTALL_FIRST, STAY,            HALT_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST]),
     (Verb::Boot,      [INSTALL_FIRST, UNINSTALL_FIRST, RUNNING,         RUNNING,    UP,         ENDING,     ENDING]),
     (Verb::Ready,     [INSTALL_FIRST, UNINSTALL_FIRST, READY,           IS_READY,   UP,         ENDING,     ENDING]),
     (Verb::Halt,      [NOT_UP,        NOT_UP,          NOT_UP,          INSTALLED,  INSTALLED,  INSTALLED,  INSTALLED]),
@@ -182,11 +185,12 @@ mod tests {
 
     use super::*;
 
-    const VERBS: [Verb; 14] = [
+    const VERBS: [Verb; 15] = [
         Verb::Create,
         Verb::Delete,
         Verb::Install,
         Verb::Uninstall,
+        Verb::Profile,
         Verb::Boot,
         Verb::Ready,
         Verb::Halt,

@@ -35,6 +35,7 @@ fn described() -> OpenApiRouter<Arc<Zones>> {
         .routes(routes!(zones::show, zones::delete))
         .routes(routes!(zones::log))
         .routes(routes!(zones::ledger, zones::reset_ledger))
+        .routes(routes!(zones::profile, zones::undo_profile))
         .routes(routes!(config::read, config::put, config::patch))
         .routes(routes!(config::get_key))
         .routes(routes!(config::verify))

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
-use zone_api::{ApiError, Create, LedgerEntry, LogLine, Zone};
+use zone_api::{ApiError, Create, LedgerEntry, LogLine, ProfileChange, Zone};
 
 use crate::lifecycle::Zones;
 use crate::server::answer::{Answer, Doc, Name, Params, Switch, off};
@@ -133,4 +133,35 @@ pub(crate) async fn reset_ledger(
     })
     .await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// What install changed in a zone's own files.
+#[utoipa::path(get, path = "/v1/zones/{name}/profile", params(("name" = String, Path)), responses(
+    (status = 200, body = Vec<ProfileChange>), (status = 403, body = ApiError), (status = 404, body = ApiError)))]
+pub(crate) async fn profile(
+    State(zones): State<Arc<Zones>>,
+    peer: Peer,
+    Name(name): Name,
+) -> Answer<Json<Vec<ProfileChange>>> {
+    let changes = off(move || {
+        peer.may(&zones, &name, Auth::Any, "profile")?;
+        zones.profile(&name)
+    });
+    changes.await.map(Json)
+}
+
+/// Takes it back; gives the files that were changed since and stay as they are.
+#[utoipa::path(delete, path = "/v1/zones/{name}/profile", params(("name" = String, Path)), responses(
+    (status = 200, body = Vec<ProfileChange>), (status = 403, body = ApiError), (status = 404, body = ApiError),
+    (status = 409, body = ApiError)))]
+pub(crate) async fn undo_profile(
+    State(zones): State<Arc<Zones>>,
+    peer: Peer,
+    Name(name): Name,
+) -> Answer<Json<Vec<ProfileChange>>> {
+    let kept = off(move || {
+        peer.may(&zones, &name, Auth::Manage, "profile")?;
+        zones.undo_profile(&name)
+    });
+    kept.await.map(Json)
 }
