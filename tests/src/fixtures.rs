@@ -115,7 +115,7 @@ pub fn compile(source: &Path, abi: &str, flags: &[String]) -> Result<PathBuf> {
 }
 
 /// FNV-1a: names a text, protects nothing.
-fn fnv1a(bytes: &[u8]) -> u64 {
+pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
 }
 

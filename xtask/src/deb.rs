@@ -50,17 +50,15 @@ pub(crate) fn run(programs: Option<&str>) -> Result<()> {
     let doc = tree.join("usr/share/doc/zones");
     fs::create_dir_all(&doc).with_context(|| format!("make {}", doc.display()))?;
     done(Command::new("cp").arg("-r").arg(crate::top().join("docs")).arg(doc.join("book")))?;
-    // What is made anew by a chore, and is long.
-    for made in ["book/reference/man", "book/decisions"] {
-        fs::remove_dir_all(doc.join(made)).ok();
-    }
+    // What is there as manual pages.
+    fs::remove_dir_all(doc.join("book/reference/man")).ok();
     copy(&parts.join("copyright"), &doc.join("copyright"), 0o644)?;
     copy(&crate::top().join("CHANGELOG.md"), &doc.join("changelog"), 0o644)?;
     copy(&parts.join("zoned.toml"), &tree.join("etc/zoned/zoned.toml"), 0o644)?;
     fs::create_dir_all(tree.join("etc/zones"))?;
     pack(&man)?;
     pack(&tree.join("usr/share/man/man8"))?;
-    let date = said(Command::new("git").current_dir(crate::top()).args(["log", "-1", "--format=%aD"]))?;
+    let date = git("%aD")?;
     let entry = format!(
         "zones ({version}) unstable; urgency=medium\n\n  * Built from the sources; changelog.gz says what changed.\n\n \
          -- {maintainer}  {date}\n"
@@ -99,7 +97,14 @@ fn maintainer() -> Result<String> {
     if let (Ok(name), Ok(email)) = (std::env::var("DEBFULLNAME"), std::env::var("DEBEMAIL")) {
         return Ok(format!("{name} <{email}>"));
     }
-    said(Command::new("git").current_dir(crate::top()).args(["log", "-1", "--format=%an <%ae>"]))
+    git("%an <%ae>")
+}
+
+/// Of the last commit, in the words of git-log(1); the working copy may be another's than root's.
+fn git(format: &str) -> Result<String> {
+    let safe = format!("safe.directory={}", crate::top().display());
+    let format = format!("--format={format}");
+    said(Command::new("git").current_dir(crate::top()).args(["-c", &safe, "log", "-1", &format]))
 }
 
 fn release() -> Result<PathBuf> {

@@ -49,6 +49,9 @@ pub(crate) fn for_tests() -> Result<()> {
             is_there: || program("unshare") && program("setpriv") && program("setsid"),
         },
         Package { name: "mount", is_there: || program("mount") && program("losetup") },
+        // The machine that the Debian package is tried in, and what Debian looks for in one.
+        Package { name: "qemu-system-x86", is_there: || program("qemu-system-x86_64") },
+        Package { name: "lintian", is_there: || program("lintian") },
         Package { name: "crun", is_there: || program("crun") },
         Package { name: "bubblewrap", is_there: || program("bwrap") },
     ])
@@ -71,7 +74,6 @@ pub(crate) fn for_outside() -> Result<()> {
 pub(crate) fn for_matrix() -> Result<()> {
     for_tests()?;
     install(&[
-        Package { name: "qemu-system-x86", is_there: || program("qemu-system-x86_64") },
         Package { name: "kmod", is_there: || program("depmod") },
         Package { name: "cpio", is_there: || program("cpio") },
         Package { name: "xz-utils", is_there: || program("xz") },
