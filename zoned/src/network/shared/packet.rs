@@ -153,7 +153,7 @@ fn drop_unless_its_own(w: &mut Writer<'_>, tuple: i16, length: i32, drop: Label)
     const ANCESTOR: i32 = 129;
     /// How deep the zone's group may be: two, unless zoned's root of groups is itself below others.
     const DEPTHS: std::ops::RangeInclusive<i32> = 1..=8;
-    let (own, release) = (w.asm.label(), w.asm.label());
+    let (own, release, nobody) = (w.asm.label(), w.asm.label(), w.asm.label());
     w.asm.copy(R1, R6);
     w.asm.copy(R2, STACK);
     w.asm.add(R2, tuple.into());
@@ -162,7 +162,7 @@ fn drop_unless_its_own(w: &mut Writer<'_>, tuple: i16, length: i32, drop: Label)
     w.asm.set(R4, -1);
     w.asm.set(R5, 0);
     w.asm.call(SK_LOOKUP_UDP);
-    w.asm.jump_if_null(R0, drop);
+    w.asm.jump_if_null(R0, nobody);
     w.asm.copy(R9, R0);
     w.asm.set64(R8, w.who.group);
     for depth in DEPTHS {
@@ -179,6 +179,7 @@ fn drop_unless_its_own(w: &mut Writer<'_>, tuple: i16, length: i32, drop: Label)
     w.asm.copy(R1, R9);
     w.asm.call(SK_RELEASE);
     w.asm.jump_unless(R7, 1, drop);
+    w.asm.place(nobody);
 }
 
 /// Where bytes are in a packet, from its network header on.

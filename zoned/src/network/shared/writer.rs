@@ -345,11 +345,12 @@ impl<'a> Writer<'a> {
         self.asm.place(done);
     }
 
-    /// No socket of the zone is where its loopback is asked; one of the host's that is on all addresses would be. A
-    /// datagram socket may be connected before there is anybody: its messages are looked at one by one.
+    /// No socket of the zone waits where its loopback is asked; one of the host's that is on all addresses would be. For
+    /// datagrams there may be somebody, a socket that is connected to this one, or somebody later: they are looked at one by
+    /// one.
     fn nobody_listens(&mut self, call: Call, found: Label) {
         if call == Call::Send {
-            return self.refuse(libc::ECONNREFUSED);
+            return self.asm.jump(found);
         }
         self.asm.load(Size::Word, R1, R6, PROTOCOL);
         self.asm.jump_if(R1, libc::IPPROTO_UDP as u32, found);
