@@ -14,7 +14,7 @@ use super::programs::Programs;
 const GUESTS: &str = "/matrix/guests";
 
 /// Tools of the host that the tests use and busybox has not, or not so.
-const TOOLS: &[&str] = &["unshare", "setpriv", "timeout", "setsid", "newuidmap"];
+const TOOLS: &[&str] = &["unshare", "setpriv", "timeout", "setsid", "newuidmap", "nsenter", "ip", "nft"];
 
 /// What is loaded before the tests.
 const MODULES: &[&str] = &["overlay", "fuse", "veth", "loop", "tun", "bridge", "nf_tables"];
@@ -43,9 +43,9 @@ pub(super) fn make(image: &Path, kernel: &Kernel, programs: &Programs, current: 
     for program in programs.all() {
         add_program(root, &program)?;
     }
-    // The conformance finds its programs compiled, and reads in their sources what is expected of them.
+    // The tests find their programs compiled; the conformance reads in the sources what is expected of them.
     let top = crate::top();
-    for folder in ["tests/conformance", "target/conformance"] {
+    for folder in ["tests/conformance", "tests/programs", "target/conformance"] {
         let from = top.join(folder);
         let files = fs::read_dir(&from).with_context(|| format!("read {}", from.display()))?.flatten();
         for file in files.filter(|e| e.file_type().is_ok_and(|t| t.is_file())) {
@@ -115,8 +115,10 @@ fn add_tools(root: &Path) -> Result<()> {
         symlink("/bin/busybox", root.join("bin").join(name)).with_context(|| format!("link {name}"))?;
     }
     for name in TOOLS {
-        let path = Path::new("/usr/bin").join(name);
-        add_program(root, &path)?;
+        let places = ["/usr/bin", "/usr/sbin"].map(|folder| Path::new(folder).join(name));
+        let path =
+            places.iter().find(|path| path.is_file()).with_context(|| format!("{name} is not there"))?;
+        add_program(root, path)?;
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ pub(crate) struct Programs {
 }
 
 /// The tests that are run there, and which of them.
-pub(super) const TESTS: [(&str, &[&str]); 4] = [
+pub(super) const TESTS: [(&str, &[&str]); 5] = [
     ("conformance", &["--test-threads=3"]),
     (
         "scenarios",
@@ -31,16 +31,23 @@ pub(super) const TESTS: [(&str, &[&str]); 4] = [
     ),
     ("guests", &["--test-threads=1", "--skip", "reboots", "--skip", "runs_a_program"]),
     ("userland", &["--test-threads=1"]),
+    ("shared_ip", &["--test-threads=1"]),
 ];
+
+/// Those with programs of their own, which they compile here and find there.
+const COMPILED: [(&str, &[&str]); 2] = [("conformance", &[]), ("shared_ip", &["its_program_compiles"])];
 
 impl Programs {
     pub(crate) fn build(command: Option<&str>) -> Result<Self> {
         let folder = crate::build()?;
         let tests =
             TESTS.iter().map(|(name, _)| Ok((*name, build_test(name)?))).collect::<Result<Vec<_>>>()?;
-        let conformance = &tests[0].1;
-        let done = Command::new(conformance).env("ZONES_COMPILE_ONLY", "1").status();
-        ensure!(done.context("compile the conformance")?.success(), "not all of the conformance compiles");
+        for (name, path) in &tests {
+            let Some((_, words)) = COMPILED.iter().find(|(other, _)| other == name) else { continue };
+            let done = Command::new(path).args(*words).env("ZONES_COMPILE_ONLY", "1").status();
+            let done = done.with_context(|| format!("compile the programs of {name}"))?;
+            ensure!(done.success(), "not all programs of {name} compile");
+        }
         let job = match command {
             Some(command) => vec![("command", command.to_owned())],
             None => tests

@@ -129,7 +129,7 @@ pub struct Zone {
     pub brand: String,
     /// Kernel level.
     pub kernel: Option<String>,
-    /// `exclusive`, `shared` or `none`.
+    /// `exclusive`, `shared`, `host` or `none`.
     pub ip_type: String,
     /// Verb of the operation under way: `install`, `boot`…
     pub busy: Option<String>,

@@ -7,7 +7,7 @@ use toml_edit::{Document, Item, TableLike, Value};
 
 use super::facts::{check_host_kernel, check_kernel};
 use super::schema::{Key, Kind, ZONE, find, unknown};
-use super::{Config, ConfigError, IpType, resources, rules};
+use super::{Config, ConfigError, IpType, resources, rules, shared};
 
 impl Config {
     /// The configuration in `path`; its name must be the file's.
@@ -160,14 +160,18 @@ impl<'a> Source<'a> {
             let why = "it needs a level to be strict about; set kernel";
             return Err(self.wrong(at("strict"), Some("strict"), why));
         }
-        if !config.net.is_empty() && config.ip_type != IpType::Exclusive {
-            return Err(self.wrong(at("net"), Some("net"), "interfaces need ip-type = \"exclusive\"; a shared zone has the host's, with all of their addresses"));
+        if !config.net.is_empty() && matches!(config.ip_type, IpType::None | IpType::Host) {
+            let why = "interfaces need ip-type = \"exclusive\", and addresses of the host's \"shared\"; a zone with \
+                       \"host\" has all of them";
+            return Err(self.wrong(at("net"), Some("net"), why));
+        }
+        let span = |index| document.get("net").and_then(|item| entry_span(item, index));
+        if config.ip_type == IpType::Shared {
+            shared::agree(&config.net)
+                .map_err(|(index, (key, why))| self.wrong(span(index), Some(key), why))?;
         }
         for (index, net) in config.net.iter().enumerate() {
-            net.agrees().map_err(|(key, why)| {
-                let span = document.get("net").and_then(|item| entry_span(item, index));
-                self.wrong(span, Some(key), why)
-            })?;
+            net.agrees().map_err(|(key, why)| self.wrong(span(index), Some(key), why))?;
         }
         self.unique(document, "net", config.net.iter().filter_map(|net| net.name.as_deref()))?;
         resources::agree(config).map_err(|(key, why)| self.wrong(at(key), Some(key), why))?;

@@ -12,6 +12,7 @@ pub mod network;
 pub mod resources;
 mod rules;
 mod schema;
+mod shared;
 
 use serde::{Deserialize, Serialize};
 
@@ -204,10 +205,19 @@ pub enum IpType {
     /// A network namespace of its own, with `[[net]]` interfaces.
     #[default]
     Exclusive,
-    /// The host's network.
+    /// The host's network, of which it has the addresses of `[[net]]` and a loopback of its own.
     Shared,
+    /// The host's network, all of it.
+    Host,
     /// A network namespace with loopback only.
     None,
+}
+
+impl IpType {
+    /// Whether the zone has a network namespace of its own.
+    pub fn is_own(self) -> bool {
+        matches!(self, Self::Exclusive | Self::None)
+    }
 }
 
 /// `[capped-cpu]`

@@ -88,7 +88,7 @@ pub enum Mode {
 }
 
 /// What is wrong, and with which key.
-type Disagreement = (&'static str, String);
+pub(super) type Disagreement = (&'static str, String);
 
 impl Net {
     /// The keys agree with each other.

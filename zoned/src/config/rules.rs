@@ -72,7 +72,7 @@ pub(crate) fn hostid(text: &str) -> Verdict {
 }
 
 pub(crate) fn ip_type(text: &str) -> Verdict {
-    one_of("ip-type", text, &["exclusive", "shared", "none"])
+    one_of("ip-type", text, &["exclusive", "shared", "host", "none"])
 }
 
 pub(crate) fn vsyscall(text: &str) -> Verdict {

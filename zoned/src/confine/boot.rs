@@ -135,9 +135,11 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
     may_fail(0)?;
     let mut hierarchies = Hierarchies::detect()?;
     let named = if request.named_hierarchy { hierarchies.add_named(true) } else { None };
+    let unified = if config.ip_type == IpType::Shared { hierarchies.add_v2() } else { None };
     let limits = Limits::of(config, &site.zone_dir)?;
     let mut cgroup = Cgroup::create(&hierarchies, &site.cgroup_key, site.ids.base, &limits)?;
     cgroup.keep(named);
+    cgroup.keep(unified);
 
     may_fail(1)?;
     let mut layers = root::layers(request.root, &site.zone_dir, &site.hide, site.ids)?;
@@ -215,7 +217,8 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
 
     may_fail(4)?;
     if let Some((place, uuid, run_dir)) = request.network {
-        network::attach(place, network::Zone { config, uuid, run_dir, init: pid.as_raw() })?;
+        let (init, ids) = (pid.as_raw(), site.ids);
+        network::attach(place, network::Zone { config, uuid, run_dir, init, ids, group: directory })?;
     }
 
     may_fail(5)?;
@@ -285,8 +288,10 @@ pub fn failure(told: Told) -> Failure {
 pub fn take_down(site: &Site) -> Result<(), Failure> {
     let mut hierarchies = Hierarchies::detect()?;
     let named = hierarchies.add_named(false);
+    let unified = hierarchies.add_v2();
     let mut cgroup = Cgroup::at(&hierarchies, &site.cgroup_key);
     cgroup.keep(named);
+    cgroup.keep(unified);
     cgroup.kill()?;
     cgroup.remove()
 }
@@ -297,10 +302,7 @@ fn namespaces(network: IpType) -> i32 {
         | libc::CLONE_NEWNS
         | libc::CLONE_NEWUTS
         | libc::CLONE_NEWIPC;
-    match network {
-        IpType::Shared => own,
-        IpType::Exclusive | IpType::None => own | libc::CLONE_NEWNET,
-    }
+    if network.is_own() { own | libc::CLONE_NEWNET } else { own }
 }
 
 /// Descriptors that a plan uses, in the order of their slots.
@@ -398,8 +400,11 @@ fn plan(request: &Request<'_>, slots: &mut Slots, with: Materials<'_>) -> Result
     let hostname = config.hostname.as_deref().unwrap_or(&config.name);
     plan.then("set the hostname", Step::Hostname(hostname.as_bytes().to_vec()))
         .then("set the domain name", Step::Domainname(b"(none)".to_vec()));
-    if config.ip_type != IpType::Shared {
+    if config.ip_type.is_own() {
         plan.then("bring up loopback", Step::Loopback);
+    }
+    if config.ip_type == IpType::Shared {
+        plan.then("hold the zone to its addresses", Step::HeldToAddresses);
     }
     limits::plan(&mut plan, config, kernel.nofile)?;
     if kernel.personality != 0 {
@@ -486,7 +491,7 @@ fn mount_views(
         plan.try_then(format!("make {}", dir.to_string_lossy()), Step::MakeDirectory(dir.to_owned(), 0o755));
     }
     plan.then("mount /proc", mount_step(c"proc", c"/proc", c"proc", BASE_FLAGS, c""));
-    if config.ip_type == IpType::Shared {
+    if !config.ip_type.is_own() {
         // sysfs shows a network namespace, and one that is not the zone's own it may not mount.
         let sys = outside::read_only(Path::new("/sys"))?;
         plan.then("mount /sys", Step::Attach(slots.add(sys)?, Where::At(c"/sys".to_owned())));

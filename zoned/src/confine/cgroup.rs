@@ -90,20 +90,20 @@ impl Hierarchies {
 pub struct Cgroup {
     v2: Option<PathBuf>,
     v1: Vec<PathBuf>,
-    /// A hierarchy that is mounted nowhere, for as long as it is used.
-    kept: Option<OwnedFd>,
+    /// Hierarchies that are mounted nowhere, for as long as they are used.
+    kept: Vec<OwnedFd>,
 }
 
 impl Cgroup {
     /// The groups of `key`, whether they exist or not.
     pub fn at(hierarchies: &Hierarchies, key: &str) -> Self {
         let (v2, v1) = hierarchies.groups(key);
-        Self { v2, v1: v1.into_iter().map(|(path, _)| path).collect(), kept: None }
+        Self { v2, v1: v1.into_iter().map(|(path, _)| path).collect(), kept: Vec::new() }
     }
 
-    /// Keeps a hierarchy that is mounted nowhere (see [`Hierarchies::add_named`]).
+    /// Keeps a hierarchy that is mounted nowhere (see [`Hierarchies::add_named`] and [`Hierarchies::add_v2`]).
     pub fn keep(&mut self, hierarchy: Option<OwnedFd>) {
-        self.kept = hierarchy;
+        self.kept.extend(hierarchy);
     }
 
     /// Makes the groups of `key` with their limits. Host user `owner`, the zone's root, may make
@@ -230,7 +230,7 @@ impl Cgroup {
                 first = first.and(cpus::settle(parent));
             }
         }
-        if let Some(hierarchy) = &self.kept {
+        for hierarchy in &self.kept {
             // With the last zone's group, so that the hierarchy can go, too.
             let _ = rustix::fs::unlinkat(hierarchy, PARENT, AtFlags::REMOVEDIR);
         }

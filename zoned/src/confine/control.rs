@@ -4,10 +4,10 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::cpus;
-use super::limits::{IoLimit, Limits};
 use super::Failure;
 use super::cgroup::{Hierarchies, subgroups};
+use super::cpus;
+use super::limits::{IoLimit, Limits};
 
 /// The period of CPU quotas, in microseconds (cgroup v2 cpu.max; v1 cpu.cfs_period_us).
 const CPU_PERIOD: u64 = 100_000;

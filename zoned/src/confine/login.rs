@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use super::boot::{Slots, c_string};
 use super::cgroup::Cgroup;
 use super::{Failure, Ids, limits};
-use crate::config::{Config, IpType};
+use crate::config::Config;
 use crate::sys::child::{self, Child, Exec, Plan, Step};
 use crate::sys::{notify, process};
 
@@ -169,7 +169,7 @@ pub fn enter(target: &Target<'_>, program: &Program, streams: &Streams) -> Resul
         | libc::CLONE_NEWUTS
         | libc::CLONE_NEWIPC
         | libc::CLONE_NEWCGROUP;
-    if target.config.ip_type != IpType::Shared {
+    if target.config.ip_type.is_own() {
         namespaces |= libc::CLONE_NEWNET;
     }
     let mut slots = Slots::default();

@@ -1,4 +1,5 @@
-//! The v1 hierarchy by the name of systemd, in which systemd before 230 keeps its processes, on hosts that have none mounted.
+//! Hierarchies that hosts have not mounted: the v1 one by the name of systemd, in which systemd before 230 keeps its
+//! processes, and v2 for zones that are held to their addresses by it.
 //!
 //! A zone may mount a hierarchy that exists, and make none (Linux 4.6, cgroup namespaces). Here it is made by a mount that
 //! is nowhere in the tree of files: it goes with its last group and the last that holds it.
@@ -31,6 +32,18 @@ impl Hierarchies {
         let value = CString::new(name).ok()?;
         let tree = mount::make(c"cgroup", &[(c"name", &value)], 0).ok()?;
         self.v1.push((PathBuf::from(format!("/proc/self/fd/{}", tree.as_raw_fd())), vec![controller]));
+        Some(tree)
+    }
+}
+
+impl Hierarchies {
+    /// Adds the v2 hierarchy, which every kernel has, where it is not mounted. What is given must be kept as above.
+    pub fn add_v2(&mut self) -> Option<OwnedFd> {
+        if self.v2.is_some() {
+            return None;
+        }
+        let tree = mount::make(c"cgroup2", &[], 0).ok()?;
+        self.v2 = Some(PathBuf::from(format!("/proc/self/fd/{}", tree.as_raw_fd())));
         Some(tree)
     }
 }

@@ -245,7 +245,20 @@ fn links(facts: &Facts) -> Vec<Finding> {
     let verdict = ok_or(own.is_some(), Verdict::Missing);
     let why = "guards zones on bridges, and leads them to the outside: install the package nftables";
     let program = finding("program nft", verdict, found, why);
-    vec![veth, bridge, legacy, finding("nftables", verdict_of_tables, found_of_tables, of_guests), program]
+    let tables = finding("nftables", verdict_of_tables, found_of_tables, of_guests);
+    vec![veth, bridge, legacy, tables, program, shared()]
+}
+
+fn shared() -> Finding {
+    let possible = network::can_share();
+    let verdict = ok_or(possible.is_ok(), Verdict::Missing);
+    let found = possible.err().unwrap_or_else(|| there(true).to_owned());
+    finding(
+        "programs on cgroups",
+        verdict,
+        found,
+        "hold zones with ip-type = shared to their addresses: CONFIG_CGROUP_BPF",
+    )
 }
 
 fn bootstrap() -> Finding {

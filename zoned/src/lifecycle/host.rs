@@ -226,7 +226,7 @@ pub struct Summary {
     pub brand: String,
     /// Level.
     pub kernel: Option<String>,
-    /// `exclusive`, `shared` or `none`.
+    /// `exclusive`, `shared`, `host` or `none`.
     pub ip_type: String,
 }
 
@@ -235,6 +235,7 @@ impl From<&Config> for Summary {
         let ip_type = match config.ip_type {
             crate::config::IpType::Exclusive => "exclusive",
             crate::config::IpType::Shared => "shared",
+            crate::config::IpType::Host => "host",
             crate::config::IpType::None => "none",
         };
         Self { brand: config.brand.clone(), kernel: config.kernel.clone(), ip_type: ip_type.into() }

@@ -637,6 +637,11 @@ fn hint(failure: &Failure) -> Option<String> {
         Some(libc::EINVAL) if failure.operation.starts_with("map the ids") => {
             Some("zonectl doctor says which file systems can map ids on this kernel".into())
         }
+        Some(libc::EOPNOTSUPP) if failure.operation == "hold" => {
+            let text = "before Linux 5.15 sockets left their cgroup v2 once a net_cls or net_prio group of cgroup v1 was set; \
+                        take ip-type = \"exclusive\"";
+            Some(text.into())
+        }
         _ => None,
     }
 }

@@ -188,11 +188,7 @@ impl Net {
 
     /// Adds an address, usable at once: that nobody else has it is seen to elsewhere.
     pub(super) fn add_address(&mut self, name: &str, block: Block) -> Result<(), Errno> {
-        let index = self.index(name)?;
-        let mut header = vec![family(block.address), block.prefix, 0, 0];
-        header.extend(index.to_ne_bytes());
-        let bytes = octets(block.address);
-        let mut address = Attributes::default().with(libc::IFA_LOCAL, &bytes).with(libc::IFA_ADDRESS, &bytes);
+        let (header, mut address) = address_message(self.index(name)?, block);
         match block.address {
             IpAddr::V4(own) if block.prefix < 31 => {
                 // ifconfig and old dhclients want to see one; the kernel sets none by itself.
@@ -207,6 +203,57 @@ impl Net {
         }
         let replace = (libc::NLM_F_CREATE | libc::NLM_F_REPLACE) as u16;
         self.0.order(libc::RTM_NEWADDR, replace, &header, &address)
+    }
+
+    /// All addresses, each with the number of its interface.
+    pub(super) fn addresses(&mut self) -> Result<Vec<(u32, Block)>, Errno> {
+        /// Length of struct ifaddrmsg.
+        const AFTER: usize = 8;
+        let all = self.0.dump(libc::RTM_GETADDR, &[0; AFTER])?;
+        let held = |object: &Object| {
+            let of = |kind| object.attribute(AFTER, kind);
+            let address = address(of(libc::IFA_LOCAL).or_else(|| of(libc::IFA_ADDRESS))?)?;
+            Some((object.word(4), Block { address, prefix: object.byte(1) }))
+        };
+        Ok(all.iter().filter_map(held).collect())
+    }
+
+    /// Puts an address on an interface that is the host's and stays so: the host itself does not send from it, as far as the
+    /// kernel can be told.
+    pub(super) fn lend_address(&mut self, link: u32, block: Block, label: Option<&str>) -> Result<(), Errno> {
+        let (header, mut address) = address_message(link, block);
+        if let Some(label) = label {
+            address = address.text(libc::IFA_LABEL, label);
+        }
+        if block.address.is_ipv6() {
+            // struct ifa_cacheinfo: preferred for no time, valid for ever.
+            let times: Vec<u8> = [0, u32::MAX, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect();
+            address = address.number(libc::IFA_FLAGS, libc::IFA_F_NODAD).with(libc::IFA_CACHEINFO, &times);
+        }
+        self.0.order(libc::RTM_NEWADDR, CREATE, &header, &address)
+    }
+
+    /// Takes an address off; one that is not there, and an interface that is not, are fine.
+    pub(super) fn remove_address(&mut self, link: u32, block: Block) -> Result<(), Errno> {
+        let (header, address) = address_message(link, block);
+        match self.0.order(libc::RTM_DELADDR, 0, &header, &address) {
+            Err(Errno::EADDRNOTAVAIL | Errno::ENODEV) => Ok(()),
+            Err(e) if block.address.is_ipv6() && is_without_ipv6(e) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Says that a network of IPv4 is on an interface, beside others who say so, and is sent to from that address.
+    pub(super) fn add_network(&mut self, link: u32, network: Block, from: IpAddr) -> Result<(), Errno> {
+        let mut header = vec![family(network.address), network.prefix, 0, 0];
+        header.extend([libc::RT_TABLE_MAIN, libc::RTPROT_STATIC, libc::RT_SCOPE_LINK, libc::RTN_UNICAST]);
+        header.extend(0_u32.to_ne_bytes());
+        let route = Attributes::default()
+            .with(libc::RTA_DST, &octets(network.address))
+            .with(libc::RTA_PREFSRC, &octets(from))
+            .number(libc::RTA_OIF, link);
+        let append = (libc::NLM_F_CREATE | libc::NLM_F_APPEND) as u16;
+        self.0.order(libc::RTM_NEWROUTE, append, &header, &route)
     }
 
     /// Adds a default route.
@@ -282,6 +329,20 @@ pub(super) fn set(family: &str, interface: &str, key: &str, value: &str) {
 
 fn family(address: IpAddr) -> u8 {
     if address.is_ipv4() { libc::AF_INET as u8 } else { libc::AF_INET6 as u8 }
+}
+
+/// struct ifaddrmsg and the address of a message about it.
+fn address_message(link: u32, block: Block) -> (Vec<u8>, Attributes) {
+    let mut header = vec![family(block.address), block.prefix, 0, 0];
+    header.extend(link.to_ne_bytes());
+    let bytes = octets(block.address);
+    (header, Attributes::default().with(libc::IFA_LOCAL, &bytes).with(libc::IFA_ADDRESS, &bytes))
+}
+
+/// An address from its bytes.
+fn address(octets: &[u8]) -> Option<IpAddr> {
+    let four = || <[u8; 4]>::try_from(octets).map(IpAddr::from);
+    four().or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
 }
 
 fn octets(address: IpAddr) -> Vec<u8> {

@@ -14,6 +14,7 @@ mod nft;
 mod record;
 mod resolve;
 pub mod serve;
+mod shared;
 mod uplink;
 
 use std::fs::File;
@@ -30,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::network::{Block, OWN, Published};
 use crate::config::{Config, IpType};
-use crate::confine::Failure;
+use crate::confine::{Failure, Ids};
 use crate::sys::process;
 use leases::Leases;
 use link::{Link, Net};
@@ -39,6 +40,7 @@ use record::{Moved, Record};
 pub use leases::Lease;
 pub use nft::program as nft_program;
 pub use resolve::{names_of, verify};
+pub use shared::is_possible as can_share;
 
 /// Where a zoned's network is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,12 +187,19 @@ pub struct Zone<'a> {
     pub run_dir: &'a Path,
     /// Host pid of its process 1.
     pub init: i32,
+    /// Its host ids.
+    pub ids: Ids,
+    /// Its v2 group.
+    pub group: Option<BorrowedFd<'a>>,
 }
 
 /// Makes the interfaces of a zone whose process 1 waits, and sets them up. A failure leaves what
 /// [`take_down`] removes.
 pub fn attach(place: &Place, zone: Zone<'_>) -> Result<(), Failure> {
     let Zone { config, run_dir, .. } = zone;
+    if config.ip_type == IpType::Shared {
+        return shared::attach(place, zone);
+    }
     if config.net.is_empty() || config.ip_type != IpType::Exclusive {
         return Ok(());
     }
@@ -462,6 +471,9 @@ fn remove(place: &Place, run_dir: &Path, again: bool) -> Result<(), Failure> {
             first = result;
         }
     };
+    for lent in &record.lent {
+        then(shared::take_back(&mut host, lent));
+    }
     for (port, _) in &record.ports {
         then(host.remove(port).map_err(|e| Failure::new("remove", port, e)));
     }

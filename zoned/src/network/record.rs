@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::Interface;
+use super::shared::Lent;
 use crate::confine::Failure;
 use crate::state::atomic;
 
@@ -28,6 +29,9 @@ pub(super) struct Record {
     pub(super) hostname: String,
     /// The zone's addresses, with their prefixes.
     pub(super) addresses: Vec<String>,
+    /// Those of them that are on the host's own interfaces.
+    #[serde(default)]
+    pub(super) lent: Vec<Lent>,
 }
 
 /// An interface of the host that a zone has.

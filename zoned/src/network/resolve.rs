@@ -125,6 +125,9 @@ pub(super) fn clash_of_ports(place: &Place, run_dir: &Path, own: &[Interface]) -
 
 /// What would keep a zone's interfaces from being made here.
 pub fn verify(place: &Place, config: &Config) -> Vec<String> {
+    if config.ip_type == IpType::Shared {
+        return super::shared::verify(place, config);
+    }
     if config.net.is_empty() || config.ip_type != IpType::Exclusive {
         return Vec::new();
     }

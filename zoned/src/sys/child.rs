@@ -90,6 +90,8 @@ pub enum Step {
     Domainname(Vec<u8>),
     /// Brings the loopback interface up.
     Loopback,
+    /// Fails with EOPNOTSUPP where a socket of this process can be bound to all of the host's addresses.
+    HeldToAddresses,
     /// prlimit(2) of the child itself.
     Limit {
         /// RLIMIT_*
@@ -452,6 +454,7 @@ impl Runner {
             Step::Hostname(name) => call!(SYS_sethostname, name.as_ptr(), name.len()).map(drop),
             Step::Domainname(name) => call!(SYS_setdomainname, name.as_ptr(), name.len()).map(drop),
             Step::Loopback => loopback(),
+            Step::HeldToAddresses => held_to_addresses(),
             Step::Limit { resource, soft, hard } => {
                 let limit = [*soft, *hard];
                 call!(SYS_prlimit64, 0, *resource, limit.as_ptr(), NULL).map(drop)
@@ -708,6 +711,17 @@ fn loopback() -> Done {
     request.flags |= libc::IFF_UP as libc::c_short;
     call!(SYS_ioctl, socket, libc::SIOCSIFFLAGS, &raw mut request)?;
     call!(SYS_close, socket).map(drop)
+}
+
+fn held_to_addresses() -> Done {
+    let socket = call!(SYS_socket, libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)?;
+    // struct sockaddr_in: the family, port 0, 0.0.0.0.
+    let mut address = [u64::from(libc::AF_INET as u16), 0];
+    let mut length = size_of_val(&address) as libc::socklen_t;
+    call!(SYS_bind, socket, address.as_ptr(), length)?;
+    call!(SYS_getsockname, socket, address.as_mut_ptr(), &raw mut length)?;
+    call!(SYS_close, socket)?;
+    if address[0] >> 32 == 0 { Err(Errno::EOPNOTSUPP) } else { Ok(()) }
 }
 
 fn default_signals() -> Done {

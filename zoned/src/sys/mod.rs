@@ -2,6 +2,7 @@
 //! face of one call or of one short sequence.
 
 pub mod activation;
+pub mod bpf;
 pub mod child;
 pub mod credentials;
 pub mod files;
