@@ -100,7 +100,7 @@ fn connect6(w: &mut Writer<'_>) {
     let ways = w.sort6();
     w.asm.place(ways.mapped);
     w.lead4(Call::Connect, MAPPED);
-    w.strip_mapped();
+    w.bind_mapped();
     w.allow();
     w.lead6(Call::Connect, &ways);
 }

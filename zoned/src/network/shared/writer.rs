@@ -445,7 +445,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The same of a socket of IPv6 that talks IPv4.
-    pub(super) fn strip_mapped(&mut self) {
+    pub(super) fn bind_mapped(&mut self) {
         self.put_sockaddr6(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped());
         self.asm.store(Size::Word, STACK, SOCKADDR6 + 20, R9);
         self.call_bind(SOCKADDR6, 28);
@@ -516,7 +516,7 @@ impl<'a> Writer<'a> {
             self.asm.place(mapped);
             self.put6(IP6, Ipv4Addr::UNSPECIFIED.to_ipv6_mapped());
             self.asm.store(Size::Word, R6, MAPPED, R9);
-            self.strip_mapped();
+            self.bind_mapped();
             self.allow();
             self.asm.place(none);
         }
