@@ -220,3 +220,48 @@ fn the_monitor_outlives_its_zone_when_memory_runs_out() {
     assert_eq!(zone.sh("cat /proc/self/oom_score_adj").trim(), "0");
     assert_ne!(zone.login(&["sh", "-c", "echo -1 > /proc/self/oom_score_adj"]).status, Some(0));
 }
+
+/// Seconds since the boot that the reader sees, and when that boot was.
+fn uptime(text: &str) -> (f64, u64) {
+    let mut words = text.split_whitespace();
+    let up = words.next().and_then(|word| word.parse().ok());
+    let btime = text.split_once("btime ").and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok());
+    up.zip(btime).unwrap_or_else(|| panic!("no times: {text}"))
+}
+
+#[test]
+fn the_time_since_boot_is_the_zones_own() {
+    if !Path::new("/proc/self/ns/time").exists() {
+        return eprintln!("SKIPPED: this kernel has no time namespaces");
+    }
+    let host = fs::read_to_string("/proc/uptime").expect("read the host's uptime");
+    let host: f64 = host.split(' ').next().and_then(|up| up.parse().ok()).expect("a number");
+    // Native, told by the kernel alone; with a cap, by files of the monitor's; at a level, by handlers too.
+    for (settings, resources) in [
+        (&["brand=native"][..], &[][..]),
+        (&["brand=native"][..], &ONE_AND_64[..1]),
+        (&["kernel=2.6.18"][..], &ONE_AND_64[..1]),
+    ] {
+        let begun = std::time::Instant::now();
+        let zone = Limited::new(settings, resources);
+        let (up, btime) = uptime(&zone.sh("cat /proc/uptime; grep btime /proc/stat"));
+        assert!(up <= begun.elapsed().as_secs_f64() + 1.0, "{settings:?}: up {up} s");
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        assert!(btime.abs_diff(now.as_secs()) <= up as u64 + 2, "{settings:?}: booted at {btime}");
+        // sysinfo(2), and the clock of processes: nothing began before the zone did.
+        let days = host / 86_400.0;
+        if days >= 1.0 {
+            assert!(!zone.sh("uptime").contains(" day"), "{settings:?}");
+        }
+        let started = zone.sh("awk '{ print $22 }' /proc/self/stat");
+        let started: f64 = started.trim().parse().expect("ticks");
+        assert!(started / 100.0 <= up + 5.0, "{settings:?}: started after {started} ticks, up {up} s");
+        // A reboot begins anew.
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        zone.zoned.zonectl(&["reboot", NAME]).ok();
+        zone.zoned.wait_for(NAME, "running");
+        let begun = std::time::Instant::now();
+        let (again, _) = uptime(&zone.sh("cat /proc/uptime; grep btime /proc/stat"));
+        assert!(again <= begun.elapsed().as_secs_f64() + 1.4, "{settings:?}: {again} s after a reboot");
+    }
+}

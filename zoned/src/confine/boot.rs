@@ -13,6 +13,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use super::cgroup::{Cgroup, Hierarchies};
+use super::clocks::Clocks;
 use super::devices::Consoles;
 use super::limits::{self, Limits};
 use super::login::{self, Program, Streams};
@@ -89,6 +90,8 @@ pub struct Request<'a> {
     pub start: &'a Start,
     /// Its terminals.
     pub consoles: &'a Consoles,
+    /// Its clocks; none for the host's.
+    pub clocks: Option<Clocks>,
     /// Whether its systemd is one that wants a v1 hierarchy of its own name.
     pub named_hierarchy: bool,
     /// Where its interfaces are made, and with which uuid and run folder; none for a zone without.
@@ -365,6 +368,9 @@ fn plan(request: &Request<'_>, slots: &mut Slots, with: Materials<'_>) -> Result
         .then("tie its life to the monitor's", Step::DieWithParent)
         .try_then("take a keyring of its own", Step::Keyring)
         .then("keep its mounts to itself", Step::Propagation(libc::MS_PRIVATE));
+    if let Some(clocks) = request.clocks {
+        plan.then("start clocks of its own", Step::OwnClocks(clocks.offsets()));
+    }
 
     put_root_together(&mut plan, slots, &with)?;
     plan.then("pivot into the root", Step::PivotRoot);

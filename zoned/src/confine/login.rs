@@ -11,9 +11,9 @@ use nix::unistd::Pid;
 
 use super::boot::{Slots, c_string};
 use super::cgroup::Cgroup;
-use super::{Failure, Ids, limits};
+use super::{Failure, Ids, clocks, limits};
 use crate::config::Config;
-use crate::sys::child::{self, Child, Exec, Plan, Step};
+use crate::sys::child::{self, CLONE_NEWTIME, Child, Exec, Plan, Step};
 use crate::sys::{notify, process};
 
 /// A program to run in a zone.
@@ -171,6 +171,9 @@ pub fn enter(target: &Target<'_>, program: &Program, streams: &Streams) -> Resul
         | libc::CLONE_NEWCGROUP;
     if target.config.ip_type.is_own() {
         namespaces |= libc::CLONE_NEWNET;
+    }
+    if clocks::are_own() {
+        namespaces |= CLONE_NEWTIME;
     }
     let mut slots = Slots::default();
     let mut plan = Plan::default();

@@ -3,6 +3,7 @@
 
 pub mod boot;
 pub mod cgroup;
+pub mod clocks;
 mod control;
 pub mod cpus;
 pub mod devices;

@@ -21,6 +21,7 @@ use crate::causes::chain;
 use crate::config::{Config, Init};
 use crate::confine::boot::{self, Request, Start};
 use crate::confine::cgroup::{Cgroup, Hierarchies};
+use crate::confine::clocks::Clocks;
 use crate::confine::limits::Limits;
 use crate::confine::login::{self, Program, Streams, User};
 use crate::confine::root::RootSpec;
@@ -151,7 +152,8 @@ impl Monitor {
         let mut branded = branded.map_err(|e| {
             Failure::new("prepare", format!("brand {}", config.brand), std::io::Error::other(chain(&e)))
         })?;
-        let share = Arc::new(self.share(config)?);
+        let clocks = Clocks::now();
+        let share = Arc::new(self.share(config, clocks)?);
         branded.show_proc(&share, self.site.ids.base);
         let capabilities = privileges::resolve(&config.limit_privileges)
             .map_err(|why| Failure::new("resolve", "limit-privileges", std::io::Error::other(why)))?;
@@ -163,6 +165,7 @@ impl Monitor {
             kernel: &branded.kernel,
             start,
             consoles: &self.consoles(),
+            clocks,
             named_hierarchy: self.wants_named_hierarchy(),
             network: self
                 .spec
@@ -184,11 +187,11 @@ impl Monitor {
     }
 
     /// The zone's share. A zone where nothing is capped at boot has no files for it beside those of its level.
-    fn share(&self, config: &Config) -> Result<Share, Failure> {
+    fn share(&self, config: &Config, clocks: Option<Clocks>) -> Result<Share, Failure> {
         let limits = Limits::of(config, &self.site.zone_dir)?;
         let is_capped = limits.memory.is_some() || limits.cpus.is_some() || limits.dedicated.is_some();
         let cgroup = Cgroup::at(&Hierarchies::detect()?, &self.site.cgroup_key);
-        Ok(Share::new(cgroup, is_capped))
+        Ok(Share::new(cgroup, is_capped, clocks))
     }
 
     fn wide_inodes(&self) -> Result<bool, Failure> {

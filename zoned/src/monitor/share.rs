@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::procfs::host;
 use crate::confine::cgroup::Cgroup;
+use crate::confine::clocks::Clocks;
 use crate::confine::cpus;
 
 /// Files of /proc, and of /sys by whole path, that tell of a share; those after them change while a zone runs too.
@@ -30,6 +31,8 @@ pub struct Share {
     cgroup: Cgroup,
     /// Whether the zone's files tell of it.
     pub is_shown: bool,
+    /// How many seconds later than the host the zone was booted, by its clocks.
+    pub younger: u64,
     booted: Instant,
     load: Mutex<Load>,
 }
@@ -59,10 +62,11 @@ const HZ: u64 = 100;
 
 impl Share {
     /// The share of the zone whose groups these are.
-    pub fn new(cgroup: Cgroup, is_shown: bool) -> Self {
+    pub fn new(cgroup: Cgroup, is_shown: bool, clocks: Option<Clocks>) -> Self {
         let now = Instant::now();
         let load = Load { at: now, used: 0, averages: [0.0; 3], running: 0, tasks: 0, last: 1 };
-        Self { cgroup, is_shown, booted: now, load: Mutex::new(load) }
+        let younger = clocks.map_or(0, |clocks| clocks.boottime);
+        Self { cgroup, is_shown, younger, booted: now, load: Mutex::new(load) }
     }
 
     /// A file's text of today, as a kernel would write it that has no more than the share. `path` is below /proc, or
@@ -70,7 +74,7 @@ impl Share {
     pub fn text(&self, path: &str) -> String {
         match path {
             "meminfo" => self.memory().map_or_else(|| host(path), |memory| self.meminfo(memory)),
-            "stat" => self.cpus().map_or_else(|| host(path), |cpus| self.stat(cpus.len() as u64)),
+            "stat" => self.cpus().map_or_else(|| self.host_stat(), |cpus| self.stat(cpus.len() as u64)),
             "cpuinfo" => self.cpus().map_or_else(|| host(path), |cpus| cpuinfo(&host(path), cpus.len())),
             "loadavg" => self.loadavg(),
             "swaps" => "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n".to_owned(),
@@ -224,7 +228,7 @@ impl Share {
         for cpu in 0..cpus {
             let _ = write!(out, "cpu{cpu} {}", line(cpus));
         }
-        for other in host("stat").lines().filter(|other| !other.starts_with("cpu")) {
+        for other in self.host_stat().lines().filter(|other| !other.starts_with("cpu")) {
             let _ = match other.split(' ').next() {
                 Some("procs_running") => writeln!(out, "procs_running {}", running.max(1)),
                 Some("procs_blocked") => writeln!(out, "procs_blocked 0"),
@@ -232,6 +236,13 @@ impl Share {
             };
         }
         out
+    }
+
+    /// The host's, with the zone's time of boot: the kernel tells it so to whoever is in the zone himself.
+    fn host_stat(&self) -> String {
+        let text = host("stat");
+        let Some(btime) = value(&text, "btime") else { return text };
+        text.replace(&format!("\nbtime {btime}\n"), &format!("\nbtime {}\n", btime + self.younger))
     }
 
     fn loadavg(&self) -> String {

@@ -302,11 +302,12 @@ impl Task for GuestTask<'_> {
         let (load1, load5, load15) = info.load_average();
         let fixed = |load: f64| (load * 65536.0) as u64;
         let share = &self.zone.share;
+        let uptime = info.uptime().as_secs().saturating_sub(share.younger);
         if share.is_shown || self.zone.world.level.is_some() {
             let text = share.text("meminfo");
             let bytes = |key: &str| super::share::value(&text, key).unwrap_or(0) << 10;
             return Ok(SystemInfo {
-                uptime: info.uptime().as_secs(),
+                uptime,
                 loads: if share.is_shown { share.loads() } else { [load1, load5, load15] }.map(fixed),
                 total_ram: bytes("MemTotal"),
                 free_ram: bytes("MemFree"),
@@ -318,7 +319,7 @@ impl Task for GuestTask<'_> {
             });
         }
         Ok(SystemInfo {
-            uptime: info.uptime().as_secs(),
+            uptime,
             loads: [fixed(load1), fixed(load5), fixed(load15)],
             total_ram: info.ram_total(),
             free_ram: info.ram_unused(),

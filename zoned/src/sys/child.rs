@@ -11,6 +11,9 @@ use nix::unistd::Pid;
 
 use super::{check, mount, scm};
 
+/// A time namespace (linux/sched.h), which the libc crate does not name.
+pub const CLONE_NEWTIME: i32 = 0x80;
+
 /// Which of the descriptors that [`Child::release`] sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot(pub usize);
@@ -33,6 +36,8 @@ pub enum Step {
     Unshare(i32),
     /// setns(2) with a pidfd.
     Enter(Slot, i32),
+    /// Takes a time namespace with these offsets, and enters it (time_namespaces(7)).
+    OwnClocks(Vec<u8>),
     /// A session keyring of its own (keyctl(2)).
     Keyring,
     /// setgroups(2), setresgid(2), setresuid(2).
@@ -398,6 +403,7 @@ impl Runner {
                 undumpable()?;
                 call!(SYS_setns, self.slot(*slot), *flags).map(drop)
             }
+            Step::OwnClocks(offsets) => self.own_clocks(offsets),
             Step::Keyring => {
                 const KEYCTL_JOIN_SESSION_KEYRING: i32 = 1;
                 call!(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0).map(drop)
@@ -609,6 +615,29 @@ impl Runner {
         Ok(())
     }
 
+    fn own_clocks(&self, offsets: &[u8]) -> Done {
+        let open = |path: &CStr, flags: i32| {
+            call!(SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags | libc::O_CLOEXEC, 0).map(|fd| fd as RawFd)
+        };
+        call!(SYS_unshare, CLONE_NEWTIME)?;
+        // A process that cannot be dumped does not own its files in /proc (proc(5)). Nothing of the guest's runs yet.
+        dumpable()?;
+        let told = open(c"/proc/self/timens_offsets", libc::O_WRONLY).and_then(|fd| {
+            let written = self.write_all(fd, offsets);
+            call!(SYS_close, fd)?;
+            written
+        });
+        // So far it is only for children; none may be in it when its offsets are set.
+        let entered =
+            told.and_then(|()| open(c"/proc/self/ns/time_for_children", libc::O_RDONLY)).and_then(|fd| {
+                let entered = call!(SYS_setns, fd, CLONE_NEWTIME).map(drop);
+                call!(SYS_close, fd)?;
+                entered
+            });
+        undumpable()?;
+        entered
+    }
+
     fn reap_around(&mut self, status: Slot) -> Done {
         let mut pidfd: RawFd = -1;
         let mut args = CloneArgs {
@@ -687,6 +716,10 @@ fn ignore(result: Result<libc::c_long, Errno>, harmless: Errno) -> Done {
 
 fn mount(source: &CStr, target: &CStr, kind: &CStr, flags: libc::c_ulong, data: &CStr) -> Done {
     call!(SYS_mount, source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, data.as_ptr()).map(drop)
+}
+
+fn dumpable() -> Done {
+    call!(SYS_prctl, libc::PR_SET_DUMPABLE, 1, 0, 0, 0).map(drop)
 }
 
 fn undumpable() -> Done {
