@@ -775,6 +775,7 @@ mod tests {
                         kernel,
                         start: &start,
                         consoles: &Consoles::single(),
+                        clocks: Clocks::now(),
                         named_hierarchy: false,
                         network: None,
                         fail_at,
