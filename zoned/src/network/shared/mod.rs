@@ -7,6 +7,7 @@ mod asm;
 mod packet;
 mod programs;
 mod writer;
+mod writer6;
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
