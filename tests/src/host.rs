@@ -21,7 +21,7 @@ fn profile_dir() -> PathBuf {
     if dir.ends_with("deps") { dir.parent().expect("deps stands in a folder").into() } else { dir.into() }
 }
 
-/// `zoned` or `zonectl`: what ZONED_BIN or ZONECTL_BIN names, else what cargo builds, once a process.
+/// `zoned`, `zonectl` or `libnss_zones.so`: what ZONED_BIN or ZONECTL_BIN names, else what cargo builds, once a process.
 pub fn binary(name: &str) -> Result<PathBuf> {
     if let Some(path) = std::env::var_os(format!("{}_BIN", name.to_uppercase())) {
         return Ok(path.into());
@@ -35,7 +35,9 @@ fn build() -> Result<()> {
     let _one_at_a_time = lock("zones-build.lock", FlockArg::LockExclusive)?;
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "-p", "zoned", "-p", "zonectl", "--target-dir"]).arg(target());
+    command
+        .args(["build", "--quiet", "-p", "zoned", "-p", "zonectl", "-p", "nss-zones", "--target-dir"])
+        .arg(target());
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
     if profile_dir().ends_with("release") {
         command.arg("--release");

@@ -3,8 +3,9 @@
 
 use std::fs;
 use std::net::UdpSocket;
+use std::process::Command;
 
-use zones_tests::{Lab, Zoned, busybox_root, eventually};
+use zones_tests::{Lab, Zoned, binary, busybox_root, eventually};
 
 /// Addresses of names that are no zones', as the outside's name server gives them.
 const ELSEWHERE: &str = "198.51.100.7";
@@ -116,12 +117,35 @@ ping -c1 -W2 web.rack.internal";
     assert!(found.contains(&db), "{found}");
     let hosts = fs::read_to_string(zoned.run_dir().join("hosts")).expect("there is a file of hosts");
     assert!(hosts.contains(&format!("{web}\tweb.rack.internal web\n")), "{hosts}");
+    for name in ["web", "web.rack.internal"] {
+        assert!(by_switch(&zoned, name).starts_with(&web6), "{name}: {}", by_switch(&zoned, name));
+    }
+    assert!(by_switch(&zoned, &web).contains("web.rack.internal web"));
+    assert_eq!(by_switch(&zoned, "nobody"), "");
     // Of a zone that is halted nobody says anything any more.
     zoned.zonectl(&["halt", "web"]).ok();
     let found = sh(&zoned, "db", "nslookup web 10.88.0.1 2>&1; true");
     assert!(found.contains("NXDOMAIN"), "{found}");
     zoned.zonectl(&["halt", "db"]).ok();
     assert!(!zoned.run_dir().join("hosts").exists());
+}
+
+/// What programs of the host are told by the module of the name service switch, with this zoned's file in its place.
+fn by_switch(zoned: &Zoned, name: &str) -> String {
+    let modules = zoned.scratch().join("nss");
+    fs::create_dir_all(&modules).expect("make a folder");
+    let module = binary("libnss_zones.so").expect("build the module");
+    fs::copy(module, modules.join("libnss_zones.so.2")).expect("copy the module");
+    let script = "mount -t tmpfs none /run && mkdir /run/zoned && cat > /run/zoned/hosts
+LD_LIBRARY_PATH=$1 exec getent -s hosts:zones hosts $2";
+    let hosts = fs::File::open(zoned.run_dir().join("hosts")).expect("open the file of hosts");
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, "sh"])
+        .args([modules.as_os_str(), name.as_ref()])
+        .stdin(hosts)
+        .output()
+        .expect("run getent");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// The bridge's IPv6 address, by a zone's route.

@@ -97,6 +97,14 @@ fn lives(system: System) -> Result<(), Failed> {
             .is_some_and(|zone| zone["init_pid"].as_i64().is_some_and(|pid| pid != i64::from(second)))
     });
     console.expect("login: ", 240);
+    let third = zoned.init_of("g");
+    zoned.zonectl(&["ctrl-alt-del", "g"]).ok();
+    eventually("process 1 is another after Ctrl-Alt-Del", 120, || {
+        zoned
+            .zone("g")
+            .is_some_and(|zone| zone["init_pid"].as_i64().is_some_and(|pid| pid != i64::from(third)))
+    });
+    console.expect("login: ", 240);
     let began = std::time::Instant::now();
     zoned.zonectl(&["shutdown", "g", "-t", "100"]).ok();
     assert!(began.elapsed().as_secs() < 60, "it shuts down by itself, and is not halted in the end");

@@ -250,6 +250,8 @@ fn a_zone_lives_and_ends(host: &mut Host) {
     assert_eq!(host.state_of("web"), "installed");
     // On zoned's bridge, which makes the bridge and the rules.
     host.ok("zonectl add web net physical=zones0 && zonectl boot web");
+    // By the module that the package put into the name service switch.
+    host.ok("getent ahostsv4 web | grep -q '^10\\.88\\.' && getent hosts web.zones.internal");
     host.ok("zonectl login web -- ping -c 1 -W 20 10.88.0.1");
     host.forget("web");
 }

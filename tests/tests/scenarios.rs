@@ -128,8 +128,14 @@ fn the_busybox_guest_boots_to_its_prompt_reboots_and_powers_off() {
     // zoned hears of it when the console's viewers do.
     eventually("a reboot makes another process 1", 10, || zoned.init_of("z") != first);
     log_in(&mut console);
+    let second = zoned.init_of("z");
+    zoned.zonectl(&["ctrl-alt-del", "z"]).ok();
+    console.expect("the zone comes up", 30);
+    eventually("Ctrl-Alt-Del makes another process 1", 10, || zoned.init_of("z") != second);
+    log_in(&mut console);
     console.send("poweroff\n");
     zoned.wait_for("z", "installed");
+    zoned.zonectl(&["ctrl-alt-del", "z"]).code(4).says(&["boot it first"]);
     // ~. leaves.
     console.send("\r~.");
     assert!(console.finish(10).success());

@@ -1,4 +1,4 @@
-//! `cargo xtask deb`: a Debian package of the two programs, their units, pages and completions.
+//! `cargo xtask deb`: a Debian package of the two programs, the module for names, their units, pages and completions.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -33,6 +33,10 @@ pub(crate) fn run(programs: Option<&str>) -> Result<()> {
         copy(&programs.join(name), &to, 0o755)?;
         done(Command::new("strip").args(["--strip-unneeded", "--remove-section=.comment"]).arg(&to))?;
     }
+    let multiarch = said(Command::new("dpkg-architecture").arg("-qDEB_HOST_MULTIARCH"))?;
+    let module = tree.join("usr/lib").join(multiarch).join("libnss_zones.so.2");
+    copy(&programs.join("libnss_zones.so"), &module, 0o644)?;
+    done(Command::new("strip").args(["--strip-unneeded", "--remove-section=.comment"]).arg(&module))?;
     let zonectl = tree.join("usr/bin/zonectl");
     units(&tree)?;
     let man = tree.join("usr/share/man/man1");
@@ -71,10 +75,11 @@ pub(crate) fn run(programs: Option<&str>) -> Result<()> {
     for script in ["postinst", "prerm", "postrm"] {
         copy(&parts.join(script), &control.join(script), 0o755)?;
     }
+    write(&control.join("triggers"), b"activate-noawait ldconfig\n")?;
     write(&control.join("conffiles"), b"/etc/zoned/zoned.toml\n")?;
     let size = said(Command::new("du").args(["-sk", "--apparent-size", "--exclude=DEBIAN"]).arg(&tree))?;
     let size = size.split_whitespace().next().unwrap_or("0").to_owned();
-    let libraries = libraries(&place, &tree)?;
+    let libraries = libraries(&place, &tree, &module)?;
     let text = fs::read_to_string(parts.join("control")).context("read control")?;
     let text = text
         .replace("@VERSION@", version)
@@ -108,7 +113,7 @@ fn git(format: &str) -> Result<String> {
 }
 
 fn release() -> Result<PathBuf> {
-    done(crate::cargo().args(["build", "--release", "-p", "zoned", "-p", "zonectl"]))?;
+    done(crate::cargo().args(["build", "--release", "-p", "zoned", "-p", "zonectl", "-p", "nss-zones"]))?;
     Ok(crate::top().join("target/release"))
 }
 
@@ -124,7 +129,7 @@ fn units(tree: &Path) -> Result<()> {
 }
 
 /// What dpkg-shlibdeps(1) finds that the programs need, with versions; it wants a source package around it.
-fn libraries(place: &Path, tree: &Path) -> Result<String> {
+fn libraries(place: &Path, tree: &Path, module: &Path) -> Result<String> {
     let source = place.join("source");
     write(&source.join("debian/control"), b"Source: zones\n\nPackage: zones\nArchitecture: any\n")?;
     let found = said(
@@ -132,7 +137,8 @@ fn libraries(place: &Path, tree: &Path) -> Result<String> {
             .current_dir(&source)
             .arg("-O")
             .arg(tree.join("usr/sbin/zoned"))
-            .arg(tree.join("usr/bin/zonectl")),
+            .arg(tree.join("usr/bin/zonectl"))
+            .arg(module),
     )?;
     match found.strip_prefix("shlibs:Depends=") {
         Some(libraries) => Ok(libraries.to_owned()),

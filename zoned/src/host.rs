@@ -431,6 +431,10 @@ impl Control for Remote {
         self.ask("reboot", Request::Reboot, None).map(drop)
     }
 
+    fn ctrl_alt_del(&self) -> Result<(), ApiError> {
+        self.ask("press Ctrl-Alt-Del in", Request::CtrlAltDel, None).map(drop)
+    }
+
     fn boot(&self, boot: Boot) -> Result<(), ApiError> {
         self.ask("boot", Request::Boot(boot), None).map(drop)
     }

@@ -6,6 +6,7 @@ mod brand;
 mod completions;
 mod console;
 mod create;
+mod ctrl_alt_del;
 mod delete;
 mod doctor;
 mod edit;
@@ -72,6 +73,7 @@ pub(crate) enum Verb {
     Halt(halt::Args),
     Shutdown(shutdown::Args),
     Reboot(reboot::Args),
+    CtrlAltDel(ctrl_alt_del::Args),
     Login(login::Args),
     Console(console::Args),
     Run(run::Args),
@@ -111,6 +113,7 @@ impl Verb {
             Self::Halt(args) => halt::run(&args, context),
             Self::Shutdown(args) => shutdown::run(&args, context),
             Self::Reboot(args) => reboot::run(&args, context),
+            Self::CtrlAltDel(args) => ctrl_alt_del::run(&args, context),
             Self::Login(args) => login::run(args, context),
             Self::Console(args) => console::run(&args, context),
             Self::Run(args) => run::run(args, context),

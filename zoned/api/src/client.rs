@@ -214,6 +214,11 @@ impl Client {
         self.done(Method::POST, &of(name, &["reboot"]), Body::None)
     }
 
+    /// Presses Ctrl-Alt-Del.
+    pub fn ctrl_alt_del(&self, name: &str) -> Result<()> {
+        self.done(Method::POST, &of(name, &["ctrl-alt-del"]), Body::None)
+    }
+
     /// A program in a running zone.
     pub fn login(&self, name: &str, login: &Login) -> Result<Session> {
         self.session(&of(name, &["login"]), login)

@@ -129,6 +129,10 @@ impl Control for FakeMonitor {
         Ok(())
     }
 
+    fn ctrl_alt_del(&self) -> Result<(), ApiError> {
+        self.hears()
+    }
+
     fn reboot(&self) -> Result<(), ApiError> {
         self.hears()?;
         self.set(State::Running);

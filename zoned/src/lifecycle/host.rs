@@ -177,6 +177,12 @@ pub trait Control: Send + Sync {
     /// It does not run then: the monitor ends and says so by an event.
     fn reboot(&self) -> Result<(), ApiError>;
 
+    /// Presses Ctrl-Alt-Del; what comes of it is the guest's.
+    ///
+    /// # Errors
+    /// It does not run.
+    fn ctrl_alt_del(&self) -> Result<(), ApiError>;
+
     /// Starts init in a zone that is ready; returns when it was started.
     ///
     /// # Errors

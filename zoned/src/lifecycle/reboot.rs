@@ -19,4 +19,15 @@ impl Zones {
         self.look_again(name, live.epoch, false);
         Ok(())
     }
+
+    /// Presses Ctrl-Alt-Del in a zone. It does not wait for what the guest makes of it.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn ctrl_alt_del(self: &Arc<Self>, name: &str) -> Result<(), ApiError> {
+        let live = self.live_for(name, Verb::CtrlAltDel)?;
+        live.control.ctrl_alt_del()?;
+        self.note(name, "Ctrl-Alt-Del");
+        Ok(())
+    }
 }

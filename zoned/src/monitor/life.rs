@@ -430,6 +430,24 @@ impl Monitor {
         }
     }
 
+    /// What the kernel does on Ctrl-Alt-Del once init has asked for it (LINUX_REBOOT_CMD_CAD_OFF of reboot(2)): SIGINT to
+    /// init, which mostly reboots. Our reaper is rebooted.
+    pub(super) fn ctrl_alt_del(&mut self, from: (u64, u64)) {
+        let Some(live) = self.live.as_ref().filter(|_| self.state == State::Running) else {
+            return self.reply(from, self.wrong_state("press Ctrl-Alt-Del in"));
+        };
+        let exe = format!("/proc/{}/exe", live.made.init.pid);
+        if dispatch::file_id(&exe).is_some_and(dispatch::is_ours) {
+            return self.halt(from, true, "rebooted by Ctrl-Alt-Del");
+        }
+        let pressed = process::signal(live.made.init.pidfd.as_fd(), libc::SIGINT);
+        let reply = match pressed {
+            Ok(()) => Reply::Done,
+            Err(error) => Reply::Failed(self.failed("press Ctrl-Alt-Del in", error.to_string())),
+        };
+        self.reply(from, reply);
+    }
+
     pub(super) fn check_deadline(&mut self) {
         let passed = |e: &Ending| e.deadline.is_some_and(|at| at <= Instant::now());
         if let Some(ending) = self.ending.as_ref().filter(|e| passed(e)) {

@@ -363,6 +363,7 @@ impl Monitor {
             Request::Halt => self.halt(from, false, "halted"),
             Request::Reboot => self.halt(from, true, "rebooted"),
             Request::Shutdown { timeout, reboot } => self.shut_down(from, timeout, reboot),
+            Request::CtrlAltDel => self.ctrl_alt_del(from),
             Request::Login(login, already) => self.log_in(from, &login, fd, already),
             Request::Console(already) => self.show_console(from, fd, already),
             Request::Limit(config) => self.limit(from, *config),

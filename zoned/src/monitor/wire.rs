@@ -89,6 +89,8 @@ pub enum Request {
     },
     /// End it now and boot it again.
     Reboot,
+    /// Press Ctrl-Alt-Del.
+    CtrlAltDel,
     /// Start a program for the client whose connection comes along, with what was already read
     /// from it.
     Login(Login, Vec<u8>),

@@ -310,6 +310,7 @@ async fn the_description_has_every_route() {
             "post /v1/zones",
             "post /v1/zones/{name}/boot",
             "post /v1/zones/{name}/console",
+            "post /v1/zones/{name}/ctrl-alt-del",
             "post /v1/zones/{name}/halt",
             "post /v1/zones/{name}/install",
             "post /v1/zones/{name}/login",
@@ -393,7 +394,10 @@ async fn rights() {
                 let expected = match (method.as_str(), of_zone) {
                     ("get", Some(rest)) if looks.contains(&rest) => 200,
                     ("post", Some("/verify")) => 200,
-                    ("post", Some("/boot" | "/ready" | "/halt" | "/shutdown" | "/reboot")) => managed,
+                    (
+                        "post",
+                        Some("/boot" | "/ready" | "/halt" | "/shutdown" | "/reboot" | "/ctrl-alt-del"),
+                    ) => managed,
                     ("delete", Some("/ledger")) => managed,
                     ("delete", Some("/profile")) if manage => 200,
                     ("post", Some("/login" | "/console")) => 426,

@@ -20,6 +20,7 @@ pub enum Verb {
     Halt,
     Shutdown,
     Reboot,
+    CtrlAltDel,
     Verify,
     Edit,
     Run,
@@ -41,6 +42,7 @@ impl Verb {
             Self::Halt => "halt",
             Self::Shutdown => "shutdown",
             Self::Reboot => "reboot",
+            Self::CtrlAltDel => "ctrl-alt-del",
             Self::Verify => "verify",
             Self::Edit => "edit",
             Self::Run => "run",
@@ -107,7 +109,7 @@ const COLUMNS: [State; 7] = [
 ];
 
 #[rustfmt::skip] // A table reads by its columns.
-const TABLE: [(Verb, [Cell; 7]); 15] = [
+const TABLE: [(Verb, [Cell; 7]); 16] = [
     // from:             configured     incomplete       installed        ready       running     shutting_down down
     (Verb::Create,    [EXISTS,        EXISTS,          EXISTS,          EXISTS,     EXISTS,     EXISTS,     EXISTS]),
     (Verb::Delete,    [GONE,          UNINSTALL_FIRST, UNINSTALL_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST]),
@@ -119,6 +121,7 @@ const TABLE: [(Verb, [Cell; 7]); 15] = [
     (Verb::Halt,      [NOT_UP,        NOT_UP,          NOT_UP,          INSTALLED,  INSTALLED,  INSTALLED,  INSTALLED]),
     (Verb::Shutdown,  [NOT_UP,        NOT_UP,          NOT_UP,          INSTALLED,  INSTALLED,  ENDING,     ENDING]),
     (Verb::Reboot,    [INSTALL_FIRST, UNINSTALL_FIRST, BOOT_FIRST,      BOOT_FIRST, RUNNING,    ENDING,     ENDING]),
+    (Verb::CtrlAltDel, [INSTALL_FIRST, UNINSTALL_FIRST, BOOT_FIRST,     BOOT_FIRST, STAY,       ENDING,     ENDING]),
     (Verb::Verify,    [STAY,          STAY,            STAY,            STAY,       STAY,       STAY,       STAY]),
     (Verb::Edit,      [STAY,          STAY,            STAY,            STAY,       STAY,       STAY,       STAY]),
     (Verb::Run,       [EXISTS,        EXISTS,          EXISTS,          EXISTS,     EXISTS,     EXISTS,     EXISTS]),
@@ -185,7 +188,7 @@ mod tests {
 
     use super::*;
 
-    const VERBS: [Verb; 15] = [
+    const VERBS: [Verb; 16] = [
         Verb::Create,
         Verb::Delete,
         Verb::Install,
@@ -196,6 +199,7 @@ mod tests {
         Verb::Halt,
         Verb::Shutdown,
         Verb::Reboot,
+        Verb::CtrlAltDel,
         Verb::Verify,
         Verb::Edit,
         Verb::Run,

@@ -46,6 +46,7 @@ fn described() -> OpenApiRouter<Arc<Zones>> {
         .routes(routes!(verbs::halt))
         .routes(routes!(verbs::shutdown))
         .routes(routes!(verbs::reboot))
+        .routes(routes!(verbs::ctrl_alt_del))
         .routes(routes!(verbs::shutdown_all))
         .routes(routes!(sessions::login))
         .routes(routes!(sessions::console))

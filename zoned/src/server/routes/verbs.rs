@@ -109,6 +109,17 @@ pub(crate) async fn reboot(
     managed(zones, peer, name, "reboot", |zones, name| zones.reboot(name)).await
 }
 
+/// Presses Ctrl-Alt-Del in a zone; what comes of it is the guest's.
+#[utoipa::path(post, path = "/v1/zones/{name}/ctrl-alt-del", params(("name" = String, Path)), responses(
+    (status = 204), (status = 403, body = ApiError), (status = 404, body = ApiError), (status = 409, body = ApiError)))]
+pub(crate) async fn ctrl_alt_del(
+    State(zones): State<Arc<Zones>>,
+    peer: Peer,
+    Name(name): Name,
+) -> Answer<StatusCode> {
+    managed(zones, peer, name, "ctrl-alt-del", |zones, name| zones.ctrl_alt_del(name)).await
+}
+
 /// An init of the caller's choice is a program of the caller's in the zone, as its root.
 fn may_word(peer: Peer, zones: &Zones, name: &str, boot: &Boot) -> Result<(), ApiError> {
     if boot.init.is_none() && boot.args.is_none() {
