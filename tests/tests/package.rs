@@ -106,8 +106,9 @@ fn lintian_finds_nothing() -> Result<(), Failed> {
 struct Things(BTreeSet<String>);
 
 impl Things {
-    /// `dpkg`, apt, man-db and the journal keep books of their own, which are no part of the package.
-    const OWN: &str = "/proc /sys /dev /run /tmp /job /var/cache /var/lib/apt /var/lib/dpkg /var/log /var/lib/systemd/random-seed";
+    /// `dpkg`, apt, man-db and the journal keep books of their own, which are no part of the package; systemd has folders
+    /// below /var/tmp for its own services, named after the boot.
+    const OWN: &str = "/proc /sys /dev /run /tmp /var/tmp /job /var/cache /var/lib/apt /var/lib/dpkg /var/log /var/lib/systemd/random-seed";
 
     fn of(machine: &mut Machine) -> Self {
         let own = Self::OWN.split(' ').map(|path| format!("-path {path}")).collect::<Vec<_>>().join(" -o ");
