@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{Winsize, openpty};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// A program with a terminal of its own.
 #[derive(Debug)]
@@ -27,9 +29,23 @@ impl Terminal {
         let end = || Stdio::from(pty.slave.try_clone().expect("a descriptor can be duplicated"));
         let mut started = Command::new("setsid");
         started.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
+        started.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         started.env("TERM", "vt100").stdin(end()).stdout(end()).stderr(end());
         let child = started.spawn().unwrap_or_else(|e| panic!("start {command:?}: {e}"));
         Self { master: pty.master.into(), child, seen: String::new(), read: 0 }
+    }
+
+    /// Sends a signal to the program.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).expect("the program is there");
+    }
+
+    /// Gives the terminal another size, which the program is told of by SIGWINCH.
+    pub fn resize(&self, rows: u16, columns: u16) {
+        let mut stty = Command::new("stty");
+        stty.args(["rows", &rows.to_string(), "cols", &columns.to_string()]);
+        let status = stty.stdin(self.master.try_clone().expect("a descriptor can be duplicated")).status();
+        assert!(status.expect("run stty").success());
     }
 
     /// Types.

@@ -123,3 +123,28 @@ fn top_shows_sorts_and_leaves_the_terminal_as_it_was() {
     terminal.expect("\x1b[?1049l", 10);
     assert!(terminal.finish(10).success());
 }
+
+#[test]
+fn top_ends_by_a_signal_follows_its_terminal_and_can_be_without_colour() {
+    let zoned = Zoned::start();
+    zoned.install("quiet", &format!("dir:{}", busybox_root().display()), &[]);
+    zoned.zonectl(&["boot", "quiet", "-i", "none"]).ok();
+    // A colour of 256 for the foreground (console_codes(4)); reverse and bold are none.
+    let has_colour = |seen: &str| seen.contains("\x1b[38;5;");
+    for plain in [false, true] {
+        let mut command = zoned.command(&["top", "-d", "0.2"]);
+        if plain {
+            command.env("NO_COLOR", "1");
+        }
+        let mut terminal = zones_tests::Terminal::start(&command);
+        terminal.expect("quiet", 10);
+        terminal.resize(40, 132);
+        // Something is drawn where there was no terminal before.
+        terminal.expect("\x1b[40;", 10);
+        terminal.signal(Signal::SIGTERM);
+        terminal.expect("\x1b[?1049l", 10);
+        let seen = terminal.seen().to_owned();
+        terminal.finish(10);
+        assert_eq!(has_colour(&seen), !plain, "{seen:?}");
+    }
+}
