@@ -54,7 +54,10 @@ impl InstallJob {
             .discard(&folder, &ROOT_PARTS)
             .and_then(|()| new_root(&root))
             .and_then(|()| zones.host.install(&source, &root, archive, arch.as_deref(), progress))
-            .and_then(|found| settle(&root).map(|()| found));
+            .and_then(|found| {
+                zones.adapt(name, progress);
+                settle(&root).map(|()| found)
+            });
         match filled {
             Ok(host::Installed { arch }) => {
                 zones.save(name, |record| Record {
@@ -62,7 +65,6 @@ impl InstallJob {
                     ..record.to(Durable::Installed, None, None)
                 })?;
                 zones.note(name, &format!("installed from {source}"));
-                zones.adapt(name, progress);
                 choose_level(zones, name, &root, progress);
                 Ok(())
             }

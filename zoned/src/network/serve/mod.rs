@@ -17,10 +17,10 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
-use super::Place;
 use super::link::Net;
 use super::names::Names;
 use super::netlink::changes_of_links;
+use super::{Place, bridge};
 use dns::Resolver;
 
 /// How long after a failure a service is tried again.
@@ -36,7 +36,9 @@ pub async fn run(place: Place) -> io::Result<()> {
     let mut services = JoinSet::new();
     let mut served = None;
     loop {
-        let there = Net::here()?.find(&place.bridge)?.map(|link| link.index);
+        // Not one of that name that somebody else made.
+        let link = Net::here()?.find(&place.bridge)?.filter(|link| bridge::ours(&place, link).is_ok());
+        let there = link.map(|link| link.index);
         if there != served {
             // Those of a bridge that is no more.
             services.shutdown().await;
