@@ -102,6 +102,8 @@ fn lives(system: System) -> Result<(), Failed> {
     if system.name == "runit" {
         // Debian's /etc/runit/ctrlaltdel stops the system.
         eventually("Ctrl-Alt-Del powers it off", 120, || zoned.state("g").as_deref() == Some("installed"));
+        // A console is left when its zone ends.
+        console = Terminal::start(&zoned.command(&["console", "g"]));
         zoned.zonectl(&["boot", "g"]).ok();
     } else {
         eventually("process 1 is another after Ctrl-Alt-Del", 120, || {
