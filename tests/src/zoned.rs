@@ -194,6 +194,25 @@ impl Zoned {
         zones.iter().find(|z| z["name"] == name).cloned()
     }
 
+    /// What a shell script in a zone prints; asserts that it succeeds.
+    #[track_caller]
+    pub fn sh(&self, name: &str, script: &str) -> String {
+        self.zonectl(&["login", name, "--", "sh", "-c", script]).ok()
+    }
+
+    /// IPv4 and IPv6 of a live zone with one interface, without their prefixes.
+    #[track_caller]
+    pub fn addresses(&self, name: &str) -> (String, String) {
+        let zone = self.zone(name).unwrap_or_else(|| panic!("no zone {name}"));
+        let all = zone["addresses"].as_array().cloned().unwrap_or_default();
+        let plain = |a: &Value| a.as_str().and_then(|a| a.split_once('/')).map(|(a, _)| a.to_owned());
+        let all: Vec<String> = all.iter().filter_map(plain).collect();
+        match &all[..] {
+            [four, six] => (four.clone(), six.clone()),
+            other => panic!("{name} has {other:?}"),
+        }
+    }
+
     /// State of a zone; `None` where there is no such zone.
     pub fn state(&self, name: &str) -> Option<String> {
         Some(self.zone(name)?["state"].as_str().expect("state is a word").to_owned())

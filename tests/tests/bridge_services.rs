@@ -17,17 +17,6 @@ fn zone(zoned: &Zoned, name: &str, properties: &[&str]) {
     zoned.zonectl(&["boot", name, "-i", "none"]).ok();
 }
 
-fn sh(zoned: &Zoned, name: &str, script: &str) -> String {
-    zoned.zonectl(&["login", name, "--", "sh", "-c", script]).ok()
-}
-
-/// IPv4 and IPv6 of a live zone, without their prefixes.
-fn addresses(zoned: &Zoned, name: &str) -> (String, String) {
-    let zone = zoned.zone(name).unwrap_or_else(|| panic!("no zone {name}"));
-    let plain = |n: usize| zone["addresses"][n].as_str().and_then(|a| a.split('/').next()).map(str::to_owned);
-    (plain(0).expect("an IPv4 address"), plain(1).expect("an IPv6 address"))
-}
-
 /// A name server at the outside's address, on a thread: it answers each question for an address with
 /// [`ELSEWHERE`], until the test ends.
 fn name_server(lab: &Lab) {
@@ -57,7 +46,7 @@ fn a_guest_that_asks_gets_what_it_has() {
     let lab = Lab::new();
     let zoned = lab.zoned();
     zone(&zoned, "web", &[]);
-    let (own, own6) = addresses(&zoned, "web");
+    let (own, own6) = zoned.addresses("web");
     // Everything that was set up for it is thrown away, as by the network scripts of a guest.
     let script = r#"
 cat > /tmp/bound <<'END'
@@ -70,7 +59,7 @@ ip addr flush dev eth0; ip link set eth0 down; ip link set eth0 up
 udhcpc -i eth0 -f -q -n -t 8 -T 1 -s /tmp/bound >&2 || exit 1
 sort /tmp/lease
 "#;
-    let lease = sh(&zoned, "web", script);
+    let lease = zoned.sh("web", script);
     let expected = format!(
         "broadcast=10.88.255.255\ndns=10.88.0.1\ndomain=zones.internal\nhostname=web\nip={own}\nlease=86400\n\
          router=10.88.0.1\nserverid=10.88.0.1\nsubnet=255.255.0.0\n"
@@ -78,7 +67,7 @@ sort /tmp/lease
     assert_eq!(lease, expected);
     // The kernel solicits itself, and makes the address that the zone had.
     eventually("an address by advertisement", 20, || {
-        let inside = sh(&zoned, "web", "ip -6 addr show eth0; ip -6 route");
+        let inside = zoned.sh("web", "ip -6 addr show eth0; ip -6 route");
         inside.contains(&own6) && inside.contains("default via fe80::")
     });
     zoned.zonectl(&["halt", "web"]).ok();
@@ -92,9 +81,9 @@ fn zones_know_each_other_by_name_and_the_rest_by_the_hosts_resolvers() {
     for name in ["web", "db"] {
         zone(&zoned, name, &[]);
     }
-    let (web, web6) = addresses(&zoned, "web");
+    let (web, web6) = zoned.addresses("web");
     for server in ["10.88.0.1", &gateway6(&zoned, "db")] {
-        let look = |name: &str| sh(&zoned, "db", &format!("nslookup {name} {server} 2>&1; true"));
+        let look = |name: &str| zoned.sh("db", &format!("nslookup {name} {server} 2>&1; true"));
         for name in ["web", "web.rack.internal", "WEB.Rack.Internal"] {
             let found = look(name);
             assert!(found.contains(&web) && found.contains(&web6), "{name} by {server}: {found}");
@@ -110,10 +99,10 @@ fn zones_know_each_other_by_name_and_the_rest_by_the_hosts_resolvers() {
     let by_libc =
         "echo nameserver 10.88.0.1 > /etc/resolv.conf; echo search rack.internal >> /etc/resolv.conf
 ping -c1 -W2 web.rack.internal";
-    sh(&zoned, "db", by_libc);
+    zoned.sh("db", by_libc);
     // The host asks the bridge, or reads the file.
     let found = lab.host(&["busybox", "nslookup", "db.rack.internal", "10.88.0.1"]);
-    let (db, _) = addresses(&zoned, "db");
+    let (db, _) = zoned.addresses("db");
     assert!(found.contains(&db), "{found}");
     let hosts = fs::read_to_string(zoned.run_dir().join("hosts")).expect("there is a file of hosts");
     assert!(hosts.contains(&format!("{web}\tweb.rack.internal web\n")), "{hosts}");
@@ -124,7 +113,7 @@ ping -c1 -W2 web.rack.internal";
     assert_eq!(by_switch(&zoned, "nobody"), "");
     // Of a zone that is halted nobody says anything any more.
     zoned.zonectl(&["halt", "web"]).ok();
-    let found = sh(&zoned, "db", "nslookup web 10.88.0.1 2>&1; true");
+    let found = zoned.sh("db", "nslookup web 10.88.0.1 2>&1; true");
     assert!(found.contains("NXDOMAIN"), "{found}");
     zoned.zonectl(&["halt", "db"]).ok();
     assert!(!zoned.run_dir().join("hosts").exists());
@@ -150,7 +139,7 @@ LD_LIBRARY_PATH=$1 exec getent -s hosts:zones hosts $2";
 
 /// The bridge's IPv6 address, by a zone's route.
 fn gateway6(zoned: &Zoned, name: &str) -> String {
-    let routes = sh(zoned, name, "ip -6 route");
+    let routes = zoned.sh(name, "ip -6 route");
     let line =
         routes.lines().find(|line| line.starts_with("default via fd")).unwrap_or_else(|| panic!("{routes}"));
     line.split(' ').nth(2).expect("an address").to_owned()
@@ -163,8 +152,8 @@ fn the_services_come_and_go_with_the_bridge_and_are_refused_to_strangers() {
     let zoned = lab.zoned_with("[network]\nresolvers = [\"192.0.2.2\"]\n");
     for _ in 0..2 {
         zone(&zoned, "web", &["publish=53:5353/udp"]);
-        let found = sh(&zoned, "web", "nslookup web 10.88.0.1 2>&1; true");
-        let (own, _) = addresses(&zoned, "web");
+        let found = zoned.sh("web", "nslookup web 10.88.0.1 2>&1; true");
+        let (own, _) = zoned.addresses("web");
         // Although the zone has the host's port 53: that is not the bridge's.
         assert!(found.contains(&own), "{found}");
         // From outside the bridge's own address says nothing, nor does a resolver of ours stand open there.
@@ -188,18 +177,18 @@ fn a_zone_that_asks_without_end_leaves_room_for_others() {
     for name in ["loud", "web"] {
         zone(&zoned, name, &[]);
     }
-    let (web, _) = addresses(&zoned, "web");
+    let (web, _) = zoned.addresses("web");
     let flood = "for n in $(seq 200); do nslookup n$n.example.org 10.88.0.1 >/dev/null 2>&1 & done; sleep 1";
-    sh(&zoned, "loud", flood);
-    let found = sh(&zoned, "web", "nslookup web 10.88.0.1 2>&1; true");
+    zoned.sh("loud", flood);
+    let found = zoned.sh("web", "nslookup web 10.88.0.1 2>&1; true");
     assert!(found.contains(&web), "{found}");
     let mut rubbish =
         "for n in $(seq 50); do head -c $((n * 25)) /dev/urandom | nc -u -w 1 10.88.0.1 ".to_owned();
     rubbish.push_str("$port & done; wait");
     for port in ["53", "67"] {
-        sh(&zoned, "loud", &format!("port={port}; {rubbish}"));
+        zoned.sh("loud", &format!("port={port}; {rubbish}"));
     }
-    let found = sh(&zoned, "web", "nslookup web 10.88.0.1 2>&1; true");
+    let found = zoned.sh("web", "nslookup web 10.88.0.1 2>&1; true");
     assert!(found.contains(&web), "{found}");
     for name in ["loud", "web"] {
         zoned.zonectl(&["halt", name]).ok();

@@ -63,6 +63,10 @@ fn lives(system: System) -> Result<(), Failed> {
     installed.ok();
     let mut console = Terminal::start(&zoned.command(&["console", "g"]));
     let inside = |words: &[&str]| zoned.zonectl(&[&["login", "g", "--"], words].concat());
+    let is_another = |init: i32| {
+        let pid = zoned.zone("g").and_then(|zone| zone["init_pid"].as_i64());
+        pid.is_some_and(|pid| pid != i64::from(init))
+    };
     zoned.zonectl(&["boot", "g"]).ok();
     console.expect("login: ", 240);
     let first = zoned.init_of("g");
@@ -83,19 +87,11 @@ fn lives(system: System) -> Result<(), Failed> {
 
     let words: Vec<&str> = system.reboot.split(' ').collect();
     inside(&words);
-    eventually("process 1 is another after a reboot by the guest", 120, || {
-        zoned
-            .zone("g")
-            .is_some_and(|zone| zone["init_pid"].as_i64().is_some_and(|pid| pid != i64::from(first)))
-    });
+    eventually("process 1 is another after a reboot by the guest", 120, || is_another(first));
     console.expect("login: ", 240);
     let second = zoned.init_of("g");
     zoned.zonectl(&["shutdown", "g", "-r", "-t", "60"]).ok();
-    eventually("process 1 is another after a reboot from outside", 60, || {
-        zoned
-            .zone("g")
-            .is_some_and(|zone| zone["init_pid"].as_i64().is_some_and(|pid| pid != i64::from(second)))
-    });
+    eventually("process 1 is another after a reboot from outside", 60, || is_another(second));
     console.expect("login: ", 240);
     let third = zoned.init_of("g");
     zoned.zonectl(&["ctrl-alt-del", "g"]).ok();
@@ -106,11 +102,7 @@ fn lives(system: System) -> Result<(), Failed> {
         console = Terminal::start(&zoned.command(&["console", "g"]));
         zoned.zonectl(&["boot", "g"]).ok();
     } else {
-        eventually("process 1 is another after Ctrl-Alt-Del", 120, || {
-            zoned
-                .zone("g")
-                .is_some_and(|zone| zone["init_pid"].as_i64().is_some_and(|pid| pid != i64::from(third)))
-        });
+        eventually("process 1 is another after Ctrl-Alt-Del", 120, || is_another(third));
     }
     console.expect("login: ", 240);
     let began = std::time::Instant::now();

@@ -29,26 +29,10 @@ fn boot(zoned: &Zoned, name: &str) {
     zoned.zonectl(&["boot", name, "-i", "none"]).ok();
 }
 
-fn sh(zoned: &Zoned, name: &str, script: &str) -> String {
-    zoned.zonectl(&["login", name, "--", "sh", "-c", script]).ok()
-}
-
 /// A script that prints the last line of what a web server gives. Not by wget: in a static busybox it dies of a port by
 /// number where there is no C library to load.
 fn fetch(host: &str, port: u16, path: &str) -> String {
     format!("printf 'GET {path} HTTP/1.0\\r\\n\\r\\n' | nc -w 5 {host} {port} | tail -n 1")
-}
-
-/// IPv4 and IPv6 of a live zone, without their prefixes.
-fn addresses(zoned: &Zoned, name: &str) -> (String, String) {
-    let zone = zoned.zone(name).unwrap_or_else(|| panic!("no zone {name}"));
-    let all = zone["addresses"].as_array().cloned().unwrap_or_default();
-    let plain = |a: &Value| a.as_str().and_then(|a| a.split_once('/')).map(|(a, _)| a.to_owned());
-    let all: Vec<String> = all.iter().filter_map(plain).collect();
-    match &all[..] {
-        [four, six] => (four.clone(), six.clone()),
-        other => panic!("{name} has {other:?}"),
-    }
 }
 
 fn leases(zoned: &Zoned) -> Vec<Value> {
@@ -90,7 +74,7 @@ fn ten_zones_talk_to_each_other_and_to_the_outside() {
     for name in &names {
         zone(&zoned, name, &[]);
     }
-    let all: Vec<(String, String)> = names.iter().map(|name| addresses(&zoned, name)).collect();
+    let all: Vec<(String, String)> = names.iter().map(|name| zoned.addresses(name)).collect();
     assert_eq!(all.iter().map(|(four, _)| four).collect::<BTreeSet<_>>().len(), 10, "{all:?}");
     assert_eq!(all.iter().map(|(_, six)| six).collect::<BTreeSet<_>>().len(), 10, "{all:?}");
     for (name, (own, _)) in names.iter().zip(&all) {
@@ -100,13 +84,13 @@ fn ten_zones_talk_to_each_other_and_to_the_outside() {
                 format!("ping -c1 -W2 {four} >&2 || echo {four}\nping6 -c1 -W2 {six} >&2 || echo {six}\n")
             })
             .collect();
-        assert_eq!(sh(&zoned, name, &script), "", "{name} does not reach these");
+        assert_eq!(zoned.sh(name, &script), "", "{name} does not reach these");
         // The outside knows the way to the host alone: that it answers is the address translation's doing.
-        sh(&zoned, name, "ping -c1 -W2 192.0.2.2 && ping6 -c1 -W2 2001:db8::2");
+        zoned.sh(name, "ping -c1 -W2 192.0.2.2 && ping6 -c1 -W2 2001:db8::2");
     }
     // From the host, too, and by what the zone was given before its process 1 began.
     lab.host(&["busybox", "ping", "-c1", "-W2", &all[3].0]);
-    let inside = sh(&zoned, "z0", "ip addr show eth0; ip route");
+    let inside = zoned.sh("z0", "ip addr show eth0; ip route");
     assert!(inside.contains(&format!("inet {}/16", all[0].0)), "{inside}");
     assert!(inside.contains("default via 10.88.0.1 dev eth0"), "{inside}");
     for name in &names {
@@ -130,7 +114,7 @@ fn a_zone_that_lies_is_heard_by_nobody() {
         into.send(&bytes);
         into.finish().ok();
     }
-    let ((own, own6), (victim, victim6)) = (addresses(&zoned, "liar"), addresses(&zoned, "victim"));
+    let ((own, own6), (victim, victim6)) = (zoned.addresses("liar"), zoned.addresses("victim"));
     let leases = leases(&zoned);
     let mac = leases.iter().find(|l| l["zone"] == "victim").and_then(|l| l["mac"].as_str()).expect("a MAC");
     let say = || {
@@ -166,15 +150,15 @@ fn addresses_are_remembered() {
     let lab = Lab::new();
     let mut zoned = lab.zoned();
     zone(&zoned, "a", &[]);
-    let first = addresses(&zoned, "a");
+    let first = zoned.addresses("a");
     zoned.zonectl(&["halt", "a"]).ok();
     zone(&zoned, "b", &[]);
-    let second = addresses(&zoned, "b");
+    let second = zoned.addresses("b");
     assert_ne!(first, second);
     zoned.start_again();
-    assert_eq!(addresses(&zoned, "b"), second, "found again");
+    assert_eq!(zoned.addresses("b"), second, "found again");
     zoned.zonectl(&["boot", "a"]).ok();
-    assert_eq!(addresses(&zoned, "a"), first);
+    assert_eq!(zoned.addresses("a"), first);
 
     // A guest's own reboot while zoned is dead is its monitor's doing alone.
     let init = zoned.init_of("a");
@@ -200,8 +184,8 @@ fn addresses_are_remembered() {
     zoned.start_again();
     zoned.wait_for("a", "running");
     assert_ne!(zoned.init_of("a"), init);
-    assert_eq!(addresses(&zoned, "a"), first);
-    sh(&zoned, "a", &format!("ping -c1 -W2 {}", second.0));
+    assert_eq!(zoned.addresses("a"), first);
+    zoned.sh("a", &format!("ping -c1 -W2 {}", second.0));
 
     // One that is no more gives its address back; one that asks for another's is told whose it is.
     zoned.zonectl(&["create", "c"]).ok();
@@ -214,7 +198,7 @@ fn addresses_are_remembered() {
     zoned.forget("a");
     zoned.zonectl(&["verify", "c"]).ok();
     boot(&zoned, "c");
-    assert_eq!(addresses(&zoned, "c").0, first.0);
+    assert_eq!(zoned.addresses("c").0, first.0);
 }
 
 #[test]
@@ -224,7 +208,7 @@ fn published_ports_lead_to_a_zone() {
     let zoned = lab.zoned();
     zone(&zoned, "web", &["publish=8080:80/tcp"]);
     zone(&zoned, "other", &[]);
-    sh(&zoned, "web", "mkdir -p /tmp/www && echo here > /tmp/www/index.html && httpd -p 80 -h /tmp/www");
+    zoned.sh("web", "mkdir -p /tmp/www && echo here > /tmp/www/index.html && httpd -p 80 -h /tmp/www");
     let get = |place: &str| format!("http://{place}:8080/");
     for place in ["192.0.2.1", "[2001:db8::1]"] {
         let got = lab.try_outside(&["wget", "-qO-", "-T", "5", "-t1", &get(place)]);
@@ -236,7 +220,7 @@ fn published_ports_lead_to_a_zone() {
     }
     for place in ["192.0.2.1", "10.88.0.1", "[2001:db8::1]"] {
         for name in ["other", "web"] {
-            let got = sh(&zoned, name, &fetch(place.trim_matches(['[', ']']), 8080, "/"));
+            let got = zoned.sh(name, &fetch(place.trim_matches(['[', ']']), 8080, "/"));
             assert_eq!(got, "here\n", "from {name} by {place}");
         }
     }
@@ -367,15 +351,13 @@ fn interfaces_of_the_host_are_lent() {
     zoned.zonectl(&["install", "z", &busybox()]).ok();
     zoned.zonectl(&["verify", "z"]).ok();
     boot(&zoned, "z");
-    sh(&zoned, "z", "ping -c1 -W2 192.0.2.2 && ping6 -c1 -W2 2001:db8::2 && ping -c1 -W2 198.51.100.1");
-    sh(&zoned, "z", "ping -c1 -W2 203.0.113.1 && ip route | grep 'default via 192.0.2.2 dev mac0'");
+    zoned.sh("z", "ping -c1 -W2 192.0.2.2 && ping6 -c1 -W2 2001:db8::2 && ping -c1 -W2 198.51.100.1");
+    zoned.sh("z", "ping -c1 -W2 203.0.113.1 && ip route | grep 'default via 192.0.2.2 dev mac0'");
     assert!(!lab.census().contains("lent"), "{}", lab.census());
     zoned.zonectl(&["reboot", "z"]).ok();
-    sh(&zoned, "z", "ping -c1 -W2 198.51.100.1");
+    zoned.sh("z", "ping -c1 -W2 198.51.100.1");
     // The guest hides it behind another name, and calls another one by its.
-    sh(
-        &zoned,
-        "z",
+    zoned.sh("z",
         "ip link set moved down; ip link set moved name hidden; ip link set eth0 down; ip link set eth0 name moved",
     );
     zoned.zonectl(&["halt", "z"]).ok();
@@ -401,7 +383,7 @@ fn interfaces_of_the_host_are_lent() {
     zoned.zonectl(&["install", "v", &busybox()]).ok();
     let booted = zoned.zonectl(&["boot", "v", "-i", "none"]);
     if booted.status == Some(0) {
-        sh(&zoned, "v", "ping -c1 -W2 192.0.2.2");
+        zoned.sh("v", "ping -c1 -W2 192.0.2.2");
     } else {
         booted.code(1).says(&["this kernel has no ipvlan"]);
         eprintln!("SKIPPED: this kernel has no ipvlan");
@@ -424,19 +406,19 @@ fn two_zoneds_have_two_bridges() {
     same.zonectl(&["add", "z", "net", "physical=zones0"]).ok();
     same.zonectl(&["install", "z", &busybox()]).ok();
     same.zonectl(&["boot", "z"]).code(1).says(&["belongs to the zoned of", "zoned.toml"]);
-    sh(&one, "z", "ping -c1 -W2 192.0.2.2");
+    one.sh("z", "ping -c1 -W2 192.0.2.2");
     let settings =
         "[network]\nbridge = \"second\"\nsubnet = \"10.99.0.0/24\"\nsubnet6 = \"fd99::/64\"\nnat = false\n";
     let two = lab.zoned_with(settings);
     zone(&two, "z", &[]);
-    assert_eq!(addresses(&two, "z").0, "10.99.0.128");
-    assert!(addresses(&two, "z").1.starts_with("fd99::"));
-    sh(&two, "z", "ping -c1 -W2 10.99.0.1");
+    assert_eq!(two.addresses("z").0, "10.99.0.128");
+    assert!(two.addresses("z").1.starts_with("fd99::"));
+    two.sh("z", "ping -c1 -W2 10.99.0.1");
     assert_ne!(two.zonectl(&["login", "z", "--", "ping", "-c1", "-W1", "192.0.2.2"]).status, Some(0));
     two.zonectl(&["halt", "z"]).ok();
     let left = lab.census();
     assert!(!left.contains("second") && left.contains("zones0"), "{left}");
-    sh(&one, "z", "ping -c1 -W2 192.0.2.2");
+    one.sh("z", "ping -c1 -W2 192.0.2.2");
 }
 
 #[test]
@@ -451,7 +433,7 @@ fn bandwidth_is_capped_both_ways() {
     let mut server = lab.start_on_host(&["busybox", "httpd", "-f", "-p", "10.88.0.1:8000", "-h", &served]);
     let time = |script: &str, name: &str| {
         let start = Instant::now();
-        sh(&zoned, name, script);
+        zoned.sh(name, script);
         start.elapsed()
     };
     let fetch = "wget -qO /tmp/block http://10.88.0.1:8000/block";
@@ -467,8 +449,8 @@ fn bandwidth_is_capped_both_ways() {
     let _ = server.wait();
     // What is sent is not queued but dropped; a second's worth may pass at once.
     for (name, least) in [("slow", 1900), ("fast", 0)] {
-        sh(&zoned, name, "httpd -p 80 -h /tmp");
-        let url = format!("http://{}/block", addresses(&zoned, name).0);
+        zoned.sh(name, "httpd -p 80 -h /tmp");
+        let url = format!("http://{}/block", zoned.addresses(name).0);
         let start = Instant::now();
         lab.host(&["wget", "-qO/dev/null", "-T", "20", "-t1", &url]);
         let took = start.elapsed();

@@ -123,6 +123,13 @@ pub struct Config {
     pub admin: Vec<Admin>,
 }
 
+impl Config {
+    /// uname -n.
+    pub fn nodename(&self) -> &str {
+        self.hostname.as_deref().unwrap_or(&self.name)
+    }
+}
+
 fn default_brand() -> String {
     "linux".into()
 }

@@ -403,8 +403,7 @@ fn plan(request: &Request<'_>, slots: &mut Slots, with: Materials<'_>) -> Result
         plan.try_then("write /etc/hostid", Step::WriteFile(c"/etc/hostid".to_owned(), bytes));
     }
 
-    let hostname = config.hostname.as_deref().unwrap_or(&config.name);
-    plan.then("set the hostname", Step::Hostname(hostname.as_bytes().to_vec()))
+    plan.then("set the hostname", Step::Hostname(config.nodename().as_bytes().to_vec()))
         .then("set the domain name", Step::Domainname(b"(none)".to_vec()));
     if config.ip_type.is_own() {
         plan.then("bring up loopback", Step::Loopback);

@@ -24,7 +24,14 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use brands::level::Level;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// The release of the host's kernel; `None` where it does not say.
+pub fn running_level() -> Option<Level> {
+    let host = nix::sys::utsname::uname().ok()?;
+    Some(Level::of_host(&host.release().to_string_lossy()))
+}
 
 /// One step of building or tearing down that did not work.
 #[derive(Debug, thiserror::Error)]

@@ -26,9 +26,7 @@ const AS_OLD: &str = "ZONED_GIVE_FILES";
 
 /// Whether this kernel can.
 pub fn maps_ids() -> bool {
-    let host = nix::sys::utsname::uname().ok();
-    let host = host.map(|host| Level::of_host(&host.release().to_string_lossy()));
-    host.is_some_and(|host| host >= MAPS_IDS) && std::env::var_os(AS_OLD).is_none()
+    super::running_level().is_some_and(|host| host >= MAPS_IDS) && std::env::var_os(AS_OLD).is_none()
 }
 
 /// Mounts the overlay of `layers` and makes of each bind what the zone is shown of it. Files of the host keep their

@@ -73,9 +73,9 @@ pub fn read(journal: &Path) -> io::Result<Vec<Change>> {
 pub fn undo(root: &Path, upper: &Path, journal: &Path) -> io::Result<Vec<Change>> {
     let folder = open_root(root)?;
     let mut kept = read(journal)?;
+    let layer = open_root(upper).ok();
     let written = |file: &str| {
-        let layer = open_root(upper).ok();
-        layer.is_some_and(|layer| {
+        layer.as_ref().is_some_and(|layer| {
             open_in(layer.as_fd(), file.as_bytes(), OFlags::PATH | OFlags::NOFOLLOW).is_ok()
         })
     };

@@ -11,6 +11,7 @@ use zone_api::{ApiError, Edit, ErrorKind, Progress};
 use super::registry::Claim;
 use super::trash::ROOT_PARTS;
 use super::{Zones, because, host};
+use crate::confine::running_level;
 use crate::state::{Durable, Record, Verb};
 
 /// An install that has its zone, and can run wherever threads may block.
@@ -92,8 +93,7 @@ fn choose_level(zones: &Zones, name: &str, root: &Path, progress: &(dyn Fn(Progr
     if config.kernel.is_some() || config.brand != "linux" {
         return;
     }
-    let host = nix::sys::utsname::uname().ok();
-    let host = host.map_or(Level::newest(), |host| Level::of_host(&host.release().to_string_lossy()));
+    let host = running_level().unwrap_or(Level::newest());
     let Some(fit) = scan::fit(root).ok().flatten().filter(|fit| fit.is_old_on(host)) else { return };
     let said = format!("kernel = {:?} by {}; set kernel to change it", fit.kernel, fit.by);
     let set = Edit::Set { key: "kernel".to_owned(), value: fit.kernel };

@@ -38,7 +38,7 @@ impl Zones {
         let ours = config.ip_type == IpType::Exclusive && config.net.iter().all(own);
         let names = place.as_ref().filter(|place| ours && place.dns);
         Facts {
-            hostname: config.hostname.clone().unwrap_or_else(|| config.name.clone()),
+            hostname: config.nodename().to_owned(),
             name_servers: names.map(|place| place.subnet.nth(1).to_string()).into_iter().collect(),
             domain: names.map(|place| place.domain.clone()).unwrap_or_default(),
             interfaces: if ours { crate::network::names_of(&config.net) } else { Vec::new() },

@@ -308,6 +308,11 @@ pub fn is_ours(exe: (u64, u64)) -> bool {
     Some(exe) == *OURS
 }
 
+/// The same of a process.
+pub fn runs_ours(pid: impl std::fmt::Display) -> bool {
+    file_id(&format!("/proc/{pid}/exe")).is_some_and(is_ours)
+}
+
 /// Device and inode.
 pub fn file_id(path: &str) -> Option<(u64, u64)> {
     std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()))

@@ -144,8 +144,7 @@ impl GuestTask<'_> {
             Err(Errno::EACCES | Errno::EPERM) => return Ok(false),
             space => space?,
         };
-        let ours = dispatch::file_id(&format!("/proc/{pid}/exe")).is_some_and(dispatch::is_ours);
-        if space != self.namespace("user")? || ours {
+        if space != self.namespace("user")? || dispatch::runs_ours(pid) {
             return Ok(false);
         }
         let set = |status: &str, key| process::status_set(status, key).ok_or(Errno::ESRCH);

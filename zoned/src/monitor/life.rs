@@ -407,8 +407,7 @@ impl Monitor {
         self.ask_for_end(from, again, "shut down", Some(deadline));
         let Some(live) = &self.live else { return };
         let init = live.made.init.pidfd.as_fd();
-        let exe = format!("/proc/{}/exe", live.made.init.pid);
-        if dispatch::file_id(&exe).is_some_and(dispatch::is_ours) {
+        if dispatch::runs_ours(live.made.init.pid) {
             let _ = process::signal(init, libc::SIGTERM);
             return;
         }
@@ -436,8 +435,7 @@ impl Monitor {
         let Some(live) = self.live.as_ref().filter(|_| self.state == State::Running) else {
             return self.reply(from, self.wrong_state("press Ctrl-Alt-Del in"));
         };
-        let exe = format!("/proc/{}/exe", live.made.init.pid);
-        if dispatch::file_id(&exe).is_some_and(dispatch::is_ours) {
+        if dispatch::runs_ours(live.made.init.pid) {
             return self.halt(from, true, "rebooted by Ctrl-Alt-Del");
         }
         let pressed = process::signal(live.made.init.pidfd.as_fd(), libc::SIGINT);

@@ -75,7 +75,12 @@ impl Net {
     }
 
     pub(super) fn find(&mut self, name: &str) -> Result<Option<Link>, Errno> {
-        Ok(self.links()?.into_iter().find(|link| link.name == name))
+        let named = Attributes::default().text(libc::IFLA_IFNAME, name);
+        match self.0.get(libc::RTM_GETLINK, &ifinfo(0, 0, 0), &named) {
+            Err(Errno::ENODEV) => Ok(None),
+            // The kernel finds interfaces by their other names too.
+            other => Ok(other?.as_ref().and_then(Link::of).filter(|link| link.name == name)),
+        }
     }
 
     fn index(&mut self, name: &str) -> Result<u32, Errno> {

@@ -210,13 +210,15 @@ pub fn attach(place: &Place, zone: Zone<'_>) -> Result<(), Failure> {
     let links = host.links().map_err(|e| Failure::new("list", "the host's interfaces", e))?;
     let mut leases = Leases::read(place)?;
     let interfaces = resolve::interfaces(place, (&config.name, zone.uuid), &config.net, &links, &leases)?;
-    resolve::clash_of_ports(place, run_dir, &interfaces)?;
+    let mut records = record::others(&place.run, run_dir);
+    resolve::clash_of_ports(&records, &interfaces)?;
     let own: Vec<Lease> = interfaces.iter().filter_map(|i| i.lease(&config.name)).collect();
     let is_on_own = !own.is_empty();
     leases.replace(&config.name, own)?;
 
     let mut record = write_record(place, run_dir, config, &interfaces)?;
-    names::write(place)?;
+    records.push((config.name.clone(), record.clone()));
+    names::write(place, &records)?;
     let namespace = format!("/proc/{}/ns/net", zone.init);
     let namespace = File::open(&namespace).map_err(|e| Failure::new("open", namespace, e))?;
     if !record.moved.is_empty() {
@@ -477,10 +479,9 @@ fn remove(place: &Place, run_dir: &Path, again: bool) -> Result<(), Failure> {
     for (port, _) in &record.ports {
         then(host.remove(port).map_err(|e| Failure::new("remove", port, e)));
     }
-    let mut others = record::all(&place.run);
-    others.retain(|(name, other)| place.run.join(name) != run_dir && !other.ports.is_empty());
+    let others = record::others(&place.run, run_dir);
     if !record.ports.is_empty() {
-        let is_last = !again && others.is_empty();
+        let is_last = !again && others.iter().all(|(_, other)| other.ports.is_empty());
         let names = record.ports.iter().map(|(name, _)| name.as_str());
         let mut script = nft::no_ports(&place.table(), names);
         if is_last && bridge::is_gone_or_unused(place, &mut host) {
@@ -494,7 +495,7 @@ fn remove(place: &Place, run_dir: &Path, again: bool) -> Result<(), Failure> {
     }
     first?;
     Record::forget(run_dir)?;
-    names::write(place)
+    names::write(place, &others)
 }
 
 /// Takes down a bridge that no zone is on: what a zoned leaves that was killed at the wrong moment.

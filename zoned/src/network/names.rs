@@ -16,10 +16,10 @@ use crate::state::atomic;
 /// Name of the file in the run folder.
 const FILE: &str = "hosts";
 
-/// Writes the file anew; whoever changes a record has the network's lock and does this after it.
-pub(super) fn write(place: &Place) -> Result<(), Failure> {
+/// Writes the file anew from the records of all zones; whoever changes one has the network's lock and does this after it.
+pub(super) fn write(place: &Place, records: &[(String, Record)]) -> Result<(), Failure> {
     let path = place.run.join(FILE);
-    let text = text(&place.domain, &record::all(&place.run));
+    let text = text(&place.domain, records);
     if text.is_empty() {
         return match fs::remove_file(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Failure::new("remove", path.display(), e)),
@@ -142,12 +142,12 @@ mod tests {
         fs::create_dir(&zone).unwrap();
         let record = Record { addresses: vec!["10.88.1.2/16".into()], ..Record::default() };
         record.write(&zone).unwrap();
-        write(&place).unwrap();
+        write(&place, &record::all(dir.path())).unwrap();
         names.refresh();
         assert_eq!(names.addresses("WEB"), Some(vec!["10.88.1.2".parse().unwrap()]));
         assert_eq!(names.zone_at("10.88.1.2".parse().unwrap()), Some("web"));
         Record::forget(&zone).unwrap();
-        write(&place).unwrap();
+        write(&place, &record::all(dir.path())).unwrap();
         names.refresh();
         assert_eq!(names.addresses("web"), None);
         assert!(!dir.path().join(FILE).exists());

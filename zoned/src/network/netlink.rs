@@ -128,6 +128,19 @@ impl Socket {
         self.receive(|_| {})
     }
 
+    /// The object that the attributes name.
+    pub(super) fn get(
+        &mut self,
+        kind: u16,
+        header: &[u8],
+        attributes: &Attributes,
+    ) -> Result<Option<Object>, Errno> {
+        self.send(kind, libc::NLM_F_ACK as u16, header, attributes)?;
+        let mut found = None;
+        self.receive(|object| found = Some(object))?;
+        Ok(found)
+    }
+
     /// All objects of a kind.
     pub(super) fn dump(&mut self, kind: u16, header: &[u8]) -> Result<Vec<Object>, Errno> {
         self.send(kind, DUMP, header, &Attributes::default())?;

@@ -56,6 +56,13 @@ pub(super) fn all(run: &Path) -> Vec<(String, Record)> {
         .collect()
 }
 
+/// The same without the zone whose run folder that is.
+pub(super) fn others(run: &Path, run_dir: &Path) -> Vec<(String, Record)> {
+    let mut records = all(run);
+    records.retain(|(name, _)| run.join(name) != run_dir);
+    records
+}
+
 impl Record {
     /// The record in a zone's run folder; `None` where it has no network.
     pub(super) fn read(run_dir: &Path) -> Result<Option<Self>, Failure> {

@@ -2,12 +2,12 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::path::Path;
 
 use super::address::mac;
 use super::leases::Leases;
 use super::link::{Link, Net as Links};
-use super::{Hold, Interface, Place, bridge, nft, record};
+use super::record::{self, Record};
+use super::{Hold, Interface, Place, bridge, nft};
 use crate::config::network::{Block, Mode, Net, bandwidth, parse_mac};
 use crate::config::{Config, IpType};
 use crate::confine::Failure;
@@ -98,7 +98,7 @@ fn hold(place: &Place, net: &Net, links: &[Link]) -> Result<Hold, String> {
 }
 
 /// No port of the host leads to two zones.
-pub(super) fn clash_of_ports(place: &Place, run_dir: &Path, own: &[Interface]) -> Result<(), Failure> {
+pub(super) fn clash_of_ports(others: &[(String, Record)], own: &[Interface]) -> Result<(), Failure> {
     let fail = |port: u16, protocol: &str, whose: &str| {
         let why = io::Error::other(format!("it leads to {whose} already; choose another"));
         Failure::new("publish", format!("port {port}/{protocol}"), why)
@@ -110,10 +110,7 @@ pub(super) fn clash_of_ports(place: &Place, run_dir: &Path, own: &[Interface]) -
         }
         seen.push((way.host, way.udp));
     }
-    for (zone, record) in record::all(&place.run) {
-        if place.run.join(&zone) == run_dir {
-            continue;
-        }
+    for (zone, record) in others {
         for way in record.ports.iter().flat_map(|(_, interface)| &interface.published) {
             if seen.contains(&(way.host, way.udp)) {
                 return Err(fail(way.host, way.protocol(), &format!("zone {zone}")));
@@ -137,7 +134,8 @@ pub fn verify(place: &Place, config: &Config) -> Vec<String> {
         let links = host.links().map_err(|e| Failure::new("list", "the host's interfaces", e))?;
         let leases = Leases::read(place)?;
         let made = interfaces(place, (&config.name, ""), &config.net, &links, &leases)?;
-        clash_of_ports(place, &place.run.join(&config.name), &made)?;
+        let others = record::others(&place.run, &place.run.join(&config.name));
+        clash_of_ports(&others, &made)?;
         Ok(made)
     };
     match try_it() {

@@ -72,7 +72,7 @@ pub fn run(
         .enable_all()
         .build()
         .map_err(|error| refused(&error))?;
-    let place = network::Place::new(&settings, &paths.root, &paths.run);
+    let place = host.place();
     let zones = Zones::new(host, paths.clone(), settings, runtime.handle().clone());
     zones.recover().map_err(refused_by)?;
     let ended = runtime.block_on(async {
@@ -83,11 +83,13 @@ pub fn run(
             tracing::warn!(%error, "the service manager could not be told");
         }
         watchdog::begin(&paths.run);
-        tokio::spawn(async {
-            if let Err(error) = network::serve::run(place).await {
-                tracing::warn!(%error, "zones have no DHCP and no DNS on their bridge");
-            }
-        });
+        if let Some(place) = place {
+            tokio::spawn(async {
+                if let Err(error) = network::serve::run(place).await {
+                    tracing::warn!(%error, "zones have no DHCP and no DNS on their bridge");
+                }
+            });
+        }
         tracing::info!(run = %paths.run.display(), zones = zones.list().len(), "listening");
         let boots = Arc::clone(&zones);
         tokio::task::spawn_blocking(move || boots.autoboot());

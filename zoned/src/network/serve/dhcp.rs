@@ -139,7 +139,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::network::record::Record;
+    use crate::network::record::{self, Record};
     use crate::network::{Hold, Interface, names};
 
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -162,7 +162,7 @@ mod tests {
         let ports = vec![("p".into(), interface)];
         let addresses = vec!["10.88.1.1/16".into()];
         Record { ports, addresses, hostname: "www".into(), ..Record::default() }.write(&zone).unwrap();
-        names::write(&place).unwrap();
+        names::write(&place, &record::all(run)).unwrap();
         Names::new(place)
     }
 

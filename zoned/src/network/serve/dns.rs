@@ -221,7 +221,7 @@ mod tests {
         std::fs::create_dir_all(&zone).unwrap();
         let addresses = vec!["10.88.1.1/16".into(), "fd00::5/64".into()];
         record::Record { addresses, ..record::Record::default() }.write(&zone).unwrap();
-        names::write(&place).unwrap();
+        names::write(&place, &record::all(run)).unwrap();
         Names::new(place)
     }
 

@@ -24,7 +24,7 @@ use super::{Place, Zone, address, link, names};
 use crate::config::Config;
 use crate::config::network::{Block, OWN};
 use crate::confine::cgroup::Hierarchies;
-use crate::confine::{Failure, Ids};
+use crate::confine::{Failure, Ids, running_level};
 use crate::sys::bpf;
 use programs::Program;
 use writer::{Abilities, Identity};
@@ -60,7 +60,9 @@ pub(super) fn attach(place: &Place, zone: Zone<'_>) -> Result<(), Failure> {
     lent.push(Lent { link: LO, block: loopback, network: None, label: None });
     let record = Record { addresses, lent, ..Record::default() };
     record.write(run_dir)?;
-    names::write(place)?;
+    let mut records = record::others(&place.run, run_dir);
+    records.push((config.name.clone(), record.clone()));
+    names::write(place, &records)?;
     let mut who = identity(config, ids);
     let of_group =
         nix::sys::stat::fstat(group).map_err(|e| Failure::new("look at", "the zone's cgroup", e))?;
@@ -199,8 +201,7 @@ struct Loaded {
 }
 
 fn load(who: &Identity) -> Result<Loaded, Failure> {
-    let host = nix::sys::utsname::uname().ok();
-    let host = host.map(|host| Level::of_host(&host.release().to_string_lossy()));
+    let host = running_level();
     let since = |major, minor| host.is_some_and(|host| host >= Level::new(major, minor, 0));
     let _room = Room::make();
     let only6 = bpf::socket_storage().ok();

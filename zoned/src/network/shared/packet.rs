@@ -5,14 +5,12 @@
 
 use std::net::Ipv6Addr;
 
-use super::asm::{Label, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, Reg, STACK, Size};
+use super::LO;
+use super::asm::{Label, R0, R1, R2, R3, R4, R6, R7, R8, R9, Reg, STACK, Size};
 use super::writer::{FIRST_THREE, SK_LOOKUP_UDP, SK_RELEASE, Writer, words};
 
 const PROTOCOL: i16 = 16;
 const INTERFACE: i16 = 40;
-/// lo, in every network namespace.
-const LO: u32 = 1;
-
 /// skb_load_bytes of bpf-helpers(7).
 const SKB_LOAD_BYTES: i32 = 26;
 
@@ -155,12 +153,7 @@ fn drop_unless_its_own(w: &mut Writer<'_>, tuple: i16, length: i32, drop: Label)
     const DEPTHS: std::ops::RangeInclusive<i32> = 1..=8;
     let (own, release, nobody) = (w.asm.label(), w.asm.label(), w.asm.label());
     w.asm.copy(R1, R6);
-    w.asm.copy(R2, STACK);
-    w.asm.add(R2, tuple.into());
-    w.asm.set(R3, length);
-    // BPF_F_CURRENT_NETNS
-    w.asm.set(R4, -1);
-    w.asm.set(R5, 0);
+    w.name_tuple(tuple, length);
     w.asm.call(SK_LOOKUP_UDP);
     w.asm.jump_if_null(R0, nobody);
     w.asm.copy(R9, R0);

@@ -8,7 +8,8 @@ use std::net::Ipv6Addr;
 use super::asm::{R0, R1, R2, R3, R4, R6, R7, R8, R9, Size};
 use super::packet::{self, Way};
 use super::writer::{
-    Abilities, Call, FAMILY, FIRST, FIRST_THREE, IP4, IP6, Identity, LAST, LOOPBACK, MAPPED, SOURCE4, Writer,
+    Abilities, Call, FAMILY, FIRST, FIRST_THREE, IP4, IP6, Identity, LOOPBACK, MAPPED, SK_STORAGE_GET,
+    SOURCE4, Writer,
 };
 use crate::sys::bpf::Kind;
 
@@ -21,9 +22,6 @@ const OPTION: u32 = 25;
 /// Values of the map of sockets: IPV6_V6ONLY was set, or unset.
 pub(super) const ONLY6: u32 = 1;
 pub(super) const BOTH: u32 = 2;
-
-/// Helpers (bpf-helpers(7)).
-const SK_STORAGE_GET: i32 = 107;
 
 /// A program: its name, what it is for, its instructions.
 pub(super) type Program = (&'static str, Kind, Vec<u64>);
@@ -129,8 +127,7 @@ fn send4(w: &mut Writer<'_>) {
     w.jump_if_within(R8, R9, (FIRST, LOOPBACK), loopback);
     w.refuse(libc::EADDRNOTAVAIL);
     w.asm.place(loopback);
-    w.asm.and32(R8, LAST);
-    w.asm.or32(R8, network);
+    w.put_within(R8, network);
     w.asm.store(Size::Word, R6, SOURCE4, R8);
     w.asm.jump(ok);
 }
@@ -161,8 +158,7 @@ fn show4_at(w: &mut Writer<'_>, at: i16) {
     w.jump_if_within(R7, R8, (FIRST_THREE, network), own);
     w.asm.jump(done);
     w.asm.place(own);
-    w.asm.and32(R7, LAST);
-    w.asm.or32(R7, LOOPBACK);
+    w.put_within(R7, LOOPBACK);
     w.asm.store(Size::Word, R6, at, R7);
     w.asm.place(done);
     w.allow();

@@ -174,6 +174,12 @@ impl<'a> Writer<'a> {
         self.asm.jump_if(scratch, network, label);
     }
 
+    /// Keeps the last byte of the IPv4 address in `reg`, and takes the others from a network.
+    pub(super) fn put_within(&mut self, reg: Reg, network: u32) {
+        self.asm.and32(reg, LAST);
+        self.asm.or32(reg, network);
+    }
+
     /// Jumps where the four words at `base + at` are this address.
     pub(super) fn jump_if6(&mut self, base: Reg, at: i16, address: Ipv6Addr, label: Label) {
         let next = self.asm.label();
@@ -208,8 +214,7 @@ impl<'a> Writer<'a> {
         self.asm.store(Size::Word, R6, at, R7);
         self.asm.jump(bound);
         self.asm.place(loopback);
-        self.asm.and32(R7, LAST);
-        self.asm.or32(R7, network);
+        self.put_within(R7, network);
         self.asm.store(Size::Word, R6, at, R7);
         self.asm.place(bound);
         self.allow_bind();
@@ -238,8 +243,7 @@ impl<'a> Writer<'a> {
         self.asm.place(zero);
         self.asm.set32(R7, ONE);
         self.asm.place(loopback);
-        self.asm.and32(R7, LAST);
-        self.asm.or32(R7, network);
+        self.put_within(R7, network);
         let (found, elsewhere) = (self.asm.label(), self.asm.label());
         self.listener4(R7);
         self.asm.set32(R9, own);
@@ -297,15 +301,20 @@ impl<'a> Writer<'a> {
         self.asm.place(none);
     }
 
-    /// Looks up who listens, by a tuple on the stack: the answer is in register 0.
-    pub(super) fn look_up(&mut self, tuple: i16, length: i32) {
-        let (udp, done) = (self.asm.label(), self.asm.label());
+    /// What the helpers that look up sockets are told after the context: a tuple on the stack, in this network namespace.
+    pub(super) fn name_tuple(&mut self, tuple: i16, length: i32) {
         self.asm.copy(R2, STACK);
         self.asm.add(R2, tuple.into());
         self.asm.set(R3, length);
         // BPF_F_CURRENT_NETNS
         self.asm.set(R4, -1);
         self.asm.set(R5, 0);
+    }
+
+    /// Looks up who listens, by a tuple on the stack: the answer is in register 0.
+    pub(super) fn look_up(&mut self, tuple: i16, length: i32) {
+        let (udp, done) = (self.asm.label(), self.asm.label());
+        self.name_tuple(tuple, length);
         self.asm.load(Size::Word, R1, R6, PROTOCOL);
         self.asm.jump_if(R1, libc::IPPROTO_UDP as u32, udp);
         self.asm.copy(R1, R6);
