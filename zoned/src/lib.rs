@@ -11,4 +11,5 @@ pub mod monitor;
 pub mod network;
 pub mod server;
 pub mod state;
+pub mod storage;
 pub mod sys;

@@ -37,6 +37,7 @@ impl Zones {
     /// When the folders cannot be made or read; a single zone in disorder is told in the log.
     pub fn recover(self: &Arc<Self>) -> Result<(), ApiError> {
         Self::make_folders(&self.paths)?;
+        self.layers.recover().map_err(|error| because("set up the store of layers", &error))?;
         let mut names = self.store.names().map_err(|error| because("find zones", &error))?;
         for name in &names {
             if !self.config_path(name).is_file() {

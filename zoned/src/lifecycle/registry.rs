@@ -14,6 +14,7 @@ use super::{Paths, because, log, no_such_zone};
 use crate::config::Config;
 use crate::config::daemon::Settings;
 use crate::state::{Durable, Found, Record, Store, Verb, check};
+use crate::storage::Layers;
 
 /// The zones of this host.
 pub struct Zones {
@@ -21,6 +22,7 @@ pub struct Zones {
     pub(super) paths: Paths,
     pub(super) settings: Settings,
     pub(super) store: Store,
+    pub(super) layers: Arc<Layers>,
     /// Where the watchers of monitors run.
     pub(super) runtime: Handle,
     /// Told of what happens.
@@ -99,11 +101,13 @@ impl Zones {
     /// No zones yet: [`Zones::recover`] finds them. `runtime` must have timers and threads to block.
     pub fn new(host: Arc<dyn Host>, paths: Paths, settings: Settings, runtime: Handle) -> Arc<Self> {
         let store = Store::new(paths.root.join("zones"));
+        let layers = Layers::new(&paths.root);
         Arc::new(Self {
             host,
             paths,
             settings,
             store,
+            layers,
             runtime,
             bus: super::bus::Bus::default(),
             table: Mutex::default(),

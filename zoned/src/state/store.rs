@@ -9,6 +9,7 @@ use uuid::Uuid;
 use zone_api::State;
 
 use super::{Verb, atomic};
+use crate::storage::LayerId;
 
 /// Version of the file's form.
 const VERSION: u32 = 1;
@@ -56,6 +57,9 @@ pub struct Record {
     pub reason: Option<String>,
     /// Seconds since 1970 at which it came into this state.
     pub since: u64,
+    /// What lies below `upper`, the topmost first; none: the folder `root` of the zone's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<LayerId>,
     /// uname -m that the root's own programs want, found by install.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arch: Option<String>,
@@ -88,6 +92,7 @@ impl Record {
             verb: None,
             reason: None,
             since: now(),
+            layers: Vec::new(),
             arch: None,
             restarts: None,
         }

@@ -1,0 +1,9 @@
+//! What zones' roots are made of: layers that any number of zones share, and who keeps which.
+//!
+//! A zone's root is a list of layers, none of which is ever changed, and a folder `upper` of its own that the zone
+//! writes to. Snapshots, clones and images are lists of layers and nothing more, so making one costs a
+//! file, however large the root is.
+
+mod layer;
+
+pub use layer::{BadLayerId, Draft, LayerId, Layers, Meta, Pin};
