@@ -467,6 +467,25 @@ pub struct LedgerEntry {
     pub first: u64,
 }
 
+/// A zone's root at one instant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Snapshot {
+    /// Its name, without the zone's.
+    pub name: String,
+    /// When, in seconds since 1970.
+    pub made: u64,
+    /// The snapshot that the zone stood on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// Whether the zone stands on it: it was the last to be made or rolled back to.
+    pub current: bool,
+    /// What it is made of, the topmost layer first.
+    pub layers: Vec<String>,
+    /// Microseconds for which the zone was held still; none where it did not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_us: Option<u64>,
+}
+
 /// A file of a zone's root that install changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProfileChange {

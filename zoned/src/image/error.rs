@@ -168,7 +168,7 @@ impl ImageError {
     }
 
     /// The error number at the bottom of it.
-    pub(super) fn os_error(&self) -> Option<i32> {
+    pub(crate) fn os_error(&self) -> Option<i32> {
         match self {
             Self::Open { source, .. } | Self::Read { source, .. } | Self::File { source, .. } => {
                 source.raw_os_error()

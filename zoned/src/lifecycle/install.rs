@@ -73,7 +73,7 @@ impl InstallJob {
                 zones.note(name, &format!("install failed: {error}"));
                 let emptied = zones.discard(&folder, &ROOT_PARTS);
                 zones.save(name, |record| match &emptied {
-                    Ok(()) => record.to(Durable::Configured, None, None),
+                    Ok(()) => record.emptied(),
                     Err(left) => record.to(
                         Durable::Incomplete,
                         None,

@@ -4,6 +4,9 @@
 //! writes to. Snapshots, clones and images are lists of layers and nothing more, so making one costs a
 //! file, however large the root is.
 
+pub mod backend;
 mod layer;
+mod view;
 
 pub use layer::{BadLayerId, Draft, LayerId, Layers, Meta, Pin};
+pub use view::{View, settle};
