@@ -467,6 +467,30 @@ pub struct LedgerEntry {
     pub first: u64,
 }
 
+/// `POST /v1/zones/{name}/snapshots`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NewSnapshot {
+    /// As a zone's name is.
+    pub name: String,
+}
+
+/// `POST /v1/zones/{name}/clone`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CloneZone {
+    /// Name of the new zone.
+    pub to: String,
+    /// Snapshot that it begins as; none: as the zone is now.
+    #[serde(default)]
+    pub snapshot: Option<String>,
+}
+
+/// What came of a clone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Cloned {
+    /// What the operator should know: what the new zone does not have.
+    pub notes: Vec<String>,
+}
+
 /// A zone's root at one instant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Snapshot {

@@ -844,7 +844,9 @@ mod tests {
         let spec = RootSpec::Layered(layers.clone());
         let (text, ended) = run(spec, &Kernel::default(), None, &["sh", "-c", script]).unwrap();
         assert_eq!((text.as_str(), ended), ("0\ngone\nremoved\n", process::Ended::Exited(0)));
-        assert!(fs::read_to_string(layers[0].join("top")).unwrap() == "0\n" && layers[99].join("bin/sh").exists());
+        assert!(
+            fs::read_to_string(layers[0].join("top")).unwrap() == "0\n" && layers[99].join("bin/sh").exists()
+        );
     }
 
     #[test]

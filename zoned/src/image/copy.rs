@@ -14,11 +14,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, Stat};
 use rustix::io::Errno;
 
-use super::{Counts, empty};
 use super::error::{ImageError, shown};
 use super::packed::Meter;
 use super::tree::{Attributes, Id, LeftOut, id, kind, may_keep, names, open_folder};
 use super::unpack::write_sparse;
+use super::{Counts, empty};
 
 /// File systems of the kernel's own making, by their magic numbers (linux/magic.h): what they
 /// show is this host's, not the root's.
@@ -223,12 +223,7 @@ impl<'a> Copy<'a> {
         }
     }
 
-    fn level(
-        &mut self,
-        dir: BorrowedFd<'_>,
-        to: BorrowedFd<'_>,
-        path: usize,
-    ) -> Result<Level, ImageError> {
+    fn level(&mut self, dir: BorrowedFd<'_>, to: BorrowedFd<'_>, path: usize) -> Result<Level, ImageError> {
         let stat = rustix::fs::fstat(dir).map_err(|e| self.failed(e))?;
         self.check_ids(&stat)?;
         let left = names(dir).map_err(|e| self.failed(e))?;
@@ -471,7 +466,9 @@ impl<'a> Copy<'a> {
     ) -> Result<(), ImageError> {
         let mut refused = 0;
         let exact = self.exact;
-        attributes(stat).apply(to, |to| refused = copy_xattrs(from, to, exact)).map_err(|e| self.failed(e))?;
+        attributes(stat)
+            .apply(to, |to| refused = copy_xattrs(from, to, exact))
+            .map_err(|e| self.failed(e))?;
         if self.exact && refused > 0 {
             // Without a mark of the overlay's a folder shows what is below it.
             return Err(self.failed(io::Error::other("its extended attributes cannot be kept")));

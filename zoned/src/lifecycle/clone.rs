@@ -23,6 +23,10 @@ impl Zones {
         to: &str,
     ) -> Result<Vec<String>, ApiError> {
         self.known(from, "clone")?;
+        if from == to {
+            let why = "it cannot be a clone of itself";
+            return Err(ApiError::new(ErrorKind::Invalid, format!("clone {from}"), why));
+        }
         let (layers, _pin) = match snap {
             Some(snap) => {
                 let layers = self.snapshot_of(from, snap)?.layers;
@@ -92,9 +96,8 @@ impl Zones {
     fn config_like(&self, from: &str, to: &str) -> Result<(String, Vec<String>), ApiError> {
         let what = || format!("clone {from}");
         let text = edit::rename(&self.config_text(from)?, to).map_err(|error| error.to_api())?;
-        let mut document: DocumentMut = text
-            .parse()
-            .map_err(|error| because(what(), &error as &toml_edit::TomlError))?;
+        let mut document: DocumentMut =
+            text.parse().map_err(|error| because(what(), &error as &toml_edit::TomlError))?;
         let mut notes = Vec::new();
         if document.get("hostname").and_then(Item::as_str).is_some_and(|name| name == from) {
             document.remove("hostname");
@@ -104,7 +107,12 @@ impl Zones {
             document.remove("autoboot");
             notes.push(format!("{to} does not boot by itself as {from} does: set autoboot=true"));
         }
-        for net in document.get_mut("net").and_then(Item::as_array_of_tables_mut).into_iter().flat_map(ArrayOfTables::iter_mut) {
+        for net in document
+            .get_mut("net")
+            .and_then(Item::as_array_of_tables_mut)
+            .into_iter()
+            .flat_map(ArrayOfTables::iter_mut)
+        {
             for key in ["address", "mac-addr"] {
                 if let Some(was) = net.remove(key) {
                     let was = was.as_str().unwrap_or_default().to_owned();
@@ -113,16 +121,5 @@ impl Zones {
             }
         }
         Ok((document.to_string(), notes))
-    }
-
-    /// Fails where a zone cannot be made like that.
-    ///
-    /// # Errors
-    /// When it is the same zone.
-    pub fn check_clone(from: &str, to: &str) -> Result<(), ApiError> {
-        if from != to {
-            return Ok(());
-        }
-        Err(ApiError::new(ErrorKind::Invalid, format!("clone {from}"), "it cannot be a clone of itself"))
     }
 }

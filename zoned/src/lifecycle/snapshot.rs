@@ -31,8 +31,9 @@ impl Zones {
         config::check_name(snap).map_err(|why| ApiError::new(ErrorKind::Invalid, what(), why))?;
         let _claim = self.claim(name, Verb::Snapshot)?;
         if self.snapshot_of(name, snap).is_ok() {
-            return Err(ApiError::new(ErrorKind::WrongState, what(), "there is one of that name")
-                .hint(format!("zonectl snapshots {name} lists them; zonectl snapshot -d {name}@{snap} removes it")));
+            return Err(ApiError::new(ErrorKind::WrongState, what(), "there is one of that name").hint(
+                format!("zonectl snapshots {name} lists them; zonectl snapshot -d {name}@{snap} removes it"),
+            ));
         }
         let taken = self.capture(name)?;
         let (parent, arch) = {
@@ -42,7 +43,8 @@ impl Zones {
         };
         let held = taken.held.map(|held| u64::try_from(held.as_micros()).unwrap_or(u64::MAX));
         let snapshot = Snapshot { made: now(), layers: taken.layers, parent, arch, held };
-        snapshots::write(&self.store.folder(name), snap, &snapshot).map_err(|error| because(what(), &error))?;
+        snapshots::write(&self.store.folder(name), snap, &snapshot)
+            .map_err(|error| because(what(), &error))?;
         if let Some(entry) = self.lock().zones.get_mut(name) {
             entry.snapshots.insert(snap.to_owned(), snapshot.clone());
         }
@@ -75,7 +77,9 @@ impl Zones {
         let what = || format!("copy what {name} wrote");
         if !self.has_layers() {
             let why = "this kernel shows each zone a root of its own (before Linux 5.19)";
-            return Err(ApiError::new(ErrorKind::Failed, what(), why).hint(format!("zonectl halt {name} first")));
+            return Err(
+                ApiError::new(ErrorKind::Failed, what(), why).hint(format!("zonectl halt {name} first"))
+            );
         }
         self.finish_change(name)?;
         if self.layers_of(name).is_empty() {
@@ -107,7 +111,9 @@ impl Zones {
 
     /// Makes a layer of the root of a zone that runs over it: a rename, of which the overlay does not notice anything.
     fn share_root(&self, name: &str, live: &Live) -> Result<(), ApiError> {
-        let change = self.prepare_fold(&[ROOT]).map_err(|error| because(format!("share the root of {name}"), &error))?;
+        let change = self
+            .prepare_fold(&[ROOT])
+            .map_err(|error| because(format!("share the root of {name}"), &error))?;
         let Change::Fold(parts) = &change else { return Ok(()) };
         let layers: Vec<LayerId> = parts.iter().map(|(_, id)| id.clone()).collect();
         self.save(name, |record| Record { change: Some(change.clone()), ..record.clone() })?;

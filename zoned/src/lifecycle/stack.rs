@@ -196,7 +196,9 @@ impl Zones {
         if layers.len() <= MOST {
             return Ok(());
         }
-        let flat = self.flat_layer(&layers).map_err(|e| because(format!("make one layer of those of {name}"), &e))?;
+        let flat = self
+            .flat_layer(&layers)
+            .map_err(|e| because(format!("make one layer of those of {name}"), &e))?;
         let _pin = self.layers.pin([flat.clone()]);
         self.change_root(name, Change::Replace(vec![flat]))
     }

@@ -5,7 +5,7 @@ pub mod snapshots;
 mod store;
 mod transition;
 
-pub(crate) use store::now;
 pub use snapshots::Snapshot;
+pub(crate) use store::now;
 pub use store::{Change, Durable, Found, Record, Restarts, StateError, Store};
 pub use transition::{Outcome, Verb, check, monitor_may, outcome};

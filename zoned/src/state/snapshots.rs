@@ -45,8 +45,8 @@ pub fn read(folder: &Path) -> io::Result<BTreeMap<String, Snapshot>> {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".json"));
         let Some(name) = name.filter(|name| crate::config::check_name(name).is_ok()) else { continue };
-        let snapshot = std::fs::read(&path)
-            .and_then(|bytes| serde_json::from_slice(&bytes).map_err(io::Error::from));
+        let snapshot =
+            std::fs::read(&path).and_then(|bytes| serde_json::from_slice(&bytes).map_err(io::Error::from));
         match snapshot {
             Ok(snapshot) => drop(found.insert(name.to_owned(), snapshot)),
             Err(error) => tracing::error!(file = %path.display(), %error, "a snapshot that cannot be read"),

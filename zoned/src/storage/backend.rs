@@ -87,7 +87,8 @@ impl Backend for Subvolumes {
 
 /// An error with its causes, which keeps its kind.
 fn flat(error: ImageError) -> io::Error {
-    let kind = error.os_error().map_or(io::ErrorKind::Other, |code| io::Error::from_raw_os_error(code).kind());
+    let kind =
+        error.os_error().map_or(io::ErrorKind::Other, |code| io::Error::from_raw_os_error(code).kind());
     io::Error::new(kind, crate::causes::chain(&error))
 }
 
@@ -125,7 +126,8 @@ mod tests {
         assert_eq!(listed(&from), listed(&to));
         let contents = |root: &Path| {
             let command = "find . -type f -exec cksum {} + | sort";
-            let out = std::process::Command::new("sh").args(["-c", command]).current_dir(root).output().unwrap();
+            let out =
+                std::process::Command::new("sh").args(["-c", command]).current_dir(root).output().unwrap();
             String::from_utf8(out.stdout).unwrap()
         };
         assert_eq!(contents(&from), contents(&to));
@@ -142,9 +144,11 @@ mod tests {
         fs::hard_link(root.join("a/file"), root.join("b/hard")).unwrap();
         nix::unistd::mkfifo(&root.join("fifo"), nix::sys::stat::Mode::S_IRUSR).unwrap();
         let gone = root.join("c/gone");
-        nix::sys::stat::mknod(&gone, nix::sys::stat::SFlag::S_IFCHR, nix::sys::stat::Mode::empty(), 0).unwrap();
+        nix::sys::stat::mknod(&gone, nix::sys::stat::SFlag::S_IFCHR, nix::sys::stat::Mode::empty(), 0)
+            .unwrap();
         fs::set_permissions(root.join("a"), fs::Permissions::from_mode(0o1711)).unwrap();
-        rustix::fs::setxattr(root.join("c"), "user.overlay.opaque", b"y", rustix::fs::XattrFlags::empty()).unwrap();
+        rustix::fs::setxattr(root.join("c"), "user.overlay.opaque", b"y", rustix::fs::XattrFlags::empty())
+            .unwrap();
     }
 
     #[test]

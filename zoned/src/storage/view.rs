@@ -88,7 +88,9 @@ impl AsFd for View {
 fn folder(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let opened = open(path, flags, Mode::empty());
-    opened.map_err(|error| io::Error::new(io::Error::from(error).kind(), format!("{}: {error}", path.display())))
+    opened.map_err(|error| {
+        io::Error::new(io::Error::from(error).kind(), format!("{}: {error}", path.display()))
+    })
 }
 
 /// Writes all that a folder's file system holds to disk.
