@@ -61,6 +61,8 @@ pub(super) struct Entry {
     pub(super) segments: Vec<Segment>,
     pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     pub(super) has_acl: bool,
+    /// A character device 0:0: overlayfs's mark for what is gone.
+    pub(super) is_whiteout: bool,
 }
 
 pub(super) struct Archive<R> {
@@ -137,6 +139,9 @@ impl<R: Read> Archive<R> {
             segments: Vec::new(),
             xattrs: Vec::new(),
             has_acl: false,
+            is_whiteout: byte == b'3'
+                && header.device_major().is_ok_and(|major| major.unwrap_or(0) == 0)
+                && header.device_minor().is_ok_and(|minor| minor.unwrap_or(0) == 0),
         };
         let mut stored = number(&old.size).ok_or(Bad::Damaged("a size that is no number"))?;
         let mut holes = PaxSparse::default();

@@ -48,6 +48,12 @@ const KERNEL_MADE: [u32; 21] = [
 /// tmpfs, which devtmpfs says it is too, and ramfs.
 const IN_MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
 
+/// Whether what is mounted there is the kernel's, or in memory only.
+pub(super) fn is_kernel_made(folder: impl AsFd) -> Result<bool, Errno> {
+    let magic = rustix::fs::fstatfs(folder)?.f_type as u32;
+    Ok(KERNEL_MADE.contains(&magic) || IN_MEMORY.contains(&magic))
+}
+
 struct Level {
     id: Id,
     stat: Stat,
@@ -341,14 +347,11 @@ impl<'a> Copy<'a> {
         rustix::fs::mkdirat(to, name, Mode::RWXU).map_err(|e| self.failed(e))?;
         let made = open_folder(to, name, true).map_err(|e| self.failed(e))?;
         let child = open_folder(from, name, false).map_err(|e| self.failed(e))?;
-        if stat.st_dev != level.stat.st_dev {
-            let magic = rustix::fs::fstatfs(&child).map_err(|e| self.failed(e))?.f_type as u32;
-            if KERNEL_MADE.contains(&magic) || IN_MEMORY.contains(&magic) {
-                self.left_out.mounts.push(shown(&self.path));
-                let plain = Attributes { uid: 0, gid: 0, mode: 0o755, mtime: attributes(stat).mtime };
-                plain.apply(made.as_fd(), |_| {}).map_err(|e| self.failed(e))?;
-                return Ok(None);
-            }
+        if stat.st_dev != level.stat.st_dev && is_kernel_made(&child).map_err(|e| self.failed(e))? {
+            self.left_out.mounts.push(shown(&self.path));
+            let plain = Attributes { uid: 0, gid: 0, mode: 0o755, mtime: attributes(stat).mtime };
+            plain.apply(made.as_fd(), |_| {}).map_err(|e| self.failed(e))?;
+            return Ok(None);
         }
         Ok(Some((child, made)))
     }

@@ -9,6 +9,7 @@ mod debootstrap;
 mod empty;
 mod error;
 mod field;
+mod header;
 mod packed;
 pub mod profile;
 mod program;
@@ -16,6 +17,7 @@ mod source;
 mod sparse;
 pub(crate) mod tree;
 mod unpack;
+mod writer;
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +35,7 @@ pub use empty::{empty, remove};
 pub use error::ImageError;
 pub use program::{Machine, ProgramError, program_arch, root_arch};
 pub use source::{Source, Suite};
+pub use writer::{Form, Written, write_tree};
 
 use packed::Meter;
 use tree::LeftOut;
@@ -149,7 +152,7 @@ fn untar(
 ) -> Result<(Counts, Vec<String>), ImageError> {
     let meter = Meter::begin(progress, "unpacking", total);
     let before = free(dest);
-    let (counts, left_out, mut notes) = unpack::unpack(name, from, dest, &meter).map_err(|e| {
+    let (counts, left_out, mut notes) = unpack::unpack(name, from, dest, false, &meter).map_err(|e| {
         // What went in for each byte read is the best guess at what the rest takes.
         let done = meter.done().max(1);
         let taken = before.saturating_sub(free(dest));
@@ -158,6 +161,24 @@ fn untar(
     })?;
     notes.extend(left_out.notes());
     Ok((counts, notes))
+}
+
+/// Fills `dest`, an empty folder, with what [`write_tree`] made of an overlay's upper folder ([`Form::Upper`]), and says what
+/// was left out. `name` is the archive's, for errors.
+///
+/// # Errors
+/// When the archive is not what it should be, or a file cannot be made; `dest` then holds whatever was made until then.
+pub fn read_upper(
+    name: &str,
+    from: impl Read + 'static,
+    dest: &Path,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Vec<String>, ImageError> {
+    let meter = Meter::begin(progress, "unpacking", None);
+    let (_, left_out, mut notes) =
+        unpack::unpack(name, from, dest, true, &meter).map_err(|e| full(e, dest, None))?;
+    notes.extend(left_out.notes());
+    Ok(notes)
 }
 
 /// Bytes that root may still write there.

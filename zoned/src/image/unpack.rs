@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use super::archive::{Archive, Bad, Entry, Kind, LONGEST_NAME};
 use super::error::{ImageError, shown};
 use super::packed::{Meter, Packing, unpacked};
-use super::tree::{Attributes, Id, LeftOut, Tree, id, may_keep, open_in};
+use super::tree::{Attributes, Id, LeftOut, Tree, id, is_kept_mark, may_keep, open_in};
 use super::{Counts, empty};
 
 /// Holes are found in pieces of this size, that of a page and of most file systems' blocks.
@@ -39,6 +39,8 @@ struct Unpack<'a> {
     folders: BTreeMap<Vec<u8>, Folder>,
     /// Names of device nodes that were left out: hard links to them are left out too.
     devices: HashSet<Vec<u8>>,
+    /// It is an overlay's upper folder, whose marks are part of it.
+    keep_overlay_marks: bool,
     buf: Vec<u8>,
 }
 
@@ -47,6 +49,7 @@ pub(super) fn unpack(
     name: &str,
     from: impl Read + 'static,
     dest: &Path,
+    keep_overlay_marks: bool,
     meter: &Meter<'_>,
 ) -> Result<(Counts, LeftOut, Vec<String>), ImageError> {
     let failed = |bad, after: &str| error(name, bad, after);
@@ -64,6 +67,7 @@ pub(super) fn unpack(
         left_out: LeftOut::default(),
         folders: BTreeMap::new(),
         devices: HashSet::new(),
+        keep_overlay_marks,
         buf: vec![0; 32 * HOLE],
     };
     unpack.note_root(Attributes::plain_folder(now()), Vec::new())?;
@@ -122,6 +126,13 @@ impl Unpack<'_> {
             return Ok(());
         }
         let name = self.name(&entry.name, &entry.name)?;
+        if entry.is_whiteout && self.keep_overlay_marks {
+            let (dir, last) = self.place(&name)?;
+            rustix::fs::mknodat(dir, last, FileType::CharacterDevice, Mode::empty(), 0)
+                .map_err(|e| ImageError::file("make", &name, e))?;
+            self.counts.files += 1;
+            return Ok(());
+        }
         if entry.kind == Kind::Device {
             self.left_out.devices += 1;
             // A root has some hundreds; an archive of nothing else must not fill the memory.
@@ -307,7 +318,7 @@ impl Unpack<'_> {
         rustix::fs::ftruncate(&file, entry.len).map_err(|e| failed(e.into()))?;
         let mut refused = 0;
         attributes
-            .apply(file.as_fd(), |fd| refused = set_xattrs(fd, &entry.xattrs))
+            .apply(file.as_fd(), |fd| refused = set_xattrs(fd, &entry.xattrs, self.keep_overlay_marks))
             .map_err(|e| failed(e.into()))?;
         self.left_out.xattrs += refused;
         self.counts.files += 1;
@@ -382,7 +393,7 @@ impl Unpack<'_> {
                 let mut refused = 0;
                 folder
                     .attributes
-                    .apply(fd.as_fd(), |fd| refused = set_xattrs(fd, &folder.xattrs))
+                    .apply(fd.as_fd(), |fd| refused = set_xattrs(fd, &folder.xattrs, self.keep_overlay_marks))
                     .map_err(|e| ImageError::file("finish", &name, e))?;
                 self.left_out.xattrs += refused;
             }
@@ -413,9 +424,10 @@ pub(super) fn write_sparse(file: &File, data: &[u8], at: u64) -> std::io::Result
 }
 
 /// How many of them were not set.
-fn set_xattrs(fd: BorrowedFd<'_>, xattrs: &[(Vec<u8>, Vec<u8>)]) -> u64 {
+fn set_xattrs(fd: BorrowedFd<'_>, xattrs: &[(Vec<u8>, Vec<u8>)], keep_overlay_marks: bool) -> u64 {
     let set = |name: &[u8], value: &[u8]| {
-        may_keep(name) && rustix::fs::fsetxattr(fd, name, value, rustix::fs::XattrFlags::empty()).is_ok()
+        (may_keep(name) || keep_overlay_marks && is_kept_mark(name, value))
+            && rustix::fs::fsetxattr(fd, name, value, rustix::fs::XattrFlags::empty()).is_ok()
     };
     xattrs.iter().filter(|(name, value)| !set(name, value)).count() as u64
 }
