@@ -20,10 +20,12 @@ mod login;
 mod order;
 mod profile;
 mod reboot;
+mod receive;
 mod recover;
 mod registry;
 mod restart;
 mod run;
+mod send;
 mod shutdown;
 mod snapshot;
 mod stack;
@@ -51,6 +53,7 @@ pub use host::Host;
 pub use install::InstallJob;
 pub use registry::Zones;
 pub use run::RunJob;
+pub use send::SendJob;
 
 /// Where things are.
 #[derive(Debug, Clone)]

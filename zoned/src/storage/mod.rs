@@ -6,6 +6,7 @@
 
 pub mod backend;
 mod layer;
+pub mod stream;
 mod view;
 
 pub use layer::{BadLayerId, Draft, LayerId, Layers, Meta, Pin};

@@ -54,7 +54,17 @@ pub(crate) async fn install(
         }
     };
     let job = off(move || zones.begin_install(&name, &source)).await?;
-    let archive = body.map(|body| {
+    Ok(tell(body, move |archive, progress| job.run(archive, progress)))
+}
+
+/// What may block for long, with a body that it reads and an answer that tells how far it is.
+pub(super) fn tell(
+    body: Option<Body>,
+    work: impl FnOnce(Option<Box<dyn Read + Send>>, &(dyn Fn(Progress) + Sync)) -> Result<(), ApiError>
+    + Send
+    + 'static,
+) -> Response {
+    let from = body.map(|body| {
         let (pieces, reader) = Pieces::new();
         tokio::spawn(pump(body, pieces));
         Box::new(reader) as Box<dyn Read + Send>
@@ -62,14 +72,14 @@ pub(crate) async fn install(
     let (lines, mut told) = mpsc::unbounded_channel();
     tokio::task::spawn_blocking(move || {
         let told = Telling { lines, last: Mutex::new(None) };
-        let end = match job.run(archive, &|progress| told.tell(&progress)) {
+        let end = match work(from, &|progress| told.tell(&progress)) {
             Ok(()) => Progress::Done,
             Err(error) => Progress::Failed { error },
         };
         told.tell(&end);
     });
     let body = futures_util::stream::poll_fn(move |context| told.poll_recv(context));
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(body)).into_response())
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(body)).into_response()
 }
 
 /// Tells a client that reads, and does not mind one that has left.
