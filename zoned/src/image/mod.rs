@@ -30,7 +30,7 @@ use std::path::Path;
 use rustix::io::Errno;
 use zone_api::Progress;
 
-pub use copy::Layer;
+pub use copy::{Layer, copy_all};
 pub use empty::{empty, remove};
 pub use error::ImageError;
 pub use program::{Machine, ProgramError, program_arch, root_arch};

@@ -4,6 +4,7 @@ mod config;
 mod host;
 mod install;
 mod looking;
+mod places;
 mod sessions;
 mod snapshots;
 mod streams;
@@ -46,6 +47,9 @@ fn described() -> OpenApiRouter<Arc<Zones>> {
         .routes(routes!(snapshots::delete))
         .routes(routes!(snapshots::rollback))
         .routes(routes!(snapshots::clone))
+        .routes(routes!(places::relocate))
+        .routes(routes!(places::detach))
+        .routes(routes!(places::attach))
         .routes(routes!(streams::send))
         .routes(routes!(streams::receive))
         .routes(routes!(verbs::uninstall))
