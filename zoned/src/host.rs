@@ -275,6 +275,14 @@ impl Host for ThisHost {
         Ok(Installed { arch: installed.arch.to_owned() })
     }
 
+    fn prepare(&self, zone_dir: &Path) -> Result<(), ApiError> {
+        prepare_folder(zone_dir).map_err(|e| because(format!("prepare {}", zone_dir.display()), &e))
+    }
+
+    fn stacks_layers(&self) -> bool {
+        crate::confine::outside::maps_ids()
+    }
+
     fn empty(&self, dir: &Path) -> Result<(), ApiError> {
         image::empty(dir).map_err(|e| because(format!("empty {}", dir.display()), &e))
     }

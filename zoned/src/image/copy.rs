@@ -13,11 +13,11 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, Stat};
 use rustix::io::Errno;
 
-use super::Counts;
 use super::error::{ImageError, shown};
 use super::packed::Meter;
 use super::tree::{Attributes, Id, LeftOut, id, kind, may_keep, names, open_folder};
-use super::unpack::write_sparse;
+use super::unpack::{OPAQUE, write_sparse};
+use super::{Counts, empty};
 
 /// File systems of the kernel's own making, by their magic numbers (linux/magic.h): what they
 /// show is this host's, not the root's.
@@ -66,17 +66,33 @@ struct Copy<'a> {
     path: Vec<u8>,
     /// Whether the two file systems share blocks (FICLONE): tried until it is refused.
     clones: bool,
+    /// Whether it is a layer that goes over what lower ones left.
+    over: bool,
 }
 
 /// Copies what is in `from` into the empty folder `dest`.
 pub(super) fn copy(from: &Path, dest: &Path, meter: &Meter<'_>) -> Result<(Counts, LeftOut), ImageError> {
+    refuse_overlap(from, dest)?;
+    copy_as(from, dest, meter, false)
+}
+
+/// Puts the layer `from` over what is in `dest`: its whiteouts and opaque folders remove, all else is added or takes the place
+/// of what is there.
+pub(super) fn copy_over(
+    from: &Path,
+    dest: &Path,
+    meter: &Meter<'_>,
+) -> Result<(Counts, LeftOut), ImageError> {
+    copy_as(from, dest, meter, true)
+}
+
+fn copy_as(from: &Path, dest: &Path, meter: &Meter<'_>, over: bool) -> Result<(Counts, LeftOut), ImageError> {
     let open = |path: &Path| {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         rustix::fs::open(path, flags, Mode::empty())
             .map_err(|e| ImageError::Open { path: path.to_owned(), source: e.into() })
     };
     let (source, root) = (open(from)?, open(dest)?);
-    refuse_overlap(from, dest)?;
     let mut copy = Copy {
         meter,
         counts: Counts::default(),
@@ -85,7 +101,11 @@ pub(super) fn copy(from: &Path, dest: &Path, meter: &Meter<'_>) -> Result<(Count
         root: root.as_fd(),
         path: Vec::new(),
         clones: true,
+        over,
     };
+    if over && is_opaque(source.as_fd()) {
+        empty::empty(dest).map_err(|e| ImageError::file("empty", b"/", e))?;
+    }
     let to = root.try_clone().map_err(|source| ImageError::Open { path: dest.to_owned(), source })?;
     copy.tree(source, to)?;
     Ok((copy.counts, copy.left_out))
@@ -121,6 +141,15 @@ pub(super) fn size(from: &Path) -> u64 {
         }
     }
     bytes
+}
+
+/// Whether an overlay shows nothing of the layers below in a folder.
+pub(crate) fn is_opaque(folder: BorrowedFd<'_>) -> bool {
+    let mut value = [0; 2];
+    // The second where the overlay was mounted by the host's root.
+    [OPAQUE, b"trusted.overlay.opaque"]
+        .iter()
+        .any(|name| matches!(rustix::fs::fgetxattr(folder, *name, &mut value), Ok(1)) && value[0] == b'y')
 }
 
 impl Copy<'_> {
@@ -189,6 +218,9 @@ impl Copy<'_> {
             Err(error) => return Err(self.failed(error)),
         };
         self.meter.tick();
+        if self.over && !self.give_way(from, to, name, &stat)? {
+            return Ok(None);
+        }
         match kind(&stat) {
             FileType::CharacterDevice | FileType::BlockDevice => {
                 self.left_out.devices += 1;
@@ -221,6 +253,33 @@ impl Copy<'_> {
         Ok(None)
     }
 
+    /// Removes what of the lower layers `name` takes the place of; false where it is only a whiteout.
+    fn give_way(
+        &mut self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        name: &CStr,
+        stat: &Stat,
+    ) -> Result<bool, ImageError> {
+        let is_folder = kind(stat) == FileType::Directory;
+        let there = match rustix::fs::statat(to, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => None,
+            other => Some(other.map_err(|e| self.failed(e))?),
+        };
+        match there.map(|there| kind(&there)) {
+            None => {}
+            Some(FileType::Directory) => {
+                let own = if is_folder { Some(open_folder(from, name, true)) } else { None };
+                let own = own.transpose().map_err(|e| self.failed(e))?;
+                if own.is_none_or(|own| is_opaque(own.as_fd())) {
+                    empty::remove_at(to, name.to_bytes()).map_err(|e| self.failed(e))?;
+                }
+            }
+            Some(_) => rustix::fs::unlinkat(to, name, AtFlags::empty()).map_err(|e| self.failed(e))?,
+        }
+        Ok(!(kind(stat) == FileType::CharacterDevice && stat.st_rdev == 0))
+    }
+
     fn folder(
         &mut self,
         from: BorrowedFd<'_>,
@@ -229,7 +288,11 @@ impl Copy<'_> {
         stat: &Stat,
         level: &Level,
     ) -> Result<Option<(OwnedFd, OwnedFd)>, ImageError> {
-        rustix::fs::mkdirat(to, name, Mode::RWXU).map_err(|e| self.failed(e))?;
+        match rustix::fs::mkdirat(to, name, Mode::RWXU) {
+            // Merged with that of a lower layer.
+            Err(Errno::EXIST) if self.over => {}
+            other => other.map_err(|e| self.failed(e))?,
+        }
         let made = open_folder(to, name, true).map_err(|e| self.failed(e))?;
         let child = open_folder(from, name, false).map_err(|e| self.failed(e))?;
         if stat.st_dev != level.stat.st_dev {

@@ -180,6 +180,7 @@ pub(super) struct LeftOut {
     pub(super) xattrs: u64,
     pub(super) acls: u64,
     pub(super) unknown: u64,
+    pub(super) marks: u64,
     pub(super) mounts: Vec<String>,
 }
 
@@ -205,6 +206,7 @@ impl LeftOut {
         );
         note(self.acls, "access control list", "access control lists", "left out: the modes were kept");
         note(self.unknown, "entry", "entries", "of unknown type left out");
+        note(self.marks, "mark", "marks", "of aufs left out");
         if !self.mounts.is_empty() {
             notes.push(format!("left out, being file systems of the kernel: {}", self.mounts.join(", ")));
         }

@@ -257,6 +257,10 @@ impl Host for Fake {
         Ok(Installed { arch: "i686".into() })
     }
 
+    fn prepare(&self, _: &Path) -> Result<(), ApiError> {
+        Ok(())
+    }
+
     fn empty(&self, dir: &Path) -> Result<(), ApiError> {
         if self.fail_empty.load(Ordering::SeqCst) {
             return Err(Self::error("empty"));

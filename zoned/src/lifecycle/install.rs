@@ -2,16 +2,18 @@
 
 use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use brands::level::Level;
 use zone_api::{ApiError, Edit, ErrorKind, Progress};
 
+use super::images::Layered;
 use super::registry::Claim;
 use super::trash::ROOT_PARTS;
-use super::{Zones, because, host};
+use super::{Zones, because};
 use crate::confine::running_level;
+use crate::image::Source;
 use crate::state::{Durable, Record, Verb};
 
 /// An install that has its zone, and can run wherever threads may block.
@@ -51,22 +53,33 @@ impl InstallJob {
         let begun = Some("install did not finish".to_owned());
         zones.save(name, |record| record.to(Durable::Incomplete, Some(Verb::Install), begun))?;
         let root = folder.join("root");
-        let filled = zones
-            .discard(&folder, &ROOT_PARTS)
-            .and_then(|()| new_root(&root))
-            .and_then(|()| zones.host.install(&source, &root, archive, arch.as_deref(), progress))
-            .and_then(|found| {
-                zones.adapt(name, progress);
-                settle(&root).map(|()| found)
-            });
+        let of_image = source.parse::<Source>().ok().filter(Source::is_image);
+        let filled = zones.discard(&folder, &ROOT_PARTS).and_then(|()| match &of_image {
+            Some(source) => zones.install_layers(name, source, archive, arch.as_deref(), progress),
+            None => new_root(&root)
+                .and_then(|()| zones.host.install(&source, &root, archive, arch.as_deref(), progress))
+                .and_then(|found| {
+                    zones.adapt(name, progress);
+                    settle(&root).map(|()| Filled {
+                        arch: Some(found.arch),
+                        tree: root.clone(),
+                        layered: None,
+                    })
+                }),
+        });
         match filled {
-            Ok(host::Installed { arch }) => {
+            Ok(Filled { arch, tree, layered }) => {
+                let layers = layered.as_ref().map_or_else(Vec::new, |layered| layered.layers.clone());
                 zones.save(name, |record| Record {
-                    arch: Some(arch),
+                    arch,
+                    layers,
                     ..record.to(Durable::Installed, None, None)
                 })?;
                 zones.note(name, &format!("installed from {source}"));
-                choose_level(zones, name, &root, progress);
+                choose_level(zones, name, &tree, progress);
+                if let Some(layered) = layered {
+                    zones.take_execution(name, &layered, progress);
+                }
                 Ok(())
             }
             Err(error) => {
@@ -84,6 +97,16 @@ impl InstallJob {
             }
         }
     }
+}
+
+/// A root that was filled.
+pub(super) struct Filled {
+    /// What its programs are for, where they say so.
+    pub(super) arch: Option<String>,
+    /// The folder that tells of what time it is.
+    pub(super) tree: PathBuf,
+    /// What it was made from, where that was an image.
+    pub(super) layered: Option<Layered>,
 }
 
 /// Sets `kernel` where it is not set and the root is of a time when kernels were others. A root that says nothing of
@@ -113,7 +136,7 @@ fn new_root(root: &Path) -> Result<(), ApiError> {
 }
 
 /// Brings the root to the disk: an installed zone must not lose files to a crash after its record.
-fn settle(root: &Path) -> Result<(), ApiError> {
+pub(super) fn settle(root: &Path) -> Result<(), ApiError> {
     let synced =
         std::fs::File::open(root).and_then(|folder| nix::unistd::syncfs(folder).map_err(io::Error::from));
     synced.map_err(|error| because(format!("sync {}", root.display()), &error))

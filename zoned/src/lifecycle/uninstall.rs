@@ -23,7 +23,11 @@ impl Zones {
             self.save(name, |record| record.to(Durable::Incomplete, None, Some(why)))?;
             return Err(error);
         }
-        self.save(name, |record| Record { arch: None, ..record.to(Durable::Configured, None, None) })?;
+        self.save(name, |record| Record {
+            arch: None,
+            layers: Vec::new(),
+            ..record.to(Durable::Configured, None, None)
+        })?;
         self.note(name, "uninstalled");
         Ok(())
     }

@@ -4,6 +4,11 @@
 //! writes to. Snapshots, clones and images are lists of layers and nothing more, so making one costs a
 //! file, however large the root is.
 
+mod flatten;
 mod layer;
+mod stack;
+
+pub use flatten::flatten;
+pub use stack::{Found, Stack};
 
 pub use layer::{BadLayerId, Draft, LayerId, Layers, Meta, Pin};
