@@ -39,6 +39,45 @@ impl KeyValue {
     }
 }
 
+/// `NAME@SNAP`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Snap {
+    pub(crate) zone: String,
+    pub(crate) name: String,
+}
+
+impl std::str::FromStr for Snap {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('@') {
+            Some((zone, name)) if !zone.is_empty() && !name.is_empty() => {
+                Ok(Self { zone: zone.to_owned(), name: name.to_owned() })
+            }
+            _ => Err("not NAME@SNAP".to_owned()),
+        }
+    }
+}
+
+/// `NAME[@SNAP]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) zone: String,
+    pub(crate) snapshot: Option<String>,
+}
+
+impl std::str::FromStr for Origin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains('@') {
+            let Snap { zone, name } = text.parse()?;
+            return Ok(Self { zone, snapshot: Some(name) });
+        }
+        Ok(Self { zone: text.to_owned(), snapshot: None })
+    }
+}
+
 /// Properties of a resource, each once.
 pub(crate) fn properties(pairs: Vec<KeyValue>, what: &str) -> Result<BTreeMap<String, String>, Failure> {
     let mut properties = BTreeMap::new();

@@ -3,6 +3,7 @@
 mod add;
 mod boot;
 mod brand;
+mod clone;
 mod completions;
 mod console;
 mod create;
@@ -26,10 +27,13 @@ mod profile;
 mod ready;
 mod reboot;
 mod remove;
+mod rollback;
 mod run;
 mod scan;
 mod set;
 mod shutdown;
+mod snapshot;
+mod snapshots;
 mod stat;
 mod top;
 mod uninstall;
@@ -80,6 +84,10 @@ pub(crate) enum Verb {
     Run(run::Args),
     List(list::Args),
     Uninstall(uninstall::Args),
+    Snapshot(snapshot::Args),
+    Snapshots(snapshots::Args),
+    Rollback(rollback::Args),
+    Clone(clone::Args),
     Stat(stat::Args),
     Top(top::Args),
     Events(events::Args),
@@ -121,6 +129,10 @@ impl Verb {
             Self::Run(args) => run::run(args, context),
             Self::List(args) => list::run(&args, context),
             Self::Uninstall(args) => uninstall::run(&args, context),
+            Self::Snapshot(args) => snapshot::run(&args, context),
+            Self::Snapshots(args) => snapshots::run(&args, context),
+            Self::Rollback(args) => rollback::run(&args, context),
+            Self::Clone(args) => clone::run(&args, context),
             Self::Stat(args) => stat::run(args, context),
             Self::Top(args) => top::run(&args, context),
             Self::Events(args) => events::run(&args, context),

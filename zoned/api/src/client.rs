@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 pub use session::Session;
 
 use crate::{
-    ApiError, Boot, Brand, Create, Edit, Edited, Finding, Image, ImageDetails, ImportImage, Install,
-    LedgerEntry, LogLine, Login, ProfileChange, Progress, Pruned, Run, Shutdown, Verified, VerifiedImages,
-    VerifyImages, Zone,
+    ApiError, Boot, Brand, CloneZone, Cloned, Create, Edit, Edited, Finding, Image, ImageDetails,
+    ImportImage, Install, LedgerEntry, LogLine, Login, NewSnapshot, ProfileChange, Progress, Pruned, Run,
+    Shutdown, Snapshot, Verified, VerifiedImages, VerifyImages, Zone,
 };
 use http::{Body, Method, Request, answer_json, answer_text};
 
@@ -257,6 +257,33 @@ impl Client {
     /// Halts and boots.
     pub fn reboot(&self, name: &str) -> Result<()> {
         self.done(Method::POST, &of(name, &["reboot"]), Body::None)
+    }
+
+    /// Keeps a zone's root under a name.
+    pub fn snapshot(&self, zone: &str, name: &str) -> Result<Snapshot> {
+        let new = NewSnapshot { name: name.to_owned() };
+        self.json(Method::POST, &of(zone, &["snapshots"]), Body::json(&new)?)
+    }
+
+    /// A zone's snapshots, the oldest first.
+    pub fn snapshots(&self, zone: &str) -> Result<Vec<Snapshot>> {
+        self.json(Method::GET, &of(zone, &["snapshots"]), Body::None)
+    }
+
+    /// Forgets a snapshot.
+    pub fn delete_snapshot(&self, zone: &str, name: &str) -> Result<()> {
+        self.done(Method::DELETE, &of(zone, &["snapshots", name]), Body::None)
+    }
+
+    /// Gives a zone the root of a snapshot.
+    pub fn rollback(&self, zone: &str, name: &str) -> Result<()> {
+        self.done(Method::POST, &of(zone, &["snapshots", name, "rollback"]), Body::None)
+    }
+
+    /// Makes a zone whose root begins as another's.
+    pub fn clone_zone(&self, from: &str, snapshot: Option<&str>, to: &str) -> Result<Cloned> {
+        let clone = CloneZone { to: to.to_owned(), snapshot: snapshot.map(str::to_owned) };
+        self.json(Method::POST, &of(from, &["clone"]), Body::json(&clone)?)
     }
 
     /// Presses Ctrl-Alt-Del.

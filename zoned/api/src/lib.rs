@@ -468,6 +468,49 @@ pub struct LedgerEntry {
     pub first: u64,
 }
 
+/// `POST /v1/zones/{name}/snapshots`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NewSnapshot {
+    /// As a zone's name is.
+    pub name: String,
+}
+
+/// `POST /v1/zones/{name}/clone`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CloneZone {
+    /// Name of the new zone.
+    pub to: String,
+    /// Snapshot that it begins as; none: as the zone is now.
+    #[serde(default)]
+    pub snapshot: Option<String>,
+}
+
+/// What came of a clone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Cloned {
+    /// What the operator should know: what the new zone does not have.
+    pub notes: Vec<String>,
+}
+
+/// A zone's root at one instant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Snapshot {
+    /// Its name, without the zone's.
+    pub name: String,
+    /// When, in seconds since 1970.
+    pub made: u64,
+    /// The snapshot that the zone stood on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// Whether the zone stands on it: it was the last to be made or rolled back to.
+    pub current: bool,
+    /// What it is made of, the topmost layer first.
+    pub layers: Vec<String>,
+    /// Microseconds for which the zone was held still; none where it did not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_us: Option<u64>,
+}
+
 /// A file of a zone's root that install changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProfileChange {

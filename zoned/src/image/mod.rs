@@ -10,6 +10,7 @@ mod digest;
 mod empty;
 mod error;
 mod field;
+mod header;
 mod import;
 mod layer;
 mod manifest;
@@ -25,6 +26,7 @@ mod split;
 mod store;
 pub(crate) mod tree;
 mod unpack;
+mod writer;
 
 #[cfg(test)]
 mod tests;
@@ -37,6 +39,7 @@ use std::path::Path;
 use rustix::io::Errno;
 use zone_api::Progress;
 
+pub use copy::Layer;
 pub(crate) use copy::is_opaque;
 pub use digest::Digest;
 pub use empty::{empty, remove};
@@ -45,10 +48,11 @@ pub use import::{Imported, import};
 pub use layer::verify as verify_layer;
 pub use manifest::{Config, Execution};
 pub use name::ImageName;
-pub use program::{Machine, ProgramError, program_arch, root_arch, stack_arch};
+pub use program::{Machine, ProgramError, program_arch, root_arch};
 pub use source::{Source, Suite};
 pub use split::LayerTar;
 pub use store::{Image, Images};
+pub use writer::{Form, Written, write_tree};
 
 use packed::Meter;
 use tree::LeftOut;
@@ -171,7 +175,7 @@ fn untar(
 ) -> Result<(Counts, Vec<String>), ImageError> {
     let meter = Meter::begin(progress, "unpacking", total);
     let before = free(dest);
-    let (counts, left_out, mut notes) = unpack::unpack(name, from, dest, &meter).map_err(|e| {
+    let (counts, left_out, mut notes) = unpack::unpack(name, from, dest, false, &meter).map_err(|e| {
         // What went in for each byte read is the best guess at what the rest takes.
         let done = meter.done().max(1);
         let taken = before.saturating_sub(free(dest));
@@ -187,6 +191,24 @@ pub(crate) fn copy_layer(from: &Path, dest: &Path) -> Result<(), ImageError> {
     let nobody = |_| ();
     let meter = Meter::begin(&nobody, "copying", None);
     copy::copy_over(from, dest, &meter).map(drop).map_err(|e| full(e, dest, None))
+}
+
+/// Fills `dest`, an empty folder, with what [`write_tree`] made of an overlay's upper folder ([`Form::Upper`]), and says what
+/// was left out. `name` is the archive's, for errors.
+///
+/// # Errors
+/// When the archive is not what it should be, or a file cannot be made; `dest` then holds whatever was made until then.
+pub fn read_upper(
+    name: &str,
+    from: impl Read + 'static,
+    dest: &Path,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Vec<String>, ImageError> {
+    let meter = Meter::begin(progress, "unpacking", None);
+    let (_, left_out, mut notes) =
+        unpack::unpack(name, from, dest, true, &meter).map_err(|e| full(e, dest, None))?;
+    notes.extend(left_out.notes());
+    Ok(notes)
 }
 
 /// Bytes that root may still write there.

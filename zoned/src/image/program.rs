@@ -12,7 +12,6 @@ pub use scan::Machine;
 
 use super::error::{ImageError, shown};
 use super::tree::{kind, names, open_folder, open_in};
-use crate::storage::Stack;
 
 /// Why a program cannot be run, or cannot be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -148,23 +147,6 @@ fn read_head(found: &OwnedFd) -> Result<Vec<u8>, Errno> {
 
 /// Programs that a root is known by, in order of weight.
 const TELLING: [&str; 6] = ["bin/sh", "sbin/init", "bin/busybox", "bin/bash", "usr/bin/env", "init"];
-/// The same of a stack of layers; none where only its other programs could tell.
-pub fn stack_arch(stack: &Stack, want: Option<&str>) -> Result<Option<&'static str>, ImageError> {
-    let mut seen = Seen { want, ..Seen::default() };
-    for name in TELLING {
-        let head = stack.find(Path::new(name)).and_then(|found| stack.read(&found, 256).ok());
-        if let Some(machine) = head.and_then(|head| Machine::of(&head))
-            && let Some(arch) = seen.add(machine)
-        {
-            return Ok(Some(arch));
-        }
-    }
-    match seen.verdict() {
-        Err(ImageError::NoProgram) => Ok(None),
-        other => other.map(Some),
-    }
-}
-
 const FOLDERS: [&str; 8] = ["bin", "sbin", "usr/bin", "usr/sbin", "lib", "lib64", "usr/local/bin", "."];
 /// A file more or less decides nothing, and a hostile root may have millions.
 const MOST: usize = 20_000;

@@ -7,7 +7,8 @@ use tar::Header;
 use super::archive::{BLOCK, Bad};
 use super::field::{decimal, number};
 
-const MOST: usize = 1 << 16;
+/// Pieces of a file.
+pub(super) const MOST: usize = 1 << 16;
 const MAP: Bad = Bad::Damaged("the map of a sparse file");
 
 /// A piece of a file: the rest is holes.

@@ -171,6 +171,12 @@ pub(super) fn may_keep(xattr: &[u8]) -> bool {
         || xattr.starts_with(b"user.") && !xattr.starts_with(b"user.overlay.")
 }
 
+/// Marks of overlayfs that belong to what a zone wrote, and go with it from host to host: that a folder hides what lies
+/// below it, and those that a guest's own overlay set, which are kept under another name (Linux 6.7).
+pub(super) fn is_kept_mark(xattr: &[u8], value: &[u8]) -> bool {
+    xattr == b"user.overlay.opaque" && value == b"y" || xattr.starts_with(b"user.overlay.overlay.")
+}
+
 /// What was left out of a root, to be told once.
 #[derive(Debug, Default)]
 pub(super) struct LeftOut {
@@ -180,6 +186,13 @@ pub(super) struct LeftOut {
     pub(super) xattrs: u64,
     pub(super) acls: u64,
     pub(super) unknown: u64,
+    /// Marks of aufs.
+    pub(super) aufs: u64,
+    /// Whose paths are too long.
+    pub(super) deep: u64,
+    /// Of a size that no archive says.
+    pub(super) large: u64,
+    /// Whose names would say in a layer that others are gone.
     pub(super) marks: u64,
     pub(super) mounts: Vec<String>,
 }
@@ -206,7 +219,10 @@ impl LeftOut {
         );
         note(self.acls, "access control list", "access control lists", "left out: the modes were kept");
         note(self.unknown, "entry", "entries", "of unknown type left out");
-        note(self.marks, "mark", "marks", "of aufs left out");
+        note(self.aufs, "mark", "marks", "of aufs left out");
+        note(self.deep, "file", "files", "left out, whose path is too long for any program to name");
+        note(self.large, "file", "files", "left out, of more than 2^60 bytes");
+        note(self.marks, "file", "files", "left out, whose name begins with .wh. as whiteouts of layers do");
         if !self.mounts.is_empty() {
             notes.push(format!("left out, being file systems of the kernel: {}", self.mounts.join(", ")));
         }

@@ -20,7 +20,7 @@ use super::archive::{Archive, Bad, EMPTY, Entry, Kind, LONGEST_NAME};
 use super::error::{ImageError, shown};
 use super::packed::{Meter, Packing, unpacked};
 use super::split::{self, Recorder, Tee};
-use super::tree::{Attributes, Id, LeftOut, Tree, id, may_keep, open_in};
+use super::tree::{Attributes, Id, LeftOut, Tree, id, is_kept_mark, may_keep, open_in};
 use super::{Counts, empty};
 
 /// Holes are found in pieces of this size, that of a page and of most file systems' blocks.
@@ -42,6 +42,8 @@ struct Unpack<'a> {
     folders: BTreeMap<Vec<u8>, Folder>,
     /// Names of device nodes that were left out: hard links to them are left out too.
     devices: HashSet<Vec<u8>>,
+    /// It is an overlay's upper folder, whose marks are part of it.
+    keep_overlay_marks: bool,
     buf: Vec<u8>,
     /// What it takes to make a layer of an image instead of a root.
     layer: Option<Layer>,
@@ -70,6 +72,7 @@ pub(super) fn unpack(
     name: &str,
     from: impl Read + 'static,
     dest: &Path,
+    keep_overlay_marks: bool,
     meter: &Meter<'_>,
 ) -> Result<(Counts, LeftOut, Vec<String>), ImageError> {
     let failed = |bad, after: &str| error(name, bad, after);
@@ -78,7 +81,7 @@ pub(super) fn unpack(
     if let Packing::Other(what) = packing {
         return Err(ImageError::NotTar { archive: name.to_owned(), why: what.to_owned() });
     }
-    fill(name, stream, packing == Packing::Plain, dest, meter, None)
+    fill(name, stream, packing == Packing::Plain, dest, keep_overlay_marks, meter, None)
 }
 
 /// Unpacks the unpacked archive of an image's layer into `folder`: its files into `fs`, and what else it takes to give it back.
@@ -107,7 +110,7 @@ pub(super) fn unpack_layer(
     let nobody = |_| ();
     let meter = Meter::begin(&nobody, "unpacking", None);
     // Its digest vouches for its end.
-    let (counts, left_out, _) = fill(name, stream, false, &tree, &meter, Some(layer))?;
+    let (counts, left_out, _) = fill(name, stream, false, &tree, false, &meter, Some(layer))?;
     drop(meter);
     let kept = (|| {
         let recorder = Rc::into_inner(recorder).ok_or(std::io::ErrorKind::ResourceBusy)?;
@@ -126,6 +129,7 @@ fn fill(
     stream: impl Read,
     needs_end: bool,
     dest: &Path,
+    keep_overlay_marks: bool,
     meter: &Meter<'_>,
     layer: Option<Layer>,
 ) -> Result<(Counts, LeftOut, Vec<String>), ImageError> {
@@ -143,6 +147,7 @@ fn fill(
         left_out: LeftOut::default(),
         folders: BTreeMap::new(),
         devices: HashSet::new(),
+        keep_overlay_marks,
         buf: vec![0; 32 * HOLE],
         layer,
     };
@@ -212,10 +217,17 @@ impl Unpack<'_> {
         if self.layer.is_some() && self.mark(&name, &entry.name)? {
             return Ok(());
         }
-        // Where a zone finds it, it cannot open it: what it is mounted by belongs to its user namespace. 0:0 would hide
-        // the name below.
-        let is_kept = self.layer.is_some() && entry.device != (false, 0, 0);
-        if entry.kind == Kind::Device && !is_kept {
+        // Overlayfs's mark for what is gone: a folder of an overlay's own has it, and no archive may bring it along.
+        let is_whiteout = entry.kind == Kind::Device && entry.device == (false, 0, 0);
+        if is_whiteout && self.keep_overlay_marks {
+            let (dir, last) = self.place(&name)?;
+            rustix::fs::mknodat(dir, last, FileType::CharacterDevice, Mode::empty(), 0)
+                .map_err(|e| ImageError::file("make", &name, e))?;
+            self.counts.files += 1;
+            return Ok(());
+        }
+        // Devices of layers stay: whoever finds one in a zone cannot open it, its mount being of the zone's user namespace.
+        if entry.kind == Kind::Device && (is_whiteout || self.layer.is_none()) {
             self.left_out.devices += 1;
             // A root has some hundreds; an archive of nothing else must not fill the memory.
             if self.devices.len() < 1 << 16 {
@@ -276,7 +288,7 @@ impl Unpack<'_> {
                 layer.opaque.insert(above.to_vec());
             } else {
                 // Folders of aufs's own, in layers of Docker's first years.
-                self.left_out.marks += 1;
+                self.left_out.aufs += 1;
             }
             return Ok(true);
         }
@@ -504,7 +516,7 @@ impl Unpack<'_> {
         rustix::fs::ftruncate(&file, entry.len).map_err(|e| failed(e.into()))?;
         let mut refused = 0;
         attributes
-            .apply(file.as_fd(), |fd| refused = set_xattrs(fd, &entry.xattrs))
+            .apply(file.as_fd(), |fd| refused = set_xattrs(fd, &entry.xattrs, self.keep_overlay_marks))
             .map_err(|e| failed(e.into()))?;
         self.left_out.xattrs += refused;
         self.counts.files += 1;
@@ -583,7 +595,7 @@ impl Unpack<'_> {
                 let mut refused = 0;
                 folder
                     .attributes
-                    .apply(fd.as_fd(), |fd| refused = set_xattrs(fd, &folder.xattrs))
+                    .apply(fd.as_fd(), |fd| refused = set_xattrs(fd, &folder.xattrs, self.keep_overlay_marks))
                     .map_err(|e| ImageError::file("finish", &name, e))?;
                 self.left_out.xattrs += refused;
             }
@@ -620,9 +632,10 @@ pub(super) fn write_sparse(file: &File, data: &[u8], at: u64) -> std::io::Result
 }
 
 /// How many of them were not set.
-fn set_xattrs(fd: BorrowedFd<'_>, xattrs: &[(Vec<u8>, Vec<u8>)]) -> u64 {
+fn set_xattrs(fd: BorrowedFd<'_>, xattrs: &[(Vec<u8>, Vec<u8>)], keep_overlay_marks: bool) -> u64 {
     let set = |name: &[u8], value: &[u8]| {
-        may_keep(name) && rustix::fs::fsetxattr(fd, name, value, rustix::fs::XattrFlags::empty()).is_ok()
+        (may_keep(name) || keep_overlay_marks && is_kept_mark(name, value))
+            && rustix::fs::fsetxattr(fd, name, value, rustix::fs::XattrFlags::empty()).is_ok()
     };
     xattrs.iter().filter(|(name, value)| !set(name, value)).count() as u64
 }

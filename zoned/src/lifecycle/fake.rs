@@ -171,6 +171,10 @@ impl Control for FakeMonitor {
         self.hears()
     }
 
+    fn restack(&self, _: &[std::path::PathBuf]) -> Result<(), ApiError> {
+        self.hears()
+    }
+
     fn update(&self, _: &Config, live: &[String]) -> Result<(), ApiError> {
         self.hears()?;
         self.updates.lock().unwrap().push(live.to_vec());
@@ -258,6 +262,10 @@ impl Host for Fake {
     }
 
     fn prepare(&self, _: &Path) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    fn hold(&self, _name: &str, _still: bool) -> Result<(), ApiError> {
         Ok(())
     }
 

@@ -11,9 +11,11 @@ use zone_api::{
 };
 
 use super::install::Filled;
+use super::stack::ROOT;
 use super::{Zones, because};
 use crate::config;
 use crate::image::{self, Execution, ImageError, ImageName, Source};
+use crate::state::{Change, Record};
 use crate::storage::{LayerId, Pin, Stack};
 
 /// An image on its way into a zone: its layers are held until the zone's record names them.
@@ -22,7 +24,8 @@ pub(super) struct Layered {
     pub(super) layers: Vec<LayerId>,
     /// Their folders.
     trees: Vec<PathBuf>,
-    pub(super) arch: Option<String>,
+    /// What the image says its programs are for.
+    machine: Option<&'static str>,
     pub(super) execution: Execution,
     _pin: Pin,
 }
@@ -38,11 +41,12 @@ fn no_such_image(what: impl Into<String>, name: &str) -> ApiError {
 }
 
 impl Zones {
-    /// Layers that zones need.
+    /// Zones by the layers that they or their snapshots need.
     pub(super) fn layers_of_zones(&self) -> BTreeMap<LayerId, BTreeSet<String>> {
         let mut used: BTreeMap<LayerId, BTreeSet<String>> = BTreeMap::new();
         for (name, entry) in &self.lock().zones {
-            for layer in &entry.record.layers {
+            let snapshots = entry.snapshots.values().flat_map(|snapshot| &snapshot.layers);
+            for layer in entry.record.layers.iter().chain(snapshots) {
                 used.entry(layer.clone()).or_default().insert(name.clone());
             }
         }
@@ -171,7 +175,7 @@ impl Zones {
     pub fn prune_images(&self, dry: bool) -> Result<Pruned, ApiError> {
         let wrong = |error: io::Error| because("prune images", &error);
         let is_used =
-            |id: &LayerId| self.images.used_layers().contains(id) || self.layers_of_zones().contains_key(id);
+            |id: &LayerId| self.images.used_layers().contains(id) || self.used_layers().contains(id);
         let mut pruned = Pruned::default();
         for id in self.layers.all().map_err(wrong)? {
             // Those of zones go with the zones and snapshots that they came of.
@@ -226,8 +230,7 @@ impl Zones {
             };
             drop(_pin);
             if verify.repair && damage.images.is_empty() && damage.zones.is_empty() {
-                let is_used =
-                    || self.images.used_layers().contains(&id) || self.layers_of_zones().contains_key(&id);
+                let is_used = || self.images.used_layers().contains(&id) || self.used_layers().contains(&id);
                 damage.repaired =
                     self.layers.remove_unless(&id, is_used).map_err(|error| because(what(), &error))?;
             }
@@ -288,15 +291,8 @@ impl Zones {
         let mut layers = image.stack();
         let stack = Stack::open(&self.trees(&layers)).map_err(|error| because(what(), &error))?;
         layers.truncate(stack.depth());
-        let arch = image::stack_arch(&stack, want_arch).map_err(|error| failed(what(), &error))?;
-        let arch = arch.or(config.machine()).map(str::to_owned);
-        let trees = self.trees(&layers);
-        Ok(Layered { layers, trees, arch, execution: config.config.unwrap_or_default(), _pin: pin })
-    }
-
-    /// The folders of layers.
-    pub(super) fn trees(&self, layers: &[LayerId]) -> Vec<PathBuf> {
-        layers.iter().map(|layer| self.layers.tree(layer)).collect()
+        let (trees, machine) = (self.trees(&layers), config.machine());
+        Ok(Layered { layers, trees, machine, execution: config.config.unwrap_or_default(), _pin: pin })
     }
 }
 
@@ -381,24 +377,30 @@ impl Zones {
         want_arch: Option<&str>,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Filled, ApiError> {
-        let folder = self.store.folder(name);
-        let mut layered = self.layered(source, archive, want_arch, progress)?;
-        let trees = self.trees(&layered.layers);
-        let arch = layered.arch.clone();
-        // What time it is of, its lowest layer tells.
-        let mut tree = trees.last().cloned().unwrap_or_else(|| folder.join("root"));
-        if !self.host.stacks_layers() {
-            tree = folder.join("root");
+        let what = || format!("install from {source}");
+        let layered = self.layered(source, archive, want_arch, progress)?;
+        let (folder, root) = (self.store.folder(name), self.store.folder(name).join(ROOT));
+        if self.host.stacks_layers() {
+            // From here on a crash is made good by its record.
+            let change = Some(Change::Replace(layered.layers.clone()));
+            self.save(name, |record| Record { change, ..record.clone() })?;
+            self.finish_change(name)?;
+        } else {
             progress(Progress::Step { step: "putting its layers together".to_owned(), total: None });
-            std::fs::create_dir(&tree)
-                .and_then(|()| crate::storage::flatten(&trees, &tree))
-                .map_err(|error| because(format!("install from {source}"), &error))?;
-            super::install::settle(&tree)?;
-            layered.layers.clear();
+            std::fs::create_dir(&root)
+                .and_then(|()| crate::storage::flatten(&layered.trees, &root))
+                .map_err(|error| because(what(), &error))?;
         }
         self.host.prepare(&folder)?;
+        let looked = self.in_root(name, |root, _| Ok(image::root_arch(root, want_arch)));
+        let arch = match looked.map_err(|error| because(what(), &error))? {
+            Ok(arch) => Some(arch),
+            Err(ImageError::NoProgram) => layered.machine,
+            Err(error) => return Err(failed(what(), &error)),
+        };
+        self.adapt(name, progress);
         super::install::settle(&folder)?;
-        Ok(Filled { arch, tree, layered: Some(layered) })
+        Ok(Filled { arch: arch.map(str::to_owned), layered: Some(layered) })
     }
 
     /// Makes what an image says of its program the zone's configuration; keys that are set stay as they are.

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use brands::level::Level;
@@ -60,23 +60,14 @@ impl InstallJob {
                 .and_then(|()| zones.host.install(&source, &root, archive, arch.as_deref(), progress))
                 .and_then(|found| {
                     zones.adapt(name, progress);
-                    settle(&root).map(|()| Filled {
-                        arch: Some(found.arch),
-                        tree: root.clone(),
-                        layered: None,
-                    })
+                    settle(&root).map(|()| Filled { arch: Some(found.arch), layered: None })
                 }),
         });
         match filled {
-            Ok(Filled { arch, tree, layered }) => {
-                let layers = layered.as_ref().map_or_else(Vec::new, |layered| layered.layers.clone());
-                zones.save(name, |record| Record {
-                    arch,
-                    layers,
-                    ..record.to(Durable::Installed, None, None)
-                })?;
+            Ok(Filled { arch, layered }) => {
+                zones.save(name, |record| Record { arch, ..record.to(Durable::Installed, None, None) })?;
                 zones.note(name, &format!("installed from {source}"));
-                choose_level(zones, name, &tree, progress);
+                choose_level(zones, name, progress);
                 if let Some(layered) = layered {
                     zones.take_execution(name, &layered, progress);
                 }
@@ -86,7 +77,7 @@ impl InstallJob {
                 zones.note(name, &format!("install failed: {error}"));
                 let emptied = zones.discard(&folder, &ROOT_PARTS);
                 zones.save(name, |record| match &emptied {
-                    Ok(()) => record.to(Durable::Configured, None, None),
+                    Ok(()) => record.emptied(),
                     Err(left) => record.to(
                         Durable::Incomplete,
                         None,
@@ -103,21 +94,20 @@ impl InstallJob {
 pub(super) struct Filled {
     /// What its programs are for, where they say so.
     pub(super) arch: Option<String>,
-    /// The folder that tells of what time it is.
-    pub(super) tree: PathBuf,
     /// What it was made from, where that was an image.
     pub(super) layered: Option<Layered>,
 }
 
 /// Sets `kernel` where it is not set and the root is of a time when kernels were others. A root that says nothing of
 /// use, or a configuration that cannot be written, leaves the host's level: the root is installed all the same.
-fn choose_level(zones: &Zones, name: &str, root: &Path, progress: &(dyn Fn(Progress) + Sync)) {
+fn choose_level(zones: &Zones, name: &str, progress: &(dyn Fn(Progress) + Sync)) {
     let Ok(config) = zones.config(name) else { return };
     if config.kernel.is_some() || config.brand != "linux" {
         return;
     }
     let host = running_level().unwrap_or(Level::newest());
-    let Some(fit) = scan::fit(root).ok().flatten().filter(|fit| fit.is_old_on(host)) else { return };
+    let fit = zones.in_root(name, |root, _| Ok(scan::fit(root).ok().flatten()));
+    let Some(fit) = fit.ok().flatten().filter(|fit| fit.is_old_on(host)) else { return };
     let said = format!("kernel = {:?} by {}; set kernel to change it", fit.kernel, fit.by);
     let set = Edit::Set { key: "kernel".to_owned(), value: fit.kernel };
     let text = match zones.set_unclaimed(name, &[set]) {

@@ -5,6 +5,7 @@
 
 mod autoboot;
 mod bus;
+mod clone;
 mod console;
 mod create;
 mod delete;
@@ -25,6 +26,8 @@ mod registry;
 mod restart;
 mod run;
 mod shutdown;
+mod snapshot;
+mod stack;
 mod start;
 mod stat;
 mod trash;

@@ -15,6 +15,7 @@ use super::*;
 mod entries;
 mod roots;
 mod streams;
+mod writer;
 
 /// Says so past the capture of a passed test's output: a skip is to be seen.
 pub(super) fn skipped(test: &str, why: &str) {

@@ -6,6 +6,7 @@ mod images;
 mod install;
 mod looking;
 mod sessions;
+mod snapshots;
 mod verbs;
 mod zones;
 
@@ -41,6 +42,10 @@ fn described() -> OpenApiRouter<Arc<Zones>> {
         .routes(routes!(config::get_key))
         .routes(routes!(config::verify))
         .routes(routes!(install::install))
+        .routes(routes!(snapshots::list, snapshots::make))
+        .routes(routes!(snapshots::delete))
+        .routes(routes!(snapshots::rollback))
+        .routes(routes!(snapshots::clone))
         .routes(routes!(verbs::uninstall))
         .routes(routes!(verbs::boot))
         .routes(routes!(verbs::ready))
