@@ -431,13 +431,14 @@ impl Zones {
         };
         // One that no configuration can hold is left out, not the others with it.
         let env: Vec<String> = env.unwrap_or_default();
-        let (env, odd): (Vec<_>, Vec<_>) =
+        let (mut env, odd): (Vec<_>, Vec<_>) =
             env.into_iter().partition(|one| config::check_variable(one).is_ok());
         let workdir = working_dir.filter(|folder| !folder.is_empty() && folder != "/");
         let workdir =
             workdir.map(|folder| if folder.starts_with('/') { folder } else { format!("/{folder}") });
         let words: Vec<String> = entrypoint.into_iter().flatten().chain(cmd.into_iter().flatten()).collect();
-        if !is_interactive(&words) && !document.contains_key("init") {
+        let is_program = !is_interactive(&words) && !document.contains_key("init");
+        if is_program {
             let stack = Stack::open(&layered.trees).map_err(|error| error.to_string())?;
             let found = program(&stack, &words[0], &env, workdir.as_deref().unwrap_or("/"));
             let found = found.ok_or_else(|| format!("{} is not in it", words[0]))?;
@@ -446,12 +447,16 @@ impl Zones {
                 set("bootargs", list(&words[1..]));
             }
         }
+        let is_root =
+            user.as_deref().is_none_or(|user| matches!(user, "" | "0" | "root" | "0:0" | "root:root"));
+        if is_program && is_root && !env.iter().any(|variable| variable.starts_with("HOME=")) {
+            // As the programs of images have it; the kernel gives process 1 another.
+            env.push("HOME=/root".to_owned());
+        }
         if !env.is_empty() {
             set("env", list(&env));
         }
-        if let Some(user) =
-            user.filter(|user| !matches!(user.as_str(), "" | "0" | "root" | "0:0" | "root:root"))
-        {
+        if let Some(user) = user.filter(|_| !is_root) {
             set("user", user);
         }
         if let Some(workdir) = workdir {

@@ -46,9 +46,13 @@ fn every_packing_is_unpacked_and_its_cut_noticed() {
     let tar = Tar::root().add(b"noise", b'0', b"", &noise(300_000)).add(b"last", b'0', b"", b"").end();
     let (front, back) = tar.split_at(100_000);
     let parts = |pack: fn(&[u8]) -> Vec<u8>| [pack(front), pack(back)].concat();
-    for (name, packed) in
-        [("plain", tar.clone()), ("gz", parts(gzip)), ("xz", parts(xz)), ("zst", parts(zst)), ("bz2", parts(bz2))]
-    {
+    for (name, packed) in [
+        ("plain", tar.clone()),
+        ("gz", parts(gzip)),
+        ("xz", parts(xz)),
+        ("zst", parts(zst)),
+        ("bz2", parts(bz2)),
+    ] {
         let place = Place::new();
         place.install(packed.clone()).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(fs::read(place.root().join("noise")).unwrap(), noise(300_000), "{name}");
