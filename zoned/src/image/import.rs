@@ -1,13 +1,15 @@
 //! Images that come in from files: OCI layouts, archives of `docker save`, and tars that become the one layer of an image.
 
 use std::collections::BTreeSet;
-use std::io::Read;
+use std::io::{BufWriter, Read};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{Mode, OFlags};
 use serde::Deserialize;
 use zone_api::{ErrorKind, Progress};
 
@@ -19,10 +21,12 @@ use super::manifest::{
     parse, parse_manifest,
 };
 use super::name::ImageName;
+use super::pipe::pipe;
 use super::shelf::{Piece, Shelf};
 use super::split::LayerTar;
 use super::store::{Image, Images};
 use super::tree::LeftOut;
+use super::writer::{Form, write_tree};
 use super::{Meter, Source};
 use crate::state::now;
 use crate::storage::Pin;
@@ -107,8 +111,18 @@ pub fn import(
             Some(archive) => one_layer(images, source, archive, None, want_arch, progress),
             None => Err(ImageError::bad_image("tar:-", "no archive was sent along")),
         },
-        Source::Dir(_) | Source::Debootstrap(_) | Source::Image(_) => {
-            let why = "images are not made from this kind of source yet".to_owned();
+        Source::Dir(path) => of_tree(images, source, path, want_arch, progress),
+        Source::Debootstrap(_) => {
+            let room = |source| ImageError::Open { path: images.layers().images().to_owned(), source };
+            let draft = images.layers().draft().map_err(room)?;
+            let root = draft.folder().join("root");
+            let made = super::install(source, &root, None, want_arch, progress)?;
+            let mut found = of_tree(images, source, &root, want_arch, progress)?;
+            found.notes.extend(made.notes);
+            Ok(found)
+        }
+        Source::Image(_) => {
+            let why = "it is an image already".to_owned();
             Err(ImageError::BadSource { given: source.to_string(), why })
         }
     }
@@ -120,8 +134,9 @@ fn open(
     archive: Option<Box<dyn Read + Send>>,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Shelf, ImageError> {
-    let meter = Meter::begin(progress, "reading the archive", None);
-    Shelf::open(path, archive, images.layers().images(), &|n| meter.add(n))
+    let meter = std::cell::OnceCell::new();
+    let read = |n| meter.get_or_init(|| Meter::begin(progress, "reading the archive", None)).add(n);
+    Shelf::open(path, archive, images.layers().images(), &read)
 }
 
 /// A blob of a layout that is a document.
@@ -502,6 +517,42 @@ fn manifest_of(images: &Images, config_bytes: &[u8], config: &Config) -> Result<
         manifests: None,
     };
     serde_json::to_vec(&manifest).map_err(|e| ImageError::bad_image("the manifest", e.to_string()))
+}
+
+/// An image of one layer, which has the files of a folder.
+fn of_tree(
+    images: &Images,
+    source: &Source,
+    tree: &Path,
+    want_arch: Option<&str>,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Imported, ImageError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(tree, flags, Mode::empty());
+    let opened = opened.map_err(|e| ImageError::Open { path: tree.to_owned(), source: e.into() })?;
+    let (to, from) = pipe();
+    let (written, found) = thread::scope(|scope| {
+        let write = move || {
+            let mut out = BufWriter::with_capacity(256 << 10, &to);
+            let written = write_tree(opened.as_fd(), Form::Layer, 0, &mut out, &|_| ());
+            if written.is_err() {
+                to.fail("its files could not all be read");
+            }
+            written
+        };
+        let written = scope.spawn(write);
+        let found = one_layer(images, source, from, None, want_arch, progress);
+        (written.join(), found)
+    });
+    let written = written.map_err(|_| ImageError::bad_image(&source.to_string(), "it could not be read"))?;
+    match (written, found) {
+        (Ok(written), Ok(mut found)) => {
+            found.notes.extend(written.notes);
+            Ok(found)
+        }
+        // The archive broke off because of it.
+        (Err(error), Err(ImageError::Read { .. })) | (_, Err(error)) | (Err(error), _) => Err(error),
+    }
 }
 
 /// An image of one layer.
