@@ -102,11 +102,18 @@ pub(crate) fn absolute(path: &str) -> Result<String, Failure> {
 /// A source as zoned is to see it. What is no source is left for zoned to refuse.
 pub(crate) fn source(text: &str) -> Result<String, Failure> {
     match text.split_once(':') {
-        Some((scheme, path)) if PATH_SOURCES.contains(&scheme) && !matches!(path, "" | "-") => {
+        Some((scheme, path)) if PATH_SOURCES.contains(&scheme) && !path.is_empty() && !is_stream(text) => {
             Ok(format!("{scheme}:{}", absolute(path)?))
         }
         _ => Ok(text.to_owned()),
     }
+}
+
+/// Whether the source's archive is stdin: `tar:-`, `oci:-:TAG`.
+pub(crate) fn is_stream(source: &str) -> bool {
+    let kinds = PATH_SOURCES.iter().filter(|kind| **kind != "dir");
+    let rest = kinds.filter_map(|kind| source.strip_prefix(kind)?.strip_prefix(':')).next();
+    rest.is_some_and(|rest| rest == "-" || rest.starts_with("-:"))
 }
 
 /// What `run --root` takes: a source, or a folder.
@@ -158,7 +165,9 @@ mod tests {
         assert_eq!(source("tar:a.tar").unwrap(), format!("tar:{here}/a.tar"));
         assert_eq!(source("dir:/a").unwrap(), "dir:/a");
         assert_eq!(source("oci:a:latest").unwrap(), format!("oci:{here}/a:latest"));
-        for same in ["tar:-", "debootstrap:bullseye,arch=i386", "image:x", "nonsense:x", "nonsense"] {
+        for same in
+            ["tar:-", "oci:-:12", "debootstrap:bullseye,arch=i386", "image:x", "nonsense:x", "nonsense"]
+        {
             assert_eq!(source(same).unwrap(), same);
         }
         assert_eq!(source_or_folder("a").unwrap(), format!("{here}/a"));

@@ -130,7 +130,7 @@ fn program_arch(spec: &MonitorSpec) -> Option<String> {
         Wanted::Dir(path) => path,
     };
     let command = login.command.first()?;
-    let candidates = Program::new(User::root(), std::slice::from_ref(command), None).candidates;
+    let candidates = Program::new(User::root(), std::slice::from_ref(command), None, &[]).candidates;
     let look = |path: &Path| {
         let bound = spec.binds.iter().filter_map(|(from, to)| Some((from, path.strip_prefix(to).ok()?)));
         let (root, path) = match bound.min_by_key(|(_, rest)| rest.components().count()) {
@@ -274,6 +274,14 @@ impl Host for ThisHost {
             progress(Progress::Note { text: note });
         }
         Ok(Installed { arch: installed.arch.to_owned() })
+    }
+
+    fn prepare(&self, zone_dir: &Path) -> Result<(), ApiError> {
+        prepare_folder(zone_dir).map_err(|e| because(format!("prepare {}", zone_dir.display()), &e))
+    }
+
+    fn stacks_layers(&self) -> bool {
+        crate::confine::outside::maps_ids()
     }
 
     fn hold(&self, name: &str, still: bool) -> Result<(), ApiError> {

@@ -17,6 +17,7 @@ mod events;
 mod export;
 mod get;
 mod halt;
+mod image;
 mod install;
 mod ledger;
 mod list;
@@ -105,6 +106,7 @@ pub(crate) enum Verb {
     Log(log::Args),
     Ledger(ledger::Args),
     Profile(profile::Args),
+    Image(image::Args),
     Brand(brand::Args),
     Scan(scan::Args),
     Doctor(doctor::Args),
@@ -154,6 +156,7 @@ impl Verb {
             Self::Log(args) => log::run(&args, context),
             Self::Ledger(args) => ledger::run(&args, context),
             Self::Profile(args) => profile::run(&args, context),
+            Self::Image(args) => image::run(args, context),
             Self::Brand(args) => brand::run(&args, context),
             Self::Scan(args) => scan::run(&args, context),
             Self::Doctor(doctor::Args {}) => doctor::run(context),

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 pub use session::Session;
 
 use crate::{
-    ApiError, Attach, Attached, Boot, Brand, CloneZone, Cloned, Create, Edit, Edited, Finding, Install,
-    LedgerEntry, LogLine, Login, Move, NewSnapshot, ProfileChange, Progress, Run, Shutdown, Snapshot,
-    Verified, Zone,
+    ApiError, Attach, Attached, Boot, Brand, CloneZone, Cloned, Create, Edit, Edited, Finding, Image,
+    ImageDetails, ImportImage, Install, LedgerEntry, LogLine, Login, Move, NewSnapshot, ProfileChange,
+    Progress, Pruned, Run, Shutdown, Snapshot, Verified, VerifiedImages, VerifyImages, Zone,
 };
 use http::{Body, Method, Request, answer_json, answer_text};
 
@@ -158,6 +158,50 @@ impl Client {
     ) -> Result<()> {
         let path = query(of(name, &["install"]), "source", source);
         self.stream(Method::POST, &path, Body::Stream(Box::new(archive)), progress)
+    }
+
+    /// Images by name.
+    pub fn images(&self) -> Result<Vec<Image>> {
+        self.json(Method::GET, &path(&["images"]), Body::None)
+    }
+
+    /// One image.
+    pub fn image(&self, name: &str) -> Result<ImageDetails> {
+        self.json(Method::GET, &path(&["images", name]), Body::None)
+    }
+
+    /// Takes an image's name away.
+    pub fn remove_image(&self, name: &str) -> Result<()> {
+        self.done(Method::DELETE, &path(&["images", name]), Body::None)
+    }
+
+    /// Brings an image in from a source that zoned opens.
+    pub fn import_image(&self, import: &ImportImage, progress: impl FnMut(Progress)) -> Result<()> {
+        self.stream(Method::POST, &path(&["images"]), Body::json(import)?, progress)
+    }
+
+    /// The same from an archive that is sent along.
+    pub fn import_image_from(
+        &self,
+        import: &ImportImage,
+        archive: impl Read + Send + 'static,
+        progress: impl FnMut(Progress),
+    ) -> Result<()> {
+        let path = query(path(&["images"]), "source", &import.source);
+        let path = if let Some(name) = &import.name { query(path, "name", name) } else { path };
+        self.stream(Method::POST, &path, Body::Stream(Box::new(archive)), progress)
+    }
+
+    /// Removes what no image and no zone needs; with `dry` tells it only.
+    pub fn prune_images(&self, dry: bool) -> Result<Pruned> {
+        let path = path(&["prune-images"]);
+        let path = if dry { query(path, "dry", "true") } else { path };
+        self.json(Method::POST, &path, Body::None)
+    }
+
+    /// Holds images against their digests.
+    pub fn verify_images(&self, verify: &VerifyImages) -> Result<VerifiedImages> {
+        self.json(Method::POST, &path(&["verify-images"]), Body::json(verify)?)
     }
 
     /// Writes a zone, or what changed in it since `base`, to `to`.

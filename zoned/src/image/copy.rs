@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use super::error::{ImageError, shown};
 use super::packed::Meter;
 use super::tree::{Attributes, Id, LeftOut, id, kind, may_keep, names, open_folder};
-use super::unpack::write_sparse;
+use super::unpack::{OPAQUE, write_sparse};
 use super::{Counts, empty};
 
 /// File systems of the kernel's own making, by their magic numbers (linux/magic.h): what they
@@ -77,6 +77,8 @@ struct Copy<'a> {
     exact: bool,
     /// Names in the topmost folder that are left out.
     skip: &'a [&'a str],
+    /// Whether it is a layer that goes over what lower ones left.
+    over: bool,
     /// Folders of the source that were copied, by their path.
     folders: HashMap<Vec<u8>, Id>,
     /// In the second pass, the time before the first; what did not change since is as it should be.
@@ -150,9 +152,26 @@ fn open(path: &Path) -> Result<OwnedFd, ImageError> {
 
 /// Copies what is in `from` into the empty folder `dest`.
 pub(super) fn copy(from: &Path, dest: &Path, meter: &Meter<'_>) -> Result<(Counts, LeftOut), ImageError> {
-    let (source, root) = (open(from)?, open(dest)?);
     refuse_overlap(from, dest)?;
-    let mut copy = Copy::new(meter, root.as_fd());
+    copy_as(from, dest, meter, false)
+}
+
+/// Puts the layer `from` over what is in `dest`: its whiteouts and opaque folders remove, all else is added or takes the place
+/// of what is there.
+pub(super) fn copy_over(
+    from: &Path,
+    dest: &Path,
+    meter: &Meter<'_>,
+) -> Result<(Counts, LeftOut), ImageError> {
+    copy_as(from, dest, meter, true)
+}
+
+fn copy_as(from: &Path, dest: &Path, meter: &Meter<'_>, over: bool) -> Result<(Counts, LeftOut), ImageError> {
+    let (source, root) = (open(from)?, open(dest)?);
+    let mut copy = Copy { over, ..Copy::new(meter, root.as_fd()) };
+    if over && is_opaque(source.as_fd()) {
+        empty::empty(dest).map_err(|e| ImageError::file("empty", b"/", e))?;
+    }
     let to = root.try_clone().map_err(|source| ImageError::Open { path: dest.to_owned(), source })?;
     copy.tree(source, to)?;
     Ok((copy.counts, copy.left_out))
@@ -190,6 +209,15 @@ pub(super) fn size(from: &Path) -> u64 {
     bytes
 }
 
+/// Whether an overlay shows nothing of the layers below in a folder.
+pub(crate) fn is_opaque(folder: BorrowedFd<'_>) -> bool {
+    let mut value = [0; 2];
+    // The second where the overlay was mounted by the host's root.
+    [OPAQUE, b"trusted.overlay.opaque"]
+        .iter()
+        .any(|name| matches!(rustix::fs::fgetxattr(folder, *name, &mut value), Ok(1)) && value[0] == b'y')
+}
+
 impl<'a> Copy<'a> {
     fn new(meter: &'a Meter<'a>, root: BorrowedFd<'a>) -> Self {
         Self {
@@ -202,6 +230,7 @@ impl<'a> Copy<'a> {
             clones: true,
             exact: false,
             skip: &[],
+            over: false,
             folders: HashMap::new(),
             since: None,
         }
@@ -308,6 +337,9 @@ impl<'a> Copy<'a> {
             Err(error) => return Err(self.failed(error)),
         };
         self.meter.tick();
+        if self.over && !self.give_way(from, to, name, &stat)? {
+            return Ok(None);
+        }
         if let Some(since) = self.since {
             let done = self.is_done(to, name, &stat, since);
             match kind(&stat) {
@@ -354,6 +386,33 @@ impl<'a> Copy<'a> {
         Ok(None)
     }
 
+    /// Removes what of the lower layers `name` takes the place of; false where it is only a whiteout.
+    fn give_way(
+        &mut self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        name: &CStr,
+        stat: &Stat,
+    ) -> Result<bool, ImageError> {
+        let is_folder = kind(stat) == FileType::Directory;
+        let there = match rustix::fs::statat(to, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => None,
+            other => Some(other.map_err(|e| self.failed(e))?),
+        };
+        match there.map(|there| kind(&there)) {
+            None => {}
+            Some(FileType::Directory) => {
+                let own = if is_folder { Some(open_folder(from, name, true)) } else { None };
+                let own = own.transpose().map_err(|e| self.failed(e))?;
+                if own.is_none_or(|own| is_opaque(own.as_fd())) {
+                    empty::remove_at(to, name.to_bytes()).map_err(|e| self.failed(e))?;
+                }
+            }
+            Some(_) => rustix::fs::unlinkat(to, name, AtFlags::empty()).map_err(|e| self.failed(e))?,
+        }
+        Ok(!(kind(stat) == FileType::CharacterDevice && stat.st_rdev == 0))
+    }
+
     fn folder(
         &mut self,
         from: BorrowedFd<'_>,
@@ -362,7 +421,11 @@ impl<'a> Copy<'a> {
         stat: &Stat,
         level: &Level,
     ) -> Result<Option<(OwnedFd, OwnedFd)>, ImageError> {
-        rustix::fs::mkdirat(to, name, Mode::RWXU).map_err(|e| self.failed(e))?;
+        match rustix::fs::mkdirat(to, name, Mode::RWXU) {
+            // Merged with that of a lower layer.
+            Err(Errno::EXIST) if self.over => {}
+            other => other.map_err(|e| self.failed(e))?,
+        }
         let made = open_folder(to, name, true).map_err(|e| self.failed(e))?;
         let child = open_folder(from, name, false).map_err(|e| self.failed(e))?;
         if stat.st_dev != level.stat.st_dev && is_kernel_made(&child).map_err(|e| self.failed(e))? {

@@ -261,6 +261,10 @@ impl Host for Fake {
         Ok(Installed { arch: "i686".into() })
     }
 
+    fn prepare(&self, _: &Path) -> Result<(), ApiError> {
+        Ok(())
+    }
+
     fn hold(&self, _name: &str, _still: bool) -> Result<(), ApiError> {
         Ok(())
     }

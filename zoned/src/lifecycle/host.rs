@@ -44,6 +44,17 @@ pub trait Host: Send + Sync + 'static {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Installed, ApiError>;
 
+    /// Makes what a zone's folder holds beside its root.
+    ///
+    /// # Errors
+    /// Something is not there then.
+    fn prepare(&self, zone_dir: &Path) -> Result<(), ApiError>;
+
+    /// Whether a zone's root can be made of layers; else they are put together into one folder.
+    fn stacks_layers(&self) -> bool {
+        true
+    }
+
     /// Holds every process of the zone still, or lets go of them.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ mod edit;
 mod events;
 mod halt;
 pub mod host;
+mod images;
 mod install;
 mod ledger;
 mod log;
@@ -51,6 +52,7 @@ use zone_api::{ApiError, ErrorKind};
 use crate::causes::chain;
 
 pub use host::Host;
+pub use images::ImportJob;
 pub use install::InstallJob;
 pub use registry::Zones;
 pub use run::RunJob;

@@ -38,6 +38,7 @@ impl Zones {
     pub fn recover(self: &Arc<Self>) -> Result<(), ApiError> {
         Self::make_folders(&self.paths)?;
         self.layers.recover().map_err(|error| because("set up the store of layers", &error))?;
+        self.images.recover().map_err(|error| because("set up the store of images", &error))?;
         let mut names = self.store.names().map_err(|error| because("find zones", &error))?;
         for name in &names {
             if !self.config_path(name).is_file() {

@@ -13,6 +13,7 @@ use super::host::{Control, Host, MonitorHandle, Session, Summary};
 use super::{Paths, because, log, no_such_zone};
 use crate::config::Config;
 use crate::config::daemon::Settings;
+use crate::image::Images;
 use crate::state::{Change, Durable, Found, Record, Snapshot, Store, Verb, check, snapshots};
 use crate::storage::{LayerId, Layers};
 
@@ -23,6 +24,7 @@ pub struct Zones {
     pub(super) settings: Settings,
     pub(super) store: Store,
     pub(super) layers: Arc<Layers>,
+    pub(super) images: Images,
     /// Where the watchers of monitors run.
     pub(super) runtime: Handle,
     /// Told of what happens.
@@ -121,6 +123,7 @@ impl Zones {
             paths,
             settings,
             store,
+            images: Images::new(Arc::clone(&layers)),
             layers,
             runtime,
             bus: super::bus::Bus::default(),

@@ -5,9 +5,14 @@
 //! file, however large the root is.
 
 pub mod backend;
+mod flatten;
 mod layer;
+mod stack;
 pub mod stream;
 mod view;
+
+pub use flatten::flatten;
+pub use stack::{Found, Stack};
 
 pub use layer::{BadLayerId, Draft, LayerId, Layers, Meta, Pin};
 pub use view::{View, settle};

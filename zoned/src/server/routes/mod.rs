@@ -2,6 +2,7 @@
 
 mod config;
 mod host;
+mod images;
 mod install;
 mod looking;
 mod places;
@@ -66,6 +67,10 @@ fn described() -> OpenApiRouter<Arc<Zones>> {
         .routes(routes!(looking::stat))
         .routes(routes!(looking::metrics))
         .routes(routes!(looking::events))
+        .routes(routes!(images::list, images::import))
+        .routes(routes!(images::show, images::remove))
+        .routes(routes!(images::prune))
+        .routes(routes!(images::verify))
         .routes(routes!(host::brands))
         .routes(routes!(host::brand))
         .routes(routes!(host::doctor))
