@@ -30,7 +30,7 @@ fn layout(dir: &Path) -> PathBuf {
     let image = format!("{}:12", layout.display());
     run(&["umoci", "init", "--layout", text(&layout)]);
     run(&["umoci", "new", "--image", &image]);
-    let root = dir.join("root");
+    let root = dir.join("files");
     run(&["cp", "-a", text(&busybox_root()), text(&root)]);
     let made = |name: &str, text: &str, mode: u32, owner: u32| {
         let path = root.join(name);
@@ -61,10 +61,10 @@ fn layout(dir: &Path) -> PathBuf {
     layout
 }
 
-/// Every file but what a zone mounts or makes: kind, mode, owner, size, links, target and content.
+/// Every file but what a zone mounts or makes: kind, mode, owner, target and content.
 const LIST: &str = "cd $1 && find . -xdev | grep -Ev '^./(proc|sys|dev|run)(/|$)' | sort | while read -r f; do \
-    set -- $(stat -c '%f %u %g %h' \"$f\"); size=-; [ -f \"$f\" ] && [ ! -h \"$f\" ] && size=$(md5sum < \"$f\"); \
-    [ -d \"$f\" ] && set -- $1 $2 $3 -; echo \"$f $* $(readlink \"$f\") $size\"; done";
+    set -- $(stat -c '%f %u %g' \"$f\"); sum=-; [ -f \"$f\" ] && [ ! -h \"$f\" ] && sum=$(md5sum < \"$f\"); \
+    echo \"$f $* $(readlink \"$f\") $sum\"; done";
 
 fn listed(root: &Path) -> String {
     let busybox = busybox_root().join("bin/busybox");
@@ -102,7 +102,12 @@ fn files_of_an_image_are_those_that_umoci_unpacks() {
     run(&["skopeo", "copy", "-q", &from, &to("oci-archive", "a.tar", ":12")]);
     run(&["skopeo", "copy", "-q", &from, &to("docker-archive", "d.tar", ":example.com/app:12")]);
     run(&["skopeo", "copy", "-q", "--dest-compress-format", "zstd", &from, &to("oci", "zstd", ":12")]);
-    let sources = [from.clone(), to("oci", "a.tar", ":12"), to("docker-archive", "d.tar", ""), to("oci", "zstd", ":12")];
+    let sources = [
+        from.clone(),
+        to("oci", "a.tar", ":12"),
+        to("docker-archive", "d.tar", ""),
+        to("oci", "zstd", ":12"),
+    ];
     for (i, source) in sources.iter().enumerate() {
         zoned.zonectl(&["image", "import", source, &format!("i{i}")]).ok();
         // The same files by whatever way: nothing comes in twice.
@@ -123,7 +128,8 @@ fn files_of_an_image_are_those_that_umoci_unpacks() {
     zoned.zonectl(&["install", "z", "image:i0"]).ok();
     zoned.zonectl(&["boot", "z", "-i", "none"]).ok();
     let have = zoned.zonectl(&["login", "z", "--", "sh", "-c", LIST, "sh", "/"]).ok();
-    let differ = |a: &str, b: &str| a.lines().filter(|line| !b.contains(line)).map(str::to_owned).collect::<Vec<_>>();
+    let differ =
+        |a: &str, b: &str| a.lines().filter(|line| !b.contains(line)).map(str::to_owned).collect::<Vec<_>>();
     // Boot makes no files in it; the root folder's links are of what is mounted.
     let (more, less) = (differ(&have, &want), differ(&want, &have));
     assert!(more.is_empty() && less.is_empty(), "only here: {more:#?}\nonly there: {less:#?}");
@@ -148,8 +154,10 @@ fn files_of_an_image_are_those_that_umoci_unpacks() {
 
 /// A file of the one layer that has it.
 fn walk(layers: &Path, name: &str) -> fs::Metadata {
-    let found = fs::read_dir(layers).expect("it is there").flatten().map(|layer| layer.path().join("fs").join(name));
-    fs::symlink_metadata(found.into_iter().find(|path| path.exists()).expect("a layer has it")).expect("it is there")
+    let found =
+        fs::read_dir(layers).expect("it is there").flatten().map(|layer| layer.path().join("fs").join(name));
+    fs::symlink_metadata(found.into_iter().find(|path| path.exists()).expect("a layer has it"))
+        .expect("it is there")
 }
 
 #[test]
@@ -160,8 +168,26 @@ fn an_image_says_how_its_program_is_started() {
     run(&["umoci", "config", "--image", &image, "--config.entrypoint", "sh", "--config.entrypoint", "-c"]);
     let script = "echo \"$GREETING $(id -u):$(id -g) in $(pwd), $HOME\";\necho second line > /dev/stdout; exec sleep 1000";
     run(&["umoci", "config", "--image", &image, "--config.cmd", script, "--config.user", "guest:1000"]);
-    run(&["umoci", "config", "--image", &image, "--config.env", "GREETING=hello", "--config.env", "PATH=/bin:/opt/app"]);
-    run(&["umoci", "config", "--image", &image, "--config.workingdir", "/srv/new", "--config.label", "a.b=c d"]);
+    run(&[
+        "umoci",
+        "config",
+        "--image",
+        &image,
+        "--config.env",
+        "GREETING=hello",
+        "--config.env",
+        "PATH=/bin:/opt/app",
+    ]);
+    run(&[
+        "umoci",
+        "config",
+        "--image",
+        &image,
+        "--config.workingdir",
+        "/srv/new",
+        "--config.label",
+        "a.b=c d",
+    ]);
     let source = format!("oci:{image}");
     zoned.zonectl(&["create", "z"]).ok();
     zoned.zonectl(&["install", "z", &source]).ok();
@@ -231,7 +257,7 @@ fn a_killed_import_leaves_nothing_that_stays() {
         zoned.kill9();
         import.finish();
         zoned.start_again();
-        assert_eq!(leftovers(&zoned), [""; 0]);
+        eventually("that the drafts are gone", 20, || leftovers(&zoned).is_empty());
         // What is in the store is whole, whether or not the kill came before its name.
         zoned.zonectl(&["image", "verify"]).ok();
     }
@@ -251,7 +277,13 @@ fn a_full_disk_takes_nothing_in() {
     zoned.zonectl(&["image", "import", &source, "big"]).code(1).says(&["no space left"]);
     assert!(images(&zoned).is_empty());
     // The same by way of a stream, which is kept on the disk meanwhile.
-    run(&["skopeo", "copy", "-q", &source, &format!("oci-archive:{}:1", zoned.scratch().join("a.tar").display())]);
+    run(&[
+        "skopeo",
+        "copy",
+        "-q",
+        &source,
+        &format!("oci-archive:{}:1", zoned.scratch().join("a.tar").display()),
+    ]);
     let mut command = zoned.command(&["image", "import", "oci:-", "big"]);
     command.stdin(fs::File::open(zoned.scratch().join("a.tar")).expect("open it"));
     let output = command.output().expect("run zonectl");
@@ -270,7 +302,8 @@ fn a_damaged_layer_is_told_with_those_who_need_it() {
     zoned.zonectl(&["create", "z"]).ok();
     zoned.zonectl(&["install", "z", "image:one"]).ok();
     let layers = zoned.root().join("images/sha256");
-    let bad = fs::read_dir(&layers).expect("it is there").flatten().map(|layer| layer.path().join("fs/opt/last"));
+    let bad =
+        fs::read_dir(&layers).expect("it is there").flatten().map(|layer| layer.path().join("fs/opt/last"));
     let bad = bad.into_iter().find(|path| path.exists()).expect("a layer has it");
     fs::write(&bad, "of 65535").expect("damage it");
     let told = zoned.zonectl(&["image", "verify"]).code(1).stdout;
@@ -278,7 +311,11 @@ fn a_damaged_layer_is_told_with_those_who_need_it() {
     let verified = zoned.zonectl(&["--json", "image", "verify", "--repair"]);
     let verified: Value = serde_json::from_str(&verified.stdout).expect("a document");
     let damage = &verified["damage"][0];
-    assert_eq!((&damage["images"][0], &damage["zones"][0]), (&"one:latest".into(), &"z".into()), "{verified}");
+    assert_eq!(
+        (&damage["images"][0], &damage["zones"][0]),
+        (&"one:latest".into(), &"z".into()),
+        "{verified}"
+    );
     assert_eq!(damage["repaired"], false, "what somebody needs stays");
     zoned.zonectl(&["uninstall", "z", "-F"]).ok();
     zoned.zonectl(&["image", "rm", "one"]).ok();
@@ -298,14 +335,17 @@ fn images_are_made_of_tars_and_folders() {
     zoned.zonectl(&["image", "import", &format!("dir:{}", root.display()), "example.com/of-dir:1"]).ok();
     zoned.zonectl(&["image", "import", "dir:/nonexistent", "x"]).code(1);
     zoned.zonectl(&["image", "import", "image:of-tar", "x"]).code(2);
-    zoned.zonectl(&["image", "import", &format!("dir:{}", root.display()), "UPPER"]).code(2).says(&["no name for an image"]);
+    zoned
+        .zonectl(&["image", "import", &format!("dir:{}", root.display()), "UPPER"])
+        .code(2)
+        .says(&["no name for an image"]);
     let shown = zoned.zonectl(&["image", "show", "of-tar"]).ok();
     assert!(shown.contains("x86_64") && shown.contains("zonectl image import tar:"), "{shown}");
     for image in ["of-tar", "example.com/of-dir:1"] {
         zoned.zonectl(&["create", "z"]).ok();
         zoned.zonectl(&["install", "z", &format!("image:{image}")]).ok();
         zoned.zonectl(&["boot", "z"]).ok();
-        assert_eq!(zoned.sh("z", "cat /etc/hostname; readlink /bin/sh || echo file").lines().next(), Some("z"));
+        assert_eq!(zoned.sh("z", "hostname; readlink /bin/sh"), "z\n/bin/busybox\n");
         zoned.forget("z");
     }
 }
@@ -319,6 +359,7 @@ fn where_ids_are_not_mapped_the_layers_are_put_together() {
     zoned.zonectl(&["install", "z", &format!("oci:{}:12", layout.display())]).ok();
     assert!(zoned.root().join("zones/z/root/etc/new").is_file());
     zoned.zonectl(&["boot", "z", "-i", "none"]).ok();
-    let said = zoned.sh("z", "cat /etc/new /opt/app/data /opt/linked; ls /etc/gone /var/cache; stat -c %u /opt/last");
+    let said = zoned
+        .sh("z", "cat /etc/new /opt/app/data /opt/linked; ls /etc/gone /var/cache; stat -c %u /opt/last");
     assert_eq!(said.lines().collect::<Vec<_>>(), ["newnewtheirs/var/cache:", "new", "65534"]);
 }
