@@ -30,7 +30,7 @@ fn layout(dir: &Path) -> PathBuf {
     let image = format!("{}:12", layout.display());
     run(&["umoci", "init", "--layout", text(&layout)]);
     run(&["umoci", "new", "--image", &image]);
-    let root = dir.join("root");
+    let root = dir.join("files");
     run(&["cp", "-a", text(&busybox_root()), text(&root)]);
     let made = |name: &str, text: &str, mode: u32, owner: u32| {
         let path = root.join(name);
@@ -61,10 +61,10 @@ fn layout(dir: &Path) -> PathBuf {
     layout
 }
 
-/// Every file but what a zone mounts or makes: kind, mode, owner, size, links, target and content.
+/// Every file but what a zone mounts or makes: kind, mode, owner, target and content.
 const LIST: &str = "cd $1 && find . -xdev | grep -Ev '^./(proc|sys|dev|run)(/|$)' | sort | while read -r f; do \
-    set -- $(stat -c '%f %u %g %h' \"$f\"); size=-; [ -f \"$f\" ] && [ ! -h \"$f\" ] && size=$(md5sum < \"$f\"); \
-    [ -d \"$f\" ] && set -- $1 $2 $3 -; echo \"$f $* $(readlink \"$f\") $size\"; done";
+    set -- $(stat -c '%f %u %g' \"$f\"); sum=-; [ -f \"$f\" ] && [ ! -h \"$f\" ] && sum=$(md5sum < \"$f\"); \
+    echo \"$f $* $(readlink \"$f\") $sum\"; done";
 
 fn listed(root: &Path) -> String {
     let busybox = busybox_root().join("bin/busybox");
@@ -257,7 +257,7 @@ fn a_killed_import_leaves_nothing_that_stays() {
         zoned.kill9();
         import.finish();
         zoned.start_again();
-        assert_eq!(leftovers(&zoned), [""; 0]);
+        eventually("that the drafts are gone", 20, || leftovers(&zoned).is_empty());
         // What is in the store is whole, whether or not the kill came before its name.
         zoned.zonectl(&["image", "verify"]).ok();
     }
@@ -345,10 +345,7 @@ fn images_are_made_of_tars_and_folders() {
         zoned.zonectl(&["create", "z"]).ok();
         zoned.zonectl(&["install", "z", &format!("image:{image}")]).ok();
         zoned.zonectl(&["boot", "z"]).ok();
-        assert_eq!(
-            zoned.sh("z", "cat /etc/hostname; readlink /bin/sh || echo file").lines().next(),
-            Some("z")
-        );
+        assert_eq!(zoned.sh("z", "hostname; readlink /bin/sh"), "z\n/bin/busybox\n");
         zoned.forget("z");
     }
 }
