@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, Uid};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -25,6 +26,8 @@ pub struct How {
     pub alone: bool,
     /// Size in MiB of a small ext4 that `--root` is to be on.
     pub small_disk: Option<u32>,
+    /// Folder that `--root` and `--zones` are in, in place of one of its own.
+    pub place: Option<PathBuf>,
     /// Further environment.
     pub env: Vec<(String, String)>,
     /// Network namespace, by its name for ip-netns(8), that it and its zones are in.
@@ -71,8 +74,9 @@ impl Zoned {
         let tmp = target().join("tmp");
         fs::create_dir_all(&tmp).with_context(|| format!("create {}", tmp.display()))?;
         let folder = tempfile::Builder::new().prefix("zones-").tempdir_in(tmp).context("create a folder")?;
+        let place = how.place.as_deref().unwrap_or(folder.path());
         for part in ["root", "zones"] {
-            fs::create_dir(folder.path().join(part)).with_context(|| format!("create {part}"))?;
+            fs::create_dir(place.join(part)).with_context(|| format!("create {part}"))?;
         }
         if let Some(mib) = how.small_disk {
             let disk = File::create(folder.path().join("disk")).context("create a disk")?;
@@ -92,12 +96,16 @@ impl Zoned {
 
     /// `--root`
     pub fn root(&self) -> PathBuf {
-        self.folder.path().join("root")
+        self.place().join("root")
     }
 
     /// `--zones`
     pub fn zones(&self) -> PathBuf {
-        self.folder.path().join("zones")
+        self.place().join("zones")
+    }
+
+    fn place(&self) -> &Path {
+        self.how.place.as_deref().unwrap_or(self.folder.path())
     }
 
     /// `--run`
@@ -241,6 +249,24 @@ impl Zoned {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
+        }
+    }
+
+    /// The end of the daemon and of all zones at once, as the host's is: nothing can say good-bye.
+    pub fn kill_all(&mut self) {
+        self.kill9();
+        let end = Instant::now() + Duration::from_secs(10);
+        loop {
+            let left = self.followers();
+            if left.is_empty() {
+                break;
+            }
+            for (pid, _) in &left {
+                let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+                let _ = waitpid(Pid::from_raw(*pid), Some(WaitPidFlag::WNOHANG));
+            }
+            assert!(Instant::now() < end, "they do not die: {left:?}");
+            thread::sleep(Duration::from_millis(5));
         }
     }
 
