@@ -17,7 +17,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::client::{Client, Outcome};
-use crate::host::{binary, eventually, lock, processes, target};
+use crate::host::{binary, descendants, eventually, lock, processes, target};
 
 /// How a test wants its zoned.
 #[derive(Debug, Default, Clone)]
@@ -252,18 +252,19 @@ impl Zoned {
         }
     }
 
-    /// The end of the daemon and of all zones at once, as the host's is: nothing can say good-bye.
+    /// The end of the daemon, of all zones and of whatever else this process began, as the host's is: nothing can say
+    /// good-bye. For a test that is alone.
     pub fn kill_all(&mut self) {
         self.kill9();
         let end = Instant::now() + Duration::from_secs(10);
         loop {
-            let left = self.followers();
+            let left = descendants();
             if left.is_empty() {
                 break;
             }
-            for (pid, _) in &left {
-                let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
-                let _ = waitpid(Pid::from_raw(*pid), Some(WaitPidFlag::WNOHANG));
+            for process in &left {
+                let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+                let _ = waitpid(Pid::from_raw(process.pid), Some(WaitPidFlag::WNOHANG));
             }
             assert!(Instant::now() < end, "they do not die: {left:?}");
             thread::sleep(Duration::from_millis(5));
