@@ -46,8 +46,11 @@ impl Zones {
             }
         }
         names.extend(self.config_names());
+        // All of them before anything is finished: what a zone is made of is known by its record alone.
         for name in &names {
             self.take_up(name);
+        }
+        for name in &names {
             self.resume(name);
         }
         self.resume_restarts();
@@ -62,7 +65,7 @@ impl Zones {
     fn resume(&self, name: &str) {
         let cut = self.lock().zones.get(name).and_then(|entry| entry.record.verb);
         let Some(verb) = cut else {
-            if let Err(error) = self.finish_change(name) {
+            if let Err(error) = self.carry_out(name) {
                 tracing::error!(zone = name, %error, "a change of its root is not finished");
             }
             return;

@@ -118,7 +118,7 @@ impl Zones {
             return Err(ApiError::new(ErrorKind::Failed, format!("share the root of {name}"), why)
                 .hint(format!("halt {name} once for its first snapshot or clone")));
         }
-        let change = self
+        let (change, _pin) = self
             .prepare_fold(&[ROOT])
             .map_err(|error| because(format!("share the root of {name}"), &error))?;
         let Change::Fold(parts) = &change else { return Ok(()) };
