@@ -58,12 +58,19 @@ impl Disk {
         run(&format!("mkfs.{kind}"), &[&quiet[..], &[text(&safe)]].concat());
         run("cp", &["--sparse=always", text(&safe), text(&now)]);
         let open = |path: &Path| File::options().read(true).write(true).open(path).expect("open the disk");
-        let platter =
-            Platter { now: open(&now), safe: open(&safe), since: Vec::new(), size: mib << 20, dead: false, flushes: 0 };
+        let platter = Platter {
+            now: open(&now),
+            safe: open(&safe),
+            since: Vec::new(),
+            size: mib << 20,
+            dead: false,
+            flushes: 0,
+        };
         let platter = Arc::new(Mutex::new(platter));
         let device = open(Path::new("/dev/fuse"));
         let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
-        mount(Some("platter"), &served, Some("fuse"), MsFlags::empty(), Some(options.as_str())).expect("mount fuse");
+        mount(Some("platter"), &served, Some("fuse"), MsFlags::empty(), Some(options.as_str()))
+            .expect("mount fuse");
         let shared = Arc::clone(&platter);
         thread::spawn(move || serve(device, &shared));
         // Its own way to put a file to disk that is renamed over another would hide that somebody forgot to.
@@ -226,7 +233,9 @@ fn serve(mut device: File, platter: &Mutex<Platter>) {
     loop {
         let length = match device.read(&mut buffer) {
             Ok(length) => length,
-            Err(error) if matches!(error.raw_os_error(), Some(libc_errno::EINTR | libc_errno::ENOENT)) => continue,
+            Err(error) if matches!(error.raw_os_error(), Some(libc_errno::EINTR | libc_errno::ENOENT)) => {
+                continue;
+            }
             Err(_) => return,
         };
         let (head, body) = buffer[..length].split_at(HEADER.min(length));
@@ -348,7 +357,9 @@ mod tests {
             fs::write(at.join("new"), "new").expect("write");
             let cut = disk.cut(&mut dice, 0);
             assert!(cut.flushes > 0 && cut.kept == 0, "{cut:?}");
-            assert!(fs::write(at.join("x"), "x").and_then(|()| File::open(at.join("x"))?.sync_all()).is_err());
+            assert!(
+                fs::write(at.join("x"), "x").and_then(|()| File::open(at.join("x"))?.sync_all()).is_err()
+            );
             disk.restore();
             assert_eq!(fs::read(at.join("kept")).expect("it is there"), vec![7; 300_000]);
             assert!(!at.join("new").exists());

@@ -1,5 +1,6 @@
 //! A zoned of the test's own, with its own folders, that leaves nothing behind.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -255,6 +256,8 @@ impl Zoned {
     /// The end of the daemon, of all zones and of whatever else this process began, as the host's is: nothing can say
     /// good-bye. For a test that is alone.
     pub fn kill_all(&mut self) {
+        let groups: BTreeSet<String> =
+            descendants().iter().flat_map(|process| groups_of(process.pid)).collect();
         self.kill9();
         let end = Instant::now() + Duration::from_secs(10);
         loop {
@@ -268,6 +271,17 @@ impl Zoned {
             }
             assert!(Instant::now() < end, "they do not die: {left:?}");
             thread::sleep(Duration::from_millis(5));
+        }
+        // What the kernel knows of them goes with it.
+        for key in groups {
+            for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+                remove_groups(&hierarchy.path().join("zoned").join(&key));
+            }
+            remove_groups(&Path::new("/sys/fs/cgroup/zoned").join(&key));
+        }
+        for entry in fs::read_dir(self.run_dir()).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         }
     }
 
@@ -344,6 +358,22 @@ impl Zoned {
             |p: &&str| Path::new(p).starts_with(self.folder.path()) || Path::new(p).starts_with(&self.run);
         points.filter(ours).map(str::to_owned).collect()
     }
+}
+
+/// Names of the control groups of zones that a process is in.
+fn groups_of(pid: i32) -> Vec<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let keys = text.lines().filter_map(|line| line.split_once("/zoned/")?.1.split('/').next());
+    keys.map(str::to_owned).collect()
+}
+
+fn remove_groups(group: &Path) {
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_groups(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(group);
 }
 
 impl Drop for Zoned {

@@ -71,13 +71,14 @@ impl Zones {
         self.finish_change(name)?;
         self.check_base(name, header, force)?;
         let _pin = self.layers_in(name, header, receiver, progress)?;
+        self.layers.settle().map_err(|error| because(format!("receive {name}"), &error))?;
 
         let state = self.lock().zones.get(name).map(|entry| entry.record.state);
         let begun = Some("receive did not finish".to_owned());
         let snapshot = header.snapshot.as_ref().map(|(snap, made)| {
             let parent = header.base.as_ref().map(|(base, _)| base.clone());
             let (layers, arch) = (header.layers.clone(), header.arch.clone());
-            (snap.clone(), Snapshot { made: *made, layers, parent, arch, held: None })
+            Box::new((snap.clone(), Snapshot { made: *made, layers, parent, arch, held: None }))
         });
         // From here on it is finished after a crash: the root and its snapshot come together.
         self.save(name, |record| {
@@ -86,11 +87,7 @@ impl Zones {
                 _ => record.to(Durable::Incomplete, None, begun),
             };
             let layers = header.layers.clone();
-            Record {
-                change: Some(Change::Receive { layers, snapshot }),
-                arch: header.arch.clone(),
-                ..record
-            }
+            Record { change: Some(Change::Receive { layers, snapshot }), arch: header.arch.clone(), ..record }
         })?;
         self.finish_change(name)?;
         let at = header.snapshot.as_ref().map_or_else(String::new, |(snap, _)| format!("@{snap}"));

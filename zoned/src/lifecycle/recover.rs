@@ -11,7 +11,7 @@ use super::registry::{Entry, Live};
 use super::run::is_run_name;
 use super::{Paths, Zones, because};
 use crate::config;
-use crate::state::{Durable, Record};
+use crate::state::{Durable, Record, atomic};
 
 impl Zones {
     /// Makes the folders that zones are kept in.
@@ -189,7 +189,8 @@ fn make_folder(folder: &Path, mode: u32) -> Result<(), ApiError> {
     }
     match std::fs::DirBuilder::new().mode(mode).create(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && folder.is_dir() => {}
-        other => other.map_err(wrong)?,
+        Err(error) => return Err(wrong(error)),
+        Ok(()) => folder.parent().map_or(Ok(()), atomic::sync_folder).map_err(wrong)?,
     }
     // One that was there before may be open to more than it should.
     if mode == 0o700 {

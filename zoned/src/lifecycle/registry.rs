@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -105,7 +105,9 @@ impl Entry {
         used.extend(self.snapshots.values().flat_map(|snapshot| snapshot.layers.iter().cloned()));
         match &self.record.change {
             Some(Change::Fold(parts)) => used.extend(parts.iter().map(|(_, id)| id.clone())),
-            Some(Change::Replace(layers) | Change::Receive { layers, .. }) => used.extend(layers.iter().cloned()),
+            Some(Change::Replace(layers) | Change::Receive { layers, .. }) => {
+                used.extend(layers.iter().cloned())
+            }
             _ => {}
         }
         used
@@ -362,7 +364,7 @@ impl Zones {
             return;
         }
         let (record, to_write) = match found {
-            Ok(Found::Record(record)) => (record, false),
+            Ok(Found::Record(record)) => (*record, false),
             Ok(Found::Nothing) => match self.free_slot(&table) {
                 Ok(slot) => (Record::new(slot), true),
                 Err(error) => {

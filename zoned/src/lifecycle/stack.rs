@@ -162,7 +162,7 @@ impl Zones {
             Change::Clear(folder, parts) => return self.clear(name, folder, parts),
             Change::Receive { layers, snapshot } => {
                 self.replace_root(name, layers)?;
-                return self.received(name, layers, snapshot.as_ref());
+                return self.received(name, layers, snapshot.as_deref());
             }
             Change::Fold(parts) => {
                 self.fold_parts(name, parts, &record.layers)?;
@@ -189,8 +189,7 @@ impl Zones {
     /// Removes what is left of another place of a zone's files. That it cannot be does not keep the zone from anything.
     fn clear(&self, name: &str, folder: &Path, parts: &[String]) -> Result<(), ApiError> {
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-        let cleared =
-            if parts.is_empty() { self.empty_place(folder) } else { self.discard(folder, &parts) };
+        let cleared = if parts.is_empty() { self.empty_place(folder) } else { self.discard(folder, &parts) };
         if let Err(error) = cleared {
             tracing::warn!(zone = name, %error, "what it does not need any more is still there");
         }
