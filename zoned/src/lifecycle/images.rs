@@ -379,7 +379,8 @@ impl Zones {
     ) -> Result<Filled, ApiError> {
         let what = || format!("install from {source}");
         let layered = self.layered(source, archive, want_arch, progress)?;
-        let (folder, root) = (self.store.folder(name), self.store.folder(name).join(ROOT));
+        let folder = self.data(name);
+        let root = folder.join(ROOT);
         if self.host.stacks_layers() {
             // From here on a crash is made good by its record.
             let change = Some(Change::Replace(layered.layers.clone()));
