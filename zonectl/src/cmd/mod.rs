@@ -1,6 +1,7 @@
 //! The verbs, a file each, and what they share.
 
 mod add;
+mod attach;
 mod boot;
 mod brand;
 mod clone;
@@ -9,6 +10,7 @@ mod console;
 mod create;
 mod ctrl_alt_del;
 mod delete;
+mod detach;
 mod doctor;
 mod edit;
 mod events;
@@ -27,6 +29,7 @@ mod profile;
 mod ready;
 mod reboot;
 mod receive;
+mod relocate;
 mod remove;
 mod rollback;
 mod run;
@@ -90,6 +93,10 @@ pub(crate) enum Verb {
     Snapshots(snapshots::Args),
     Rollback(rollback::Args),
     Clone(clone::Args),
+    #[command(name = "move")]
+    Relocate(relocate::Args),
+    Detach(detach::Args),
+    Attach(attach::Args),
     Send(send::Args),
     Receive(receive::Args),
     Stat(stat::Args),
@@ -137,6 +144,9 @@ impl Verb {
             Self::Snapshots(args) => snapshots::run(&args, context),
             Self::Rollback(args) => rollback::run(&args, context),
             Self::Clone(args) => clone::run(&args, context),
+            Self::Relocate(args) => relocate::run(&args, context),
+            Self::Detach(args) => detach::run(&args, context),
+            Self::Attach(args) => attach::run(&args, context),
             Self::Send(args) => send::run(&args, context),
             Self::Receive(args) => receive::run(&args, context),
             Self::Stat(args) => stat::run(args, context),

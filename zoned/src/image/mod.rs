@@ -39,8 +39,8 @@ use std::path::Path;
 use rustix::io::Errno;
 use zone_api::Progress;
 
-pub use copy::Layer;
 pub(crate) use copy::is_opaque;
+pub use copy::{Layer, copy_all};
 pub use digest::Digest;
 pub use empty::{empty, remove};
 pub use error::ImageError;

@@ -24,6 +24,7 @@ mod reboot;
 mod receive;
 mod recover;
 mod registry;
+mod relocate;
 mod restart;
 mod run;
 mod send;

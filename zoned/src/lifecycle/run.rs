@@ -89,7 +89,7 @@ impl Zones {
 
     /// Removes what a `run` zone left.
     pub(super) fn forget_ephemeral(&self, name: &str) {
-        let folder = self.folder(name, true);
+        let folder = self.paths.root.join("ephemeral").join(name);
         if let Err(error) = self.trash_folder(&folder) {
             tracing::warn!(zone = name, %error, "its folder cannot be removed");
         }
@@ -122,7 +122,7 @@ impl RunJob {
     fn start(mut self, session: Session) -> Result<(), ApiError> {
         let zones = Arc::clone(&self.zone.claim.zones);
         let name = self.zone.claim.name.clone();
-        let zone_dir = zones.folder(&name, true);
+        let zone_dir = zones.data(&name);
         std::fs::DirBuilder::new()
             .mode(0o700)
             .create(&zone_dir)

@@ -39,13 +39,7 @@ impl Zones {
         let table = self.lock();
         let mut used = BTreeSet::new();
         for entry in table.zones.values() {
-            used.extend(entry.record.layers.iter().cloned());
-            used.extend(entry.snapshots.values().flat_map(|snapshot| snapshot.layers.iter().cloned()));
-            match &entry.record.change {
-                Some(Change::Fold(parts)) => used.extend(parts.iter().map(|(_, id)| id.clone())),
-                Some(Change::Replace(layers)) => used.extend(layers.iter().cloned()),
-                None => {}
-            }
+            used.append(&mut entry.layers());
         }
         used
     }
@@ -89,7 +83,7 @@ impl Zones {
     pub(super) fn fold(&self, name: &str) -> Result<(), ApiError> {
         let wrong = |error: io::Error| because(format!("make a layer of {name}"), &error);
         self.finish_change(name)?;
-        let folder = self.store.folder(name);
+        let folder = self.data(name);
         // Layers are the same for all zones.
         owners::give(&folder, 0).map_err(|failure| because(format!("make a layer of {name}"), &failure))?;
         let layers = self.record(name)?.layers;
@@ -134,13 +128,17 @@ impl Zones {
         let record = self.record(name)?;
         let Some(change) = record.change else { return Ok(()) };
         let layers = match &change {
+            Change::Move(path) => return self.move_parts(name, path),
+            Change::CopyTo(path) => return self.drop_copy(name, path),
+            Change::Detach => return self.pack(name),
+            Change::Attach => return self.unpack(name),
             Change::Fold(parts) => {
                 self.fold_parts(name, parts, &record.layers)?;
                 let new = parts.iter().map(|(_, id)| id.clone());
                 new.chain(record.layers).collect()
             }
             Change::Replace(layers) => {
-                self.discard(&self.store.folder(name), &[ROOT, UPPER, WORK])?;
+                self.discard(&self.data(name), &[ROOT, UPPER, WORK])?;
                 self.make_upper(name, layers)?;
                 layers.clone()
             }
@@ -151,15 +149,26 @@ impl Zones {
     }
 
     fn fold_parts(&self, name: &str, parts: &[(String, LayerId)], below: &[LayerId]) -> Result<(), ApiError> {
-        let folder = self.store.folder(name);
+        let folder = self.data(name);
         for (part, id) in parts {
             let (from, to) = (folder.join(part), self.layers.tree(id));
             let moved = || {
                 if !to.exists() {
-                    fs::rename(&from, &to)?;
+                    match fs::rename(&from, &to) {
+                        // The zone was moved to another file system than that of the layers.
+                        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                            let new = to.with_extension("new");
+                            crate::image::remove(&new)?;
+                            backend::of(&self.layers.folder(id)).copy_still(&from, &new)?;
+                            settle(&new)?;
+                            fs::rename(&new, &to)?;
+                        }
+                        other => other?,
+                    }
                 }
-                atomic::sync_folder(&folder)?;
-                atomic::sync_folder(&self.layers.folder(id))
+                atomic::sync_folder(&self.layers.folder(id))?;
+                // What was copied.
+                self.discard(&folder, &[part]).map_err(io::Error::other)
             };
             moved().map_err(|error| because(format!("make a layer of {}", from.display()), &error))?;
         }
@@ -173,7 +182,7 @@ impl Zones {
 
     /// The folders that a zone over `layers` writes to, where they are missing.
     pub(super) fn make_upper(&self, name: &str, layers: &[LayerId]) -> Result<(), ApiError> {
-        let folder = self.store.folder(name);
+        let folder = self.data(name);
         let (upper, below) = (folder.join(UPPER), layers.first().map(|id| self.layers.tree(id)));
         let make = || {
             if !upper.exists() {
