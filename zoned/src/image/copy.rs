@@ -75,10 +75,10 @@ struct Copy<'a> {
     clones: bool,
     /// Whether it is a layer: nothing is left out of one.
     exact: bool,
-    /// Whether it is a layer that goes over what lower ones left.
-    over: bool,
     /// Names in the topmost folder that are left out.
     skip: &'a [&'a str],
+    /// Whether it is a layer that goes over what lower ones left.
+    over: bool,
     /// Folders of the source that were copied, by their path.
     folders: HashMap<Vec<u8>, Id>,
     /// In the second pass, the time before the first; what did not change since is as it should be.
@@ -229,8 +229,8 @@ impl<'a> Copy<'a> {
             path: Vec::new(),
             clones: true,
             exact: false,
-            over: false,
             skip: &[],
+            over: false,
             folders: HashMap::new(),
             since: None,
         }

@@ -63,7 +63,7 @@ impl Zones {
             Some(live) => self.capture_live(name, &live),
             None => {
                 self.fold(name)?;
-                self.flatten(name)?;
+                self.squash(name)?;
                 let layers = self.layers_of(name);
                 Ok(Taken { _pin: self.layers.pin(layers.clone()), layers, held: None })
             }

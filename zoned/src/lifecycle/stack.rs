@@ -15,7 +15,7 @@ use super::host::RootSpec;
 use super::{Zones, because};
 use crate::confine::{outside, owners};
 use crate::state::{Change, Record, atomic, now};
-use crate::storage::{LayerId, Meta, backend, settle};
+use crate::storage::{LayerId, Meta, backend, flatten, settle};
 
 /// Layers that a zone's root has at most. An overlay can have 500; each costs a look for a file that is in none.
 const MOST: usize = 100;
@@ -70,6 +70,10 @@ impl Zones {
             let why = format!("layer {missing} is not there");
             return Err(ApiError::new(ErrorKind::Failed, format!("find the root of {name}"), why)
                 .hint("zonectl image verify says what else is missing"));
+        }
+        if !self.has_layers() {
+            self.change_root(name, Change::Flatten)?;
+            return Ok(RootSpec::Installed);
         }
         Ok(RootSpec::Layered(self.trees(&layers)))
     }
@@ -142,10 +146,36 @@ impl Zones {
                 self.make_upper(name, layers)?;
                 layers.clone()
             }
+            Change::Flatten => {
+                self.own_root(name, &record.layers)?;
+                Vec::new()
+            }
         };
         self.save(name, |record| Record { layers, change: None, ..record.clone() })?;
         self.sweep_layers();
         Ok(())
+    }
+
+    /// A copy of all that the zone sees of its layers and its own folder, as its root.
+    fn own_root(&self, name: &str, layers: &[LayerId]) -> Result<(), ApiError> {
+        let folder = self.data(name);
+        let (root, new) = (folder.join(ROOT), folder.join(".root.new"));
+        let made = || {
+            if root.exists() {
+                return Ok(());
+            }
+            crate::image::remove(&new)?;
+            fs::DirBuilder::new().mode(0o755).create(&new)?;
+            let mut all = vec![folder.join(UPPER)];
+            all.extend(self.trees(layers));
+            flatten(&all, &new)?;
+            settle(&new)?;
+            fs::rename(&new, &root)?;
+            atomic::sync_folder(&folder)
+        };
+        made().map_err(|error: io::Error| because(format!("make a root of the layers of {name}"), &error))?;
+        self.discard(&folder, &[UPPER, WORK])?;
+        self.make_upper(name, &[])
     }
 
     fn fold_parts(&self, name: &str, parts: &[(String, LayerId)], below: &[LayerId]) -> Result<(), ApiError> {
@@ -200,7 +230,7 @@ impl Zones {
     }
 
     /// Makes one layer of a zone's many where they have become too many. Nothing of it runs, and its folder is empty.
-    pub(super) fn flatten(&self, name: &str) -> Result<(), ApiError> {
+    pub(super) fn squash(&self, name: &str) -> Result<(), ApiError> {
         let layers = self.record(name)?.layers;
         if layers.len() <= MOST {
             return Ok(());

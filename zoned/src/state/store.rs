@@ -88,6 +88,8 @@ pub enum Change {
     Fold(Vec<(String, LayerId)>),
     /// All files of its own give way to these layers.
     Replace(Vec<LayerId>),
+    /// The zone gets a root of its own in place of its layers.
+    Flatten,
     /// They go to this folder of the same file system.
     Move(PathBuf),
     /// The layers are packed into its folder, of which zoned then knows nothing any more.

@@ -248,6 +248,8 @@ impl<R: Read> Read for Archive<R> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use proptest::prelude::*;
 
     use super::*;
