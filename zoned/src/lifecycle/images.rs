@@ -10,13 +10,14 @@ use zone_api::{
     VerifyImages,
 };
 
+use super::host::RootSpec;
 use super::install::Filled;
 use super::stack::ROOT;
 use super::{Zones, because};
 use crate::config;
 use crate::image::{self, Execution, ImageError, ImageName, Source};
 use crate::state::{Change, Record};
-use crate::storage::{LayerId, Pin, Stack};
+use crate::storage::{LayerId, Pin, Stack, View};
 
 /// An image on its way into a zone: its layers are held until the zone's record names them.
 pub(super) struct Layered {
@@ -401,6 +402,43 @@ impl Zones {
         self.adapt(name, progress);
         super::install::settle(&folder)?;
         Ok(Filled { arch: arch.map(str::to_owned), layered: Some(layered) })
+    }
+
+    /// What a zone that exists while its program runs has of an image: its files, and its variables.
+    pub(super) fn image_to_run(
+        &self,
+        name: &str,
+        zone_dir: &Path,
+        source: &Source,
+        config: &mut config::Config,
+    ) -> Result<RootSpec, ApiError> {
+        let what = || format!("run over {source}");
+        let layered = self.layered(source, None, config.arch.as_deref(), &|_| {})?;
+        let root = zone_dir.join(ROOT);
+        let looked = if self.host.stacks_layers() {
+            let layers = layered.layers.clone();
+            // Of this zone there is no record on disk; it is what keeps the layers.
+            self.save(name, |record| Record { layers, ..record.clone() })?;
+            let view = View::of(&layered.trees).map_err(|error| because(what(), &error))?;
+            image::root_arch(&view.path(), config.arch.as_deref())
+        } else {
+            std::fs::create_dir(&root)
+                .and_then(|()| crate::storage::flatten(&layered.trees, &root))
+                .map_err(|error| because(what(), &error))?;
+            image::root_arch(&root, config.arch.as_deref())
+        };
+        let arch = match looked {
+            Ok(arch) => Some(arch),
+            Err(ImageError::NoProgram) => layered.machine,
+            Err(error) => return Err(failed(what(), &error)),
+        };
+        config.arch = config.arch.take().or(arch.map(str::to_owned));
+        if config.env.is_empty() {
+            let env = layered.execution.env.clone().unwrap_or_default();
+            config.env = env.into_iter().filter(|one| config::check_variable(one).is_ok()).collect();
+        }
+        let stacks = self.host.stacks_layers();
+        Ok(if stacks { RootSpec::Layered(layered.trees.clone()) } else { RootSpec::Installed })
     }
 
     /// Makes what an image says of its program the zone's configuration; keys that are set stay as they are.
