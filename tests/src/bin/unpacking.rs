@@ -39,7 +39,9 @@ fn layout(dir: &Path, tar: &Path) -> Result<(PathBuf, PathBuf)> {
     let blob = |kind: &str, path: &Path| -> Result<serde_json::Value> {
         let (digest, size) = (digest(path)?, fs::metadata(path)?.len());
         fs::rename(path, blobs.join(&digest)).context("name a blob")?;
-        Ok(json!({"mediaType": format!("application/vnd.oci.image.{kind}"), "digest": format!("sha256:{digest}"), "size": size}))
+        Ok(
+            json!({"mediaType": format!("application/vnd.oci.image.{kind}"), "digest": format!("sha256:{digest}"), "size": size}),
+        )
     };
     let document = |kind: &str, value: &serde_json::Value| {
         fs::write(blobs.join("document"), value.to_string()).context("write a document")?;
@@ -83,7 +85,11 @@ fn main() -> Result<()> {
     let (out, store) = (dir.join("out"), dir.join("podman"));
     let podman = |words: &[&str]| {
         let (root, runroot) = (store.join("root"), store.join("run"));
-        run(&[&["podman", "--root", text(&root), "--runroot", text(&runroot), "--storage-driver", "overlay"], words].concat())
+        run(&[
+            &["podman", "--root", text(&root), "--runroot", text(&runroot), "--storage-driver", "overlay"],
+            words,
+        ]
+        .concat())
     };
     let mib = |path: &Path| fs::metadata(path).map_or(0, |found| found.len() >> 20);
     println!("{} MiB of files and headers, {} MiB packed", mib(&tar), mib(&layer));
@@ -92,7 +98,17 @@ fn main() -> Result<()> {
     for _ in 0..rounds {
         fs::create_dir(&out)?;
         times[0].push(timed(dir, || {
-            run(&["tar", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-xzpf", text(&layer), "-C", text(&out)]).map(drop)
+            run(&[
+                "tar",
+                "--numeric-owner",
+                "--xattrs",
+                "--xattrs-include=*",
+                "-xzpf",
+                text(&layer),
+                "-C",
+                text(&out),
+            ])
+            .map(drop)
         })?);
         fs::remove_dir_all(&out)?;
         times[1].push(timed(dir, || run(&["umoci", "unpack", "--image", &image, text(&out)]).map(drop))?);

@@ -568,7 +568,7 @@ fn one_layer(
     let telling = Telling { progress, done: AtomicU64::new(0), told: Mutex::new(Instant::now()) };
     let came =
         layer::import(images.layers(), &format!("{source}"), from, &Told::default(), &|n| telling.add(n))?;
-    let pin = images.layers().pin([came.archive.layer()]);
+    let pin = came.pin;
     let tree = images.layers().tree(&came.archive.layer());
     let arch = super::program::root_arch(&tree, want_arch)?;
     let created = rfc3339(now());

@@ -338,20 +338,22 @@ fn is_interactive(words: &[String]) -> bool {
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// An absolute path without `.` and `..`.
+fn plain(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
 /// Where `word` is found that an image calls its program; links stay as they are, since programs look at their name.
 fn program(stack: &Stack, word: &str, env: &[String], workdir: &str) -> Option<String> {
     let is_there = |path: &String| stack.find(Path::new(path)).is_some_and(|found| found.is_program());
-    let plain = |path: &str| {
-        let mut parts: Vec<&str> = Vec::new();
-        for part in path.split('/') {
-            match part {
-                "" | "." => {}
-                ".." => drop(parts.pop()),
-                part => parts.push(part),
-            }
-        }
-        format!("/{}", parts.join("/"))
-    };
     if word.contains('/') {
         let path = if word.starts_with('/') { plain(word) } else { plain(&format!("{workdir}/{word}")) };
         return Some(path).filter(is_there);
@@ -447,7 +449,13 @@ impl Zones {
             Ok((edits, _)) if edits.is_empty() => return,
             Ok((edits, said)) => match self.set_unclaimed(name, &edits) {
                 Ok(_) => format!("from the image: {}", said.join(", ")),
-                Err(error) => format!("the image's program was not configured: {error}"),
+                // One that no configuration can hold is not to keep the others out.
+                Err(_) => {
+                    let one = |edit: &Edit| self.set_unclaimed(name, std::slice::from_ref(edit)).err();
+                    let refused: Vec<String> =
+                        edits.iter().filter_map(one).map(|error| error.to_string()).collect();
+                    format!("from the image: {}; but {}", said.join(", "), refused.join("; "))
+                }
             },
             Err(why) => format!("the image's program was not configured: {why}"),
         };
@@ -472,18 +480,19 @@ impl Zones {
         let (mut env, odd): (Vec<_>, Vec<_>) =
             env.into_iter().partition(|one| config::check_variable(one).is_ok());
         let workdir = working_dir.filter(|folder| !folder.is_empty() && folder != "/");
-        let workdir =
-            workdir.map(|folder| if folder.starts_with('/') { folder } else { format!("/{folder}") });
+        let workdir = workdir.map(|folder| plain(&folder));
         let words: Vec<String> = entrypoint.into_iter().flatten().chain(cmd.into_iter().flatten()).collect();
         let is_program = !is_interactive(&words) && !document.contains_key("init");
         if is_program {
             let stack = Stack::open(&layered.trees).map_err(|error| error.to_string())?;
             let found = program(&stack, &words[0], &env, workdir.as_deref().unwrap_or("/"));
-            let found = found.ok_or_else(|| format!("{} is not in it", words[0]))?;
+            let found = found.ok_or_else(|| format!("{:?} is not in it", words[0]))?;
             set("init", found);
             if words.len() > 1 {
                 set("bootargs", list(&words[1..]));
             }
+            // It is no init, and knows of no poweroff(8).
+            set("stop-signal", stop_signal.unwrap_or_else(|| "SIGTERM".to_owned()));
         }
         let is_root =
             user.as_deref().is_none_or(|user| matches!(user, "" | "0" | "root" | "0:0" | "root:root"));
@@ -507,7 +516,6 @@ impl Zones {
         };
         let labels =
             labels.unwrap_or_default().into_iter().map(|(key, value)| (format!("label.{key}"), value));
-        let signal = stop_signal.into_iter().map(|signal| ("stop-signal".to_owned(), signal));
         let known: BTreeSet<String> = document
             .get("attr")
             .and_then(|item| item.as_array_of_tables())
@@ -516,7 +524,6 @@ impl Zones {
             .filter_map(|table| table.get("name")?.as_str().map(str::to_owned))
             .collect();
         let attrs: Vec<_> = labels
-            .chain(signal)
             .filter(|(key, value)| !known.contains(key) && !(key.clone() + value).contains(['\0', '\n']))
             .collect();
         if !attrs.is_empty() {

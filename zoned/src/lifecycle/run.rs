@@ -80,7 +80,9 @@ impl Zones {
                     Root::Spec(RootSpec::Dir(folder))
                 }
                 _ if source.contains(':') && !source.ends_with(":-") => match source.parse::<Source>() {
-                    Ok(image) if image.is_stream() => return Err(invalid(format!("root {source:?} is stdin"))),
+                    Ok(image) if image.is_stream() => {
+                        return Err(invalid(format!("root {source:?} is stdin")));
+                    }
                     Ok(image) if image.is_image() => Root::Image(image),
                     _ => Root::Source(source.to_owned()),
                 },
