@@ -18,7 +18,7 @@ use super::share::Share;
 use super::wire::{Event, How, Reply};
 use super::{Ending, FIRST, Live, Monitor, dispatch};
 use crate::causes::chain;
-use crate::config::{Config, Init};
+use crate::config::{self, Config, Init};
 use crate::confine::boot::{self, Request, Start};
 use crate::confine::cgroup::{Cgroup, Hierarchies};
 use crate::confine::clocks::Clocks;
@@ -432,7 +432,7 @@ impl Monitor {
         }
     }
 
-    /// Asks the guest to end: our reaper by SIGTERM, an init of its own by the program that its
+    /// Asks the guest to end: our reaper by SIGTERM, a program by the signal of its configuration, an init of its own by the program that its
     /// administrator would use, or SIGPWR where there is none.
     pub(super) fn shut_down(&mut self, from: (u64, u64), timeout: u32, again: bool) {
         if self.state == State::Ready {
@@ -444,6 +444,10 @@ impl Monitor {
         let init = live.made.init.pidfd.as_fd();
         if dispatch::runs_ours(live.made.init.pid) {
             let _ = process::signal(init, libc::SIGTERM);
+            return;
+        }
+        if let Some(signal) = self.spec.config.stop_signal.as_deref().and_then(config::signal_number) {
+            let _ = process::signal(init, signal);
             return;
         }
         let verb = if again { "reboot" } else { "poweroff" };
