@@ -32,6 +32,7 @@ use zone_api::Progress;
 
 pub use empty::{empty, remove};
 pub use error::ImageError;
+pub(crate) use error::shown_long;
 pub use program::{Machine, ProgramError, program_arch, root_arch};
 pub use source::{Source, Suite};
 pub use writer::{Form, Written, write_tree};
