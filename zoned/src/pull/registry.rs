@@ -97,7 +97,8 @@ impl Registry {
         let mut registry =
             Self { agent: agent(), reference, scheme: "https", may_be_plain, login, authorization: None };
         let answer = patiently(|| match registry.ping("https") {
-            Err(_) if may_be_plain => {
+            // One whose certificate is no good has TLS.
+            Err(fault) if may_be_plain && fault.is_passing => {
                 registry.scheme = "http";
                 registry.ping("http")
             }
