@@ -244,12 +244,10 @@ fn an_image_comes_as_it_is_in_the_registry() {
         }
     }
     // By the digest of the index, for either machine that is named and no other.
-    let index = inspected(&format!("docker://{}/team/all:v2", registry.host()));
     let raw = run(Command::new("skopeo")
         .args(["inspect", "--raw", "--tls-verify=false"])
         .arg(format!("docker://{}/team/all:v2", registry.host())));
     let pinned = format!("docker://{}/team/all@{}", registry.host(), digest(raw.as_bytes()));
-    assert_eq!(index["Name"], format!("{}/team/all", registry.host()));
     let error = client.pull_as(&pinned, Some("x86_64")).expect_err("there is none");
     assert!(
         error.why.contains("none for linux/amd64, but for linux/arm64, windows/amd64, linux/386"),

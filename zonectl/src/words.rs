@@ -39,6 +39,45 @@ impl KeyValue {
     }
 }
 
+/// `NAME@SNAP`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Snap {
+    pub(crate) zone: String,
+    pub(crate) name: String,
+}
+
+impl std::str::FromStr for Snap {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('@') {
+            Some((zone, name)) if !zone.is_empty() && !name.is_empty() => {
+                Ok(Self { zone: zone.to_owned(), name: name.to_owned() })
+            }
+            _ => Err("not NAME@SNAP".to_owned()),
+        }
+    }
+}
+
+/// `NAME[@SNAP]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) zone: String,
+    pub(crate) snapshot: Option<String>,
+}
+
+impl std::str::FromStr for Origin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains('@') {
+            let Snap { zone, name } = text.parse()?;
+            return Ok(Self { zone, snapshot: Some(name) });
+        }
+        Ok(Self { zone: text.to_owned(), snapshot: None })
+    }
+}
+
 /// Properties of a resource, each once.
 pub(crate) fn properties(pairs: Vec<KeyValue>, what: &str) -> Result<BTreeMap<String, String>, Failure> {
     let mut properties = BTreeMap::new();
@@ -63,11 +102,18 @@ pub(crate) fn absolute(path: &str) -> Result<String, Failure> {
 /// A source as zoned is to see it. What is no source is left for zoned to refuse.
 pub(crate) fn source(text: &str) -> Result<String, Failure> {
     match text.split_once(':') {
-        Some((scheme, path)) if PATH_SOURCES.contains(&scheme) && !matches!(path, "" | "-") => {
+        Some((scheme, path)) if PATH_SOURCES.contains(&scheme) && !path.is_empty() && !is_stream(text) => {
             Ok(format!("{scheme}:{}", absolute(path)?))
         }
         _ => Ok(text.to_owned()),
     }
+}
+
+/// Whether the source's archive is stdin: `tar:-`, `oci:-:TAG`.
+pub(crate) fn is_stream(source: &str) -> bool {
+    let kinds = PATH_SOURCES.iter().filter(|kind| **kind != "dir");
+    let rest = kinds.filter_map(|kind| source.strip_prefix(kind)?.strip_prefix(':')).next();
+    rest.is_some_and(|rest| rest == "-" || rest.starts_with("-:"))
 }
 
 /// What `run --root` takes: a source, or a folder.
@@ -119,7 +165,9 @@ mod tests {
         assert_eq!(source("tar:a.tar").unwrap(), format!("tar:{here}/a.tar"));
         assert_eq!(source("dir:/a").unwrap(), "dir:/a");
         assert_eq!(source("oci:a:latest").unwrap(), format!("oci:{here}/a:latest"));
-        for same in ["tar:-", "debootstrap:bullseye,arch=i386", "image:x", "nonsense:x", "nonsense"] {
+        for same in
+            ["tar:-", "oci:-:12", "debootstrap:bullseye,arch=i386", "image:x", "nonsense:x", "nonsense"]
+        {
             assert_eq!(source(same).unwrap(), same);
         }
         assert_eq!(source_or_folder("a").unwrap(), format!("{here}/a"));

@@ -20,7 +20,7 @@ use zone_api::{ApiError, Boot, Brand, BrandRow, ErrorKind, Finding, Progress, Ve
 use crate::config::Config;
 use crate::config::daemon::{IDS_PER_ZONE, Settings};
 use crate::confine::boot::{self, Site};
-use crate::confine::cgroup::Hierarchies;
+use crate::confine::cgroup::{Cgroup, Hierarchies};
 use crate::confine::login::{Program, User};
 use crate::confine::root::{Bind, RootSpec};
 use crate::confine::{Ids, privileges, usage, wait_readable};
@@ -89,6 +89,7 @@ impl ThisHost {
     fn spec(&self, wanted: &MonitorSpec) -> Spec {
         let root = match &wanted.root {
             Wanted::Installed => RootSpec::Installed,
+            Wanted::Layered(layers) => RootSpec::Layered(layers.clone()),
             Wanted::Host => RootSpec::Host,
             Wanted::Dir(path) => RootSpec::Directory(path.clone()),
         };
@@ -124,7 +125,7 @@ impl ThisHost {
 fn program_arch(spec: &MonitorSpec) -> Option<String> {
     let (_, login) = spec.session.as_ref()?;
     let root = match &spec.root {
-        Wanted::Installed => return None,
+        Wanted::Installed | Wanted::Layered(_) => return None,
         Wanted::Host => Path::new("/"),
         Wanted::Dir(path) => path,
     };
@@ -142,7 +143,7 @@ fn program_arch(spec: &MonitorSpec) -> Option<String> {
     let machine = candidates.iter().find_map(|path| look(Path::new(path))).map(|machine| machine.name());
     let of_folder = || match &spec.root {
         Wanted::Dir(path) => image::root_arch(path, None).ok().map(str::to_owned),
-        Wanted::Installed | Wanted::Host => None,
+        Wanted::Installed | Wanted::Layered(_) | Wanted::Host => None,
     };
     machine.or_else(of_folder)
 }
@@ -273,6 +274,20 @@ impl Host for ThisHost {
             progress(Progress::Note { text: note });
         }
         Ok(Installed { arch: installed.arch.to_owned() })
+    }
+
+    fn prepare(&self, zone_dir: &Path) -> Result<(), ApiError> {
+        prepare_folder(zone_dir).map_err(|e| because(format!("prepare {}", zone_dir.display()), &e))
+    }
+
+    fn stacks_layers(&self) -> bool {
+        crate::confine::outside::maps_ids()
+    }
+
+    fn hold(&self, name: &str, still: bool) -> Result<(), ApiError> {
+        let hierarchies = Hierarchies::detect();
+        let held = hierarchies.and_then(|found| Cgroup::at(&found, &self.cgroup_key(name)).hold(still));
+        held.map_err(|failure| because(format!("hold {name} still"), &failure))
     }
 
     fn empty(&self, dir: &Path) -> Result<(), ApiError> {
@@ -450,6 +465,10 @@ impl Control for Remote {
 
     fn ledger(&self, reset: bool) -> Result<(), ApiError> {
         self.ask("keep the ledger of", Request::Ledger { reset }, None).map(drop)
+    }
+
+    fn restack(&self, layers: &[PathBuf]) -> Result<(), ApiError> {
+        self.ask("change the layers of", Request::Restack(layers.to_vec()), None).map(drop)
     }
 
     fn update(&self, config: &Config, _live: &[String]) -> Result<(), ApiError> {

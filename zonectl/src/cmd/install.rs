@@ -6,11 +6,12 @@ use crate::words;
 
 /// Fill the root of a configured zone
 ///
-/// Sources: dir:PATH, tar:PATH (plain, gz, xz or zst; tar:- is stdin), oci:PATH[:TAG], docker-archive:PATH,
-/// debootstrap:SUITE[,arch=i386][,variant=minbase][,include=PACKAGE+PACKAGE][,mirror=URL], image:NAME.
+/// Sources: image:NAME (zonectl image), oci:PATH[:TAG], docker-archive:PATH[:REF], dir:PATH, tar:PATH (plain, gz, xz, zst or
+/// bz2), debootstrap:SUITE[,arch=i386][,variant=minbase][,include=PACKAGE+PACKAGE][,mirror=URL]. A PATH of - is stdin.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   zonectl install payroll tar:centos5-i386.tar.xz
+  zonectl install web image:debian:12
   zonectl install old debootstrap:bullseye,arch=i386
   ssh host tar -c -C /srv/old . | zonectl install old tar:-")]
 pub(crate) struct Args {
@@ -24,7 +25,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Done {
     let name = &args.name;
     let source = words::source(&args.source)?;
     let mut reporter = Reporter::new(name, context.output.is_quiet() || context.output.is_json());
-    let result = if source.ends_with(":-") {
+    let result = if words::is_stream(&source) {
         context.client.install_from(name, &source, std::io::stdin(), |p| reporter.take(p))
     } else {
         context.client.install(name, &source, |p| reporter.take(p))

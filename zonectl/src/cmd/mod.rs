@@ -3,6 +3,7 @@
 mod add;
 mod boot;
 mod brand;
+mod clone;
 mod completions;
 mod console;
 mod create;
@@ -14,6 +15,7 @@ mod events;
 mod export;
 mod get;
 mod halt;
+mod image;
 mod install;
 mod ledger;
 mod list;
@@ -25,10 +27,13 @@ mod profile;
 mod ready;
 mod reboot;
 mod remove;
+mod rollback;
 mod run;
 mod scan;
 mod set;
 mod shutdown;
+mod snapshot;
+mod snapshots;
 mod stat;
 mod top;
 mod uninstall;
@@ -79,6 +84,10 @@ pub(crate) enum Verb {
     Run(run::Args),
     List(list::Args),
     Uninstall(uninstall::Args),
+    Snapshot(snapshot::Args),
+    Snapshots(snapshots::Args),
+    Rollback(rollback::Args),
+    Clone(clone::Args),
     Stat(stat::Args),
     Top(top::Args),
     Events(events::Args),
@@ -86,6 +95,7 @@ pub(crate) enum Verb {
     Log(log::Args),
     Ledger(ledger::Args),
     Profile(profile::Args),
+    Image(image::Args),
     Brand(brand::Args),
     Scan(scan::Args),
     Doctor(doctor::Args),
@@ -119,6 +129,10 @@ impl Verb {
             Self::Run(args) => run::run(args, context),
             Self::List(args) => list::run(&args, context),
             Self::Uninstall(args) => uninstall::run(&args, context),
+            Self::Snapshot(args) => snapshot::run(&args, context),
+            Self::Snapshots(args) => snapshots::run(&args, context),
+            Self::Rollback(args) => rollback::run(&args, context),
+            Self::Clone(args) => clone::run(&args, context),
             Self::Stat(args) => stat::run(args, context),
             Self::Top(args) => top::run(&args, context),
             Self::Events(args) => events::run(&args, context),
@@ -126,6 +140,7 @@ impl Verb {
             Self::Log(args) => log::run(&args, context),
             Self::Ledger(args) => ledger::run(&args, context),
             Self::Profile(args) => profile::run(&args, context),
+            Self::Image(args) => image::run(args, context),
             Self::Brand(args) => brand::run(&args, context),
             Self::Scan(args) => scan::run(&args, context),
             Self::Doctor(doctor::Args {}) => doctor::run(context),

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 pub use session::Session;
 
 use crate::{
-    ApiError, Boot, Brand, Create, Edit, Edited, Finding, Install, LedgerEntry, LogLine, Login,
-    ProfileChange, Progress, Run, Shutdown, Verified, Zone,
+    ApiError, Boot, Brand, CloneZone, Cloned, Create, Edit, Edited, Finding, Image, ImageDetails,
+    ImportImage, Install, LedgerEntry, LogLine, Login, NewSnapshot, ProfileChange, Progress, Pruned, Run,
+    Shutdown, Snapshot, Verified, VerifiedImages, VerifyImages, Zone,
 };
 use http::{Body, Method, Request, answer_json, answer_text};
 
@@ -159,6 +160,50 @@ impl Client {
         self.stream(Method::POST, &path, Body::Stream(Box::new(archive)), progress)
     }
 
+    /// Images by name.
+    pub fn images(&self) -> Result<Vec<Image>> {
+        self.json(Method::GET, &path(&["images"]), Body::None)
+    }
+
+    /// One image.
+    pub fn image(&self, name: &str) -> Result<ImageDetails> {
+        self.json(Method::GET, &path(&["images", name]), Body::None)
+    }
+
+    /// Takes an image's name away.
+    pub fn remove_image(&self, name: &str) -> Result<()> {
+        self.done(Method::DELETE, &path(&["images", name]), Body::None)
+    }
+
+    /// Brings an image in from a source that zoned opens.
+    pub fn import_image(&self, import: &ImportImage, progress: impl FnMut(Progress)) -> Result<()> {
+        self.stream(Method::POST, &path(&["images"]), Body::json(import)?, progress)
+    }
+
+    /// The same from an archive that is sent along.
+    pub fn import_image_from(
+        &self,
+        import: &ImportImage,
+        archive: impl Read + Send + 'static,
+        progress: impl FnMut(Progress),
+    ) -> Result<()> {
+        let path = query(path(&["images"]), "source", &import.source);
+        let path = if let Some(name) = &import.name { query(path, "name", name) } else { path };
+        self.stream(Method::POST, &path, Body::Stream(Box::new(archive)), progress)
+    }
+
+    /// Removes what no image and no zone needs; with `dry` tells it only.
+    pub fn prune_images(&self, dry: bool) -> Result<Pruned> {
+        let path = path(&["prune-images"]);
+        let path = if dry { query(path, "dry", "true") } else { path };
+        self.json(Method::POST, &path, Body::None)
+    }
+
+    /// Holds images against their digests.
+    pub fn verify_images(&self, verify: &VerifyImages) -> Result<VerifiedImages> {
+        self.json(Method::POST, &path(&["verify-images"]), Body::json(verify)?)
+    }
+
     /// A long operation that tells its progress, one JSON document a line.
     fn stream(
         &self,
@@ -212,6 +257,33 @@ impl Client {
     /// Halts and boots.
     pub fn reboot(&self, name: &str) -> Result<()> {
         self.done(Method::POST, &of(name, &["reboot"]), Body::None)
+    }
+
+    /// Keeps a zone's root under a name.
+    pub fn snapshot(&self, zone: &str, name: &str) -> Result<Snapshot> {
+        let new = NewSnapshot { name: name.to_owned() };
+        self.json(Method::POST, &of(zone, &["snapshots"]), Body::json(&new)?)
+    }
+
+    /// A zone's snapshots, the oldest first.
+    pub fn snapshots(&self, zone: &str) -> Result<Vec<Snapshot>> {
+        self.json(Method::GET, &of(zone, &["snapshots"]), Body::None)
+    }
+
+    /// Forgets a snapshot.
+    pub fn delete_snapshot(&self, zone: &str, name: &str) -> Result<()> {
+        self.done(Method::DELETE, &of(zone, &["snapshots", name]), Body::None)
+    }
+
+    /// Gives a zone the root of a snapshot.
+    pub fn rollback(&self, zone: &str, name: &str) -> Result<()> {
+        self.done(Method::POST, &of(zone, &["snapshots", name, "rollback"]), Body::None)
+    }
+
+    /// Makes a zone whose root begins as another's.
+    pub fn clone_zone(&self, from: &str, snapshot: Option<&str>, to: &str) -> Result<Cloned> {
+        let clone = CloneZone { to: to.to_owned(), snapshot: snapshot.map(str::to_owned) };
+        self.json(Method::POST, &of(from, &["clone"]), Body::json(&clone)?)
     }
 
     /// Presses Ctrl-Alt-Del.

@@ -215,7 +215,8 @@ pub struct Verified {
 /// For `tar:-` and the like the request has query parameters and the archive as its body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Install {
-    /// As on the command line: `dir:PATH`, `tar:PATH`, `debootstrap:SUITE[,arch=…][,variant=…][,include=…][,mirror=…]`.
+    /// As on the command line: `image:NAME`, `oci:PATH[:TAG]`, `docker-archive:PATH[:REF]`, `dir:PATH`, `tar:PATH`,
+    /// `debootstrap:SUITE[,arch=…][,variant=…][,include=…][,mirror=…]`.
     pub source: String,
 }
 
@@ -467,6 +468,49 @@ pub struct LedgerEntry {
     pub first: u64,
 }
 
+/// `POST /v1/zones/{name}/snapshots`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NewSnapshot {
+    /// As a zone's name is.
+    pub name: String,
+}
+
+/// `POST /v1/zones/{name}/clone`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CloneZone {
+    /// Name of the new zone.
+    pub to: String,
+    /// Snapshot that it begins as; none: as the zone is now.
+    #[serde(default)]
+    pub snapshot: Option<String>,
+}
+
+/// What came of a clone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Cloned {
+    /// What the operator should know: what the new zone does not have.
+    pub notes: Vec<String>,
+}
+
+/// A zone's root at one instant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Snapshot {
+    /// Its name, without the zone's.
+    pub name: String,
+    /// When, in seconds since 1970.
+    pub made: u64,
+    /// The snapshot that the zone stood on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// Whether the zone stands on it: it was the last to be made or rolled back to.
+    pub current: bool,
+    /// What it is made of, the topmost layer first.
+    pub layers: Vec<String>,
+    /// Microseconds for which the zone was held still; none where it did not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_us: Option<u64>,
+}
+
 /// A file of a zone's root that install changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProfileChange {
@@ -480,4 +524,122 @@ pub struct ProfileChange {
     pub before: Option<String>,
     /// What install wrote.
     pub after: String,
+}
+
+/// An image of `GET /v1/images`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Image {
+    /// `NAME:TAG`
+    pub name: String,
+    /// Of its manifest.
+    pub digest: String,
+    /// `x86_64` or `i686`.
+    pub arch: String,
+    /// When it was made (RFC 3339), where it says so.
+    pub created: Option<String>,
+    /// Seconds since 1970 at which it came.
+    pub imported: u64,
+    /// Its layers, the lowest first.
+    pub layers: Vec<String>,
+    /// Bytes of disk that its layers take.
+    pub size: u64,
+    /// Bytes of those that no other image has.
+    pub unique: u64,
+    /// Zones that were made from it.
+    pub zones: Vec<String>,
+}
+
+/// `GET /v1/images/{name}` answers this.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ImageDetails {
+    /// The image.
+    pub image: Image,
+    /// Program.
+    pub entrypoint: Vec<String>,
+    /// Its arguments, or program and arguments.
+    pub cmd: Vec<String>,
+    /// `NAME=VALUE`
+    pub env: Vec<String>,
+    /// Who the program runs as: `USER[:GROUP]`.
+    pub user: Option<String>,
+    /// Where it starts.
+    pub workdir: Option<String>,
+    /// Signal that it ends on.
+    pub stop_signal: Option<String>,
+    /// Anything else that it says of itself.
+    pub labels: BTreeMap<String, String>,
+    /// How it was made.
+    pub history: Vec<ImageStep>,
+}
+
+/// A step of an image's making.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ImageStep {
+    /// When (RFC 3339).
+    pub created: Option<String>,
+    /// By what.
+    pub by: String,
+    /// Whether it made a layer.
+    pub layer: bool,
+}
+
+/// `POST /v1/images`; the answer is a stream of [`Progress`], one JSON a line. For an archive that is sent along the request
+/// has these as query parameters and the archive as its body.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ImportImage {
+    /// `oci:PATH[:TAG]`, `docker-archive:PATH[:REF]`, `tar:PATH`.
+    pub source: String,
+    /// `NAME[:TAG]`; the one that it comes with when left out.
+    #[serde(default)]
+    pub name: Option<String>,
+}
+
+/// `POST /v1/prune-images` answers this: what was removed, or would be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Pruned {
+    /// Layers.
+    pub layers: Vec<String>,
+    /// Manifests and configurations.
+    pub blobs: Vec<String>,
+    /// Bytes of disk that the layers took.
+    pub bytes: u64,
+}
+
+/// `POST /v1/verify-images`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VerifyImages {
+    /// One image; all when left out.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Move away what is damaged and nobody needs.
+    #[serde(default)]
+    pub repair: bool,
+}
+
+/// Its answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VerifiedImages {
+    /// Layers that were looked at.
+    pub layers: usize,
+    /// Manifests and configurations that were.
+    pub blobs: usize,
+    /// What is damaged.
+    pub damage: Vec<ImageDamage>,
+}
+
+/// A layer or a document of an image that is not what its digest says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ImageDamage {
+    /// `layer` or `blob`.
+    pub kind: String,
+    /// Its digest.
+    pub digest: String,
+    /// What is wrong.
+    pub why: String,
+    /// Images that need it.
+    pub images: Vec<String>,
+    /// Zones that do.
+    pub zones: Vec<String>,
+    /// Whether it was moved away.
+    pub repaired: bool,
 }

@@ -20,7 +20,9 @@ pub use edit::{apply, changes, get};
 pub use error::ConfigError;
 pub use facts::{check_kernel, known_brands};
 pub use network::Net;
-pub use rules::{bytes as size_in_bytes, check_init, limit, name_rule as check_name};
+pub use rules::{
+    bytes as size_in_bytes, check_init, limit, name_rule as check_name, variable as check_variable,
+};
 
 /// What a zone's file says, validated. Keys are those of `docs/reference/configuration.md`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -64,6 +66,15 @@ pub struct Config {
     /// Words for /proc/cmdline and init's arguments.
     #[serde(default)]
     pub bootargs: Vec<String>,
+    /// Variables that process 1 and logins get beside their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
+    /// Who process 1 runs as: `USER[:GROUP]`; `None`: root.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Where process 1 starts; `None`: `/`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<String>,
     /// uname -n; `None`: the zone's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,

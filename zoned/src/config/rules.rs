@@ -50,12 +50,43 @@ pub(crate) fn init(text: &str) -> Verdict {
 /// An init with its arguments.
 pub fn check_init(program: &str, arguments: &[String]) -> Result<(), String> {
     init(program)?;
-    arguments.iter().try_for_each(|argument| word_without_nul(argument))
+    arguments.iter().try_for_each(|argument| text_without_nul(argument))
 }
 
 /// Anything that execve(2) and /proc/cmdline can carry.
 pub(crate) fn word_without_nul(text: &str) -> Verdict {
     if text.contains(['\0', '\n']) { Err("it holds a NUL or a line end".into()) } else { Ok(()) }
+}
+
+/// Anything that execve(2) can carry; in /proc/cmdline a line end is a space.
+pub(crate) fn text_without_nul(text: &str) -> Verdict {
+    if text.contains('\0') { Err("it holds a NUL".into()) } else { Ok(()) }
+}
+
+/// `NAME=VALUE`
+///
+/// # Errors
+/// What is wrong with it.
+pub fn variable(text: &str) -> Result<(), String> {
+    text_without_nul(text)?;
+    match text.split_once('=') {
+        Some((name, _)) if !name.is_empty() => Ok(()),
+        _ => Err(format!("{text:?} is not NAME=VALUE")),
+    }
+}
+
+/// `USER[:GROUP]`, names or numbers of the guest.
+pub(crate) fn user_and_group(text: &str) -> Verdict {
+    let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
+    let one = |word: &str| {
+        let is_number = word.bytes().all(|b| b.is_ascii_digit());
+        if is_number && word.parse::<u32>().is_ok_and(|id| id >= crate::confine::IDS) {
+            return Err(format!("{word} is no id of a zone: they are 0 to 65535"));
+        }
+        self::user(word)
+    };
+    one(user)?;
+    group.map_or(Ok(()), one)
 }
 
 pub(crate) fn hostname(text: &str) -> Verdict {

@@ -827,6 +827,29 @@ mod tests {
     }
 
     #[test]
+    fn layers_are_a_root_of_which_nothing_changes() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let layers: Vec<PathBuf> = (0..100).map(|i| dir.path().join(format!("layer{i}"))).collect();
+        for (i, layer) in layers.iter().enumerate() {
+            fs::create_dir(layer).unwrap();
+            fs::set_permissions(layer, fs::Permissions::from_mode(0o755)).unwrap();
+            fs::write(layer.join("top"), format!("{i}\n")).unwrap();
+        }
+        fs::create_dir(layers[99].join("bin")).unwrap();
+        fs::copy("/bin/busybox", layers[99].join("bin/sh")).unwrap();
+        fs::write(layers[99].join("hidden"), "").unwrap();
+        nix::sys::stat::mknod(&layers[3].join("hidden"), nix::sys::stat::SFlag::S_IFCHR, Mode::empty(), 0)
+            .unwrap();
+        let script = "cat /top; [ -e /hidden ] || echo gone; : > /top; rm /bin/sh && echo removed";
+        let spec = RootSpec::Layered(layers.clone());
+        let (text, ended) = run(spec, &Kernel::default(), None, &["sh", "-c", script]).unwrap();
+        assert_eq!((text.as_str(), ended), ("0\ngone\nremoved\n", process::Ended::Exited(0)));
+        assert!(
+            fs::read_to_string(layers[0].join("top")).unwrap() == "0\n" && layers[99].join("bin/sh").exists()
+        );
+    }
+
+    #[test]
     fn every_step_can_fail_and_leaves_nothing() {
         let mut failed = 0;
         for at in 0.. {

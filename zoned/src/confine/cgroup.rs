@@ -212,6 +212,44 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Holds all processes of the groups still, or lets go of them.
+    ///
+    /// # Errors
+    /// When there is no freezer here, or they are not still within ten seconds: they are let go of then.
+    pub fn hold(&self, still: bool) -> Result<(), Failure> {
+        let named = |name: &str, word: &'static str, state: &str, shows: fn(&str) -> bool| {
+            let control = self.all().map(|group| group.join(name)).find(|path| path.exists())?;
+            Some((control, word, state.to_owned(), shows))
+        };
+        let v2 = || {
+            let word = if still { "1" } else { "0" };
+            named("cgroup.freeze", word, "cgroup.events", |text| text.lines().any(|line| line == "frozen 1"))
+        };
+        let v1 = || {
+            let word = if still { "FROZEN" } else { "THAWED" };
+            named("freezer.state", word, "freezer.state", |text| text.trim() == "FROZEN")
+        };
+        let Some((control, word, state, shows)) = v2().or_else(v1) else {
+            let why = io::Error::other("no control group of it has a freezer");
+            return Err(Failure::new("freeze", "the zone", why));
+        };
+        let fail = |e: io::Error| Failure::new("write", control.display(), e);
+        fs::write(&control, word).map_err(fail)?;
+        if !still {
+            return Ok(());
+        }
+        let patience = Instant::now() + Duration::from_secs(10);
+        while !fs::read_to_string(control.with_file_name(&state)).is_ok_and(|text| shows(&text)) {
+            if Instant::now() > patience {
+                let _ = self.hold(false);
+                let why = io::Error::new(io::ErrorKind::TimedOut, "its processes do not hold still");
+                return Err(Failure::new("freeze", "the zone", why));
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        Ok(())
+    }
+
     /// Removes the groups and what guests made below them; groups that do not exist are fine.
     pub fn remove(&self) -> Result<(), Failure> {
         let mut first = Ok(());

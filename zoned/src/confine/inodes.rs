@@ -22,6 +22,11 @@ pub fn may_be_wide<'a>(
     let mut folders: Vec<PathBuf> = sources.map(Path::to_owned).collect();
     match spec {
         RootSpec::Installed => folders.push(zone_dir.to_owned()),
+        // They are in one store, beside the zones' folders.
+        RootSpec::Layered(layers) => {
+            folders.extend(layers.first().cloned());
+            folders.push(zone_dir.to_owned());
+        }
         RootSpec::Directory(path) => folders.extend([path.clone(), zone_dir.to_owned()]),
         RootSpec::Host => {
             folders.push("/".into());

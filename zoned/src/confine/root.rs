@@ -12,6 +12,7 @@ use nix::unistd::{Gid, Uid, fchownat};
 use rustix::fs::{OFlags, XattrFlags};
 use serde::{Deserialize, Serialize};
 
+use super::boot::c_string;
 use super::{Failure, Ids, mountinfo, mounts};
 use crate::sys::mount;
 
@@ -21,6 +22,8 @@ use crate::sys::mount;
 pub enum RootSpec {
     /// The zone's own folder: `root` below, `upper` for what the zone writes.
     Installed,
+    /// These layers below, the topmost first, and the zone's own folder `upper` for what it writes.
+    Layered(Vec<PathBuf>),
     /// The host's own files, read-only.
     Host,
     /// A folder, of which nothing is changed; what the zone writes is gone with it.
@@ -141,6 +144,20 @@ pub fn layers(spec: &RootSpec, zone_dir: &Path, hide: &Path, ids: Ids) -> Result
         RootSpec::Installed => {
             options = c"lowerdir=own/root,upperdir=own/upper,workdir=own/work,userxattr,xino=off".to_owned();
             vec![own()?]
+        }
+        RootSpec::Layered(layers) => {
+            let mut trees = vec![own()?];
+            let mut names = Vec::with_capacity(layers.len());
+            for (i, path) in layers.iter().enumerate() {
+                let name = format!("{i}");
+                nix::sys::stat::mkdirat(&stage, name.as_str(), Mode::from_bits_truncate(0o755))
+                    .map_err(|e| Failure::new("make", "the stage for the layers", e))?;
+                trees.push(Tree::open(path, c_string(name.as_str())?, read_only, true)?);
+                names.push(name);
+            }
+            let text = "upperdir=own/upper,workdir=own/work,userxattr,xino=off";
+            options = c_string(format!("lowerdir={},{text}", names.join(":")))?;
+            trees
         }
         RootSpec::Directory(path) => {
             let mut trees = vec![Tree::open(path, c"lower".to_owned(), read_only, true)?];

@@ -15,6 +15,9 @@ pub(super) const LONGEST_NAME: usize = 4095;
 /// Long names, pax headers and maps of sparse files longer than this are an attack.
 const LONGEST_EXTRA: u64 = 1 << 20;
 
+/// Said of an archive of zeros.
+pub(super) const EMPTY: &str = "it holds nothing";
+
 /// Why the next entry could not be had.
 #[derive(Debug)]
 pub(super) enum Bad {
@@ -61,8 +64,8 @@ pub(super) struct Entry {
     pub(super) segments: Vec<Segment>,
     pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     pub(super) has_acl: bool,
-    /// A character device 0:0: overlayfs's mark for what is gone.
-    pub(super) is_whiteout: bool,
+    /// Of a device: whether it is a block device, and its numbers.
+    pub(super) device: (bool, u32, u32),
 }
 
 pub(super) struct Archive<R> {
@@ -73,13 +76,15 @@ pub(super) struct Archive<R> {
     padding: u64,
     begun: bool,
     globals: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Whether it may end before the padding of its last entry does, as layers of umoci do.
+    pub(super) may_end: bool,
     /// Whether the two blocks of zeros were seen.
     pub(super) ended: bool,
 }
 
 impl<R: Read> Archive<R> {
     pub(super) fn new(from: R) -> Self {
-        Self { from, data: 0, padding: 0, begun: false, globals: Vec::new(), ended: false }
+        Self { from, data: 0, padding: 0, begun: false, globals: Vec::new(), may_end: false, ended: false }
     }
 
     /// The next entry; its data is read by [`Self::read`] before the one after it is asked for.
@@ -139,9 +144,7 @@ impl<R: Read> Archive<R> {
             segments: Vec::new(),
             xattrs: Vec::new(),
             has_acl: false,
-            is_whiteout: byte == b'3'
-                && header.device_major().is_ok_and(|major| major.unwrap_or(0) == 0)
-                && header.device_minor().is_ok_and(|minor| minor.unwrap_or(0) == 0),
+            device: (byte == b'4', device(header.device_major()), device(header.device_minor())),
         };
         let mut stored = number(&old.size).ok_or(Bad::Damaged("a size that is no number"))?;
         let mut holes = PaxSparse::default();
@@ -188,6 +191,18 @@ impl<R: Read> Archive<R> {
         Ok(n)
     }
 
+    /// Passes over the current entry's data by `skip`, which moves the stream on by as many bytes.
+    pub(super) fn pass(&mut self, skip: impl FnOnce(&mut R, u64) -> io::Result<()>) -> Result<(), Bad> {
+        let left = self.data + self.padding;
+        (self.data, self.padding) = (0, 0);
+        Ok(skip(&mut self.from, left)?)
+    }
+
+    /// The stream.
+    pub(super) fn stream(&mut self) -> &mut R {
+        &mut self.from
+    }
+
     /// Reads on to the end of the stream, so that its packing's checksum is checked.
     pub(super) fn drain(&mut self) -> Result<(), Bad> {
         io::copy(&mut self.from, &mut io::sink())?;
@@ -205,10 +220,10 @@ impl<R: Read> Archive<R> {
     }
 
     fn skip_data(&mut self) -> Result<(), Bad> {
-        let left = self.data + self.padding;
+        let (data, left) = (self.data, self.data + self.padding);
         let skipped = io::copy(&mut self.from.by_ref().take(left), &mut io::sink())?;
         (self.data, self.padding) = (0, 0);
-        if skipped == left { Ok(()) } else { Err(Bad::CutOff) }
+        if skipped == left || self.may_end && skipped >= data { Ok(()) } else { Err(Bad::CutOff) }
     }
 
     fn extra(&mut self) -> Result<Vec<u8>, Bad> {
@@ -245,7 +260,7 @@ impl<R: Read> Archive<R> {
         }
         if block.iter().all(|b| *b == 0) {
             if first {
-                return Err(Bad::NotTar("it holds nothing"));
+                return Err(Bad::NotTar(EMPTY));
             }
             self.ended = true;
             return Ok(None);
@@ -260,6 +275,11 @@ impl<R: Read> Archive<R> {
         }
         Ok(Some(header.clone()))
     }
+}
+
+/// Half of a device's number; a header from before ustar has none.
+fn device(found: io::Result<Option<u32>>) -> u32 {
+    found.ok().flatten().unwrap_or(0)
 }
 
 /// The sum of the header's bytes, its own field taken as spaces; some old writers summed signed bytes.

@@ -1,23 +1,24 @@
-//! Copies a folder of the host into a root: `dir:PATH`.
+//! Copies a folder of the host into a root: `dir:PATH`; and what a zone wrote into a layer, all of it and
+//! in two passes, the second of which the zone is held still for.
 //!
 //! As [`super::empty`] it holds two descriptors however deep the tree is, and follows no links.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, Stat};
 use rustix::io::Errno;
 
-use super::Counts;
 use super::error::{ImageError, shown};
 use super::packed::Meter;
 use super::tree::{Attributes, Id, LeftOut, id, kind, may_keep, names, open_folder};
-use super::unpack::write_sparse;
+use super::unpack::{OPAQUE, write_sparse};
+use super::{Counts, empty};
 
 /// File systems of the kernel's own making, by their magic numbers (linux/magic.h): what they
 /// show is this host's, not the root's.
@@ -72,26 +73,91 @@ struct Copy<'a> {
     path: Vec<u8>,
     /// Whether the two file systems share blocks (FICLONE): tried until it is refused.
     clones: bool,
+    /// Whether it is a layer: nothing is left out of one.
+    exact: bool,
+    /// Whether it is a layer that goes over what lower ones left.
+    over: bool,
+    /// Folders of the source that were copied, by their path.
+    folders: HashMap<Vec<u8>, Id>,
+    /// In the second pass, the time before the first; what did not change since is as it should be.
+    since: Option<(i64, i64)>,
+}
+
+/// What an overlay's upper folder held at the time that [`Layer::again`] was called.
+pub struct Layer {
+    from: PathBuf,
+    to: PathBuf,
+    folders: HashMap<Vec<u8>, Id>,
+    since: (i64, i64),
+}
+
+impl Layer {
+    /// Copies all of `from`, which may be written to meanwhile, into the empty folder `to`.
+    ///
+    /// # Errors
+    /// `to` then holds anything.
+    pub fn copy(from: &Path, to: &Path) -> Result<Self, ImageError> {
+        let open = |source| ImageError::Open { path: from.to_owned(), source };
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+        // Pages of files that are mapped are written back, so that the next write to one is noted as a change of its file.
+        rustix::fs::syncfs(File::open(from).map_err(open)?).map_err(|e| open(e.into()))?;
+        // Times of files are those of ticks, of 10 ms at most.
+        let since = (now.tv_sec - 1, now.tv_nsec);
+        let folders = Self::pass(from, to, HashMap::new(), None)?;
+        Ok(Self { from: from.to_owned(), to: to.to_owned(), folders, since })
+    }
+
+    /// Copies what changed since; nobody writes to the folder now.
+    ///
+    /// # Errors
+    /// As [`Self::copy`].
+    pub fn again(self) -> Result<(), ImageError> {
+        Self::pass(&self.from, &self.to, self.folders, Some(self.since)).map(drop)
+    }
+
+    fn pass(
+        from: &Path,
+        to: &Path,
+        folders: HashMap<Vec<u8>, Id>,
+        since: Option<(i64, i64)>,
+    ) -> Result<HashMap<Vec<u8>, Id>, ImageError> {
+        let (source, root) = (open(from)?, open(to)?);
+        let meter = Meter::begin(&|_| {}, "copying", None);
+        let mut copy = Copy { exact: true, folders, since, ..Copy::new(&meter, root.as_fd()) };
+        let to = root.try_clone().map_err(|source| ImageError::Open { path: to.to_owned(), source })?;
+        copy.tree(source, to)?;
+        Ok(copy.folders)
+    }
+}
+
+fn open(path: &Path) -> Result<OwnedFd, ImageError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+        .map_err(|e| ImageError::Open { path: path.to_owned(), source: e.into() })
 }
 
 /// Copies what is in `from` into the empty folder `dest`.
 pub(super) fn copy(from: &Path, dest: &Path, meter: &Meter<'_>) -> Result<(Counts, LeftOut), ImageError> {
-    let open = |path: &Path| {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        rustix::fs::open(path, flags, Mode::empty())
-            .map_err(|e| ImageError::Open { path: path.to_owned(), source: e.into() })
-    };
-    let (source, root) = (open(from)?, open(dest)?);
     refuse_overlap(from, dest)?;
-    let mut copy = Copy {
-        meter,
-        counts: Counts::default(),
-        left_out: LeftOut::default(),
-        linked: HashMap::new(),
-        root: root.as_fd(),
-        path: Vec::new(),
-        clones: true,
-    };
+    copy_as(from, dest, meter, false)
+}
+
+/// Puts the layer `from` over what is in `dest`: its whiteouts and opaque folders remove, all else is added or takes the place
+/// of what is there.
+pub(super) fn copy_over(
+    from: &Path,
+    dest: &Path,
+    meter: &Meter<'_>,
+) -> Result<(Counts, LeftOut), ImageError> {
+    copy_as(from, dest, meter, true)
+}
+
+fn copy_as(from: &Path, dest: &Path, meter: &Meter<'_>, over: bool) -> Result<(Counts, LeftOut), ImageError> {
+    let (source, root) = (open(from)?, open(dest)?);
+    let mut copy = Copy { over, ..Copy::new(meter, root.as_fd()) };
+    if over && is_opaque(source.as_fd()) {
+        empty::empty(dest).map_err(|e| ImageError::file("empty", b"/", e))?;
+    }
     let to = root.try_clone().map_err(|source| ImageError::Open { path: dest.to_owned(), source })?;
     copy.tree(source, to)?;
     Ok((copy.counts, copy.left_out))
@@ -129,7 +195,32 @@ pub(super) fn size(from: &Path) -> u64 {
     bytes
 }
 
-impl Copy<'_> {
+/// Whether an overlay shows nothing of the layers below in a folder.
+pub(crate) fn is_opaque(folder: BorrowedFd<'_>) -> bool {
+    let mut value = [0; 2];
+    // The second where the overlay was mounted by the host's root.
+    [OPAQUE, b"trusted.overlay.opaque"]
+        .iter()
+        .any(|name| matches!(rustix::fs::fgetxattr(folder, *name, &mut value), Ok(1)) && value[0] == b'y')
+}
+
+impl<'a> Copy<'a> {
+    fn new(meter: &'a Meter<'a>, root: BorrowedFd<'a>) -> Self {
+        Self {
+            meter,
+            counts: Counts::default(),
+            left_out: LeftOut::default(),
+            linked: HashMap::new(),
+            root,
+            path: Vec::new(),
+            clones: true,
+            exact: false,
+            over: false,
+            folders: HashMap::new(),
+            since: None,
+        }
+    }
+
     fn failed(&self, error: impl Into<io::Error>) -> ImageError {
         ImageError::file("copy", &self.path, error)
     }
@@ -137,7 +228,7 @@ impl Copy<'_> {
     fn tree(&mut self, from: OwnedFd, to: OwnedFd) -> Result<(), ImageError> {
         let (mut from, mut to) = (from, to);
         let mut way: Vec<Level> = Vec::new();
-        let mut level = self.level(from.as_fd(), 0)?;
+        let mut level = self.level(from.as_fd(), to.as_fd(), 0)?;
         loop {
             if let Some(name) = level.left.pop() {
                 let before = self.path.len();
@@ -147,7 +238,7 @@ impl Copy<'_> {
                 self.path.extend_from_slice(name.to_bytes());
                 match self.one(from.as_fd(), to.as_fd(), &name, &level)? {
                     Some((child, made)) => {
-                        let below = self.level(child.as_fd(), before)?;
+                        let below = self.level(child.as_fd(), made.as_fd(), before)?;
                         way.push(std::mem::replace(&mut level, below));
                         (from, to) = (child, made);
                     }
@@ -167,10 +258,43 @@ impl Copy<'_> {
         }
     }
 
-    fn level(&self, dir: BorrowedFd<'_>, path: usize) -> Result<Level, ImageError> {
+    fn level(&mut self, dir: BorrowedFd<'_>, to: BorrowedFd<'_>, path: usize) -> Result<Level, ImageError> {
         let stat = rustix::fs::fstat(dir).map_err(|e| self.failed(e))?;
         self.check_ids(&stat)?;
-        Ok(Level { id: id(&stat), stat, left: names(dir).map_err(|e| self.failed(e))?, path })
+        let left = names(dir).map_err(|e| self.failed(e))?;
+        if self.since.is_some() {
+            let there: HashSet<&CString> = left.iter().collect();
+            for gone in names(to).map_err(|e| self.failed(e))?.iter().filter(|name| !there.contains(name)) {
+                self.clear(to, gone)?;
+            }
+        } else if self.exact {
+            self.folders.insert(self.path.clone(), id(&stat));
+        }
+        Ok(Level { id: id(&stat), stat, left, path })
+    }
+
+    /// Makes room for `name` in the copy.
+    fn clear(&self, to: BorrowedFd<'_>, name: &CStr) -> Result<(), ImageError> {
+        match rustix::fs::unlinkat(to, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(Errno::ISDIR) => empty::remove_at(to, name.to_bytes())
+                .map_err(|error| ImageError::file("replace", &self.path, error)),
+            Err(error) => Err(ImageError::file("replace", &self.path, error)),
+        }
+    }
+
+    /// Whether the first pass left `name` as it is to be. A folder is told by its number: one of that name may have
+    /// taken the place of another with all that is in it, of which nothing changed.
+    fn is_done(&self, to: BorrowedFd<'_>, name: &CStr, stat: &Stat, since: (i64, i64)) -> bool {
+        let Ok(there) = rustix::fs::statat(to, name, AtFlags::SYMLINK_NOFOLLOW) else { return false };
+        if kind(&there) != kind(stat) {
+            return false;
+        }
+        if kind(stat) == FileType::Directory {
+            return self.folders.get(&self.path) == Some(&id(stat));
+        }
+        let time = |stat: &Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec as i64);
+        (stat.st_ctime, stat.st_ctime_nsec as i64) < since && time(&there) == time(stat)
     }
 
     fn check_ids(&self, stat: &Stat) -> Result<(), ImageError> {
@@ -195,7 +319,23 @@ impl Copy<'_> {
             Err(error) => return Err(self.failed(error)),
         };
         self.meter.tick();
+        if self.over && !self.give_way(from, to, name, &stat)? {
+            return Ok(None);
+        }
+        if let Some(since) = self.since {
+            let done = self.is_done(to, name, &stat, since);
+            match kind(&stat) {
+                FileType::Directory if done => {
+                    let made = open_folder(to, name, true).map_err(|e| self.failed(e))?;
+                    let child = open_folder(from, name, false).map_err(|e| self.failed(e))?;
+                    return Ok(Some((child, made)));
+                }
+                _ if done => return Ok(None),
+                _ => self.clear(to, name)?,
+            }
+        }
         match kind(&stat) {
+            FileType::CharacterDevice | FileType::BlockDevice | FileType::Socket if self.exact => {}
             FileType::CharacterDevice | FileType::BlockDevice => {
                 self.left_out.devices += 1;
                 return Ok(None);
@@ -220,11 +360,39 @@ impl Copy<'_> {
                     .and_then(|()| attributes(&stat).apply_at(to, name.to_bytes(), true))
                     .map_err(|e| self.failed(e))?;
             }
-            _ => rustix::fs::mknodat(to, name, FileType::Fifo, Mode::RUSR, 0)
+            // A fifo; in a layer a device, which hides a file where its number is 0, or a socket too.
+            other => rustix::fs::mknodat(to, name, other, Mode::RUSR, stat.st_rdev)
                 .and_then(|()| attributes(&stat).apply_at(to, name.to_bytes(), false))
                 .map_err(|e| self.failed(e))?,
         }
         Ok(None)
+    }
+
+    /// Removes what of the lower layers `name` takes the place of; false where it is only a whiteout.
+    fn give_way(
+        &mut self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        name: &CStr,
+        stat: &Stat,
+    ) -> Result<bool, ImageError> {
+        let is_folder = kind(stat) == FileType::Directory;
+        let there = match rustix::fs::statat(to, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => None,
+            other => Some(other.map_err(|e| self.failed(e))?),
+        };
+        match there.map(|there| kind(&there)) {
+            None => {}
+            Some(FileType::Directory) => {
+                let own = if is_folder { Some(open_folder(from, name, true)) } else { None };
+                let own = own.transpose().map_err(|e| self.failed(e))?;
+                if own.is_none_or(|own| is_opaque(own.as_fd())) {
+                    empty::remove_at(to, name.to_bytes()).map_err(|e| self.failed(e))?;
+                }
+            }
+            Some(_) => rustix::fs::unlinkat(to, name, AtFlags::empty()).map_err(|e| self.failed(e))?,
+        }
+        Ok(!(kind(stat) == FileType::CharacterDevice && stat.st_rdev == 0))
     }
 
     fn folder(
@@ -235,7 +403,11 @@ impl Copy<'_> {
         stat: &Stat,
         level: &Level,
     ) -> Result<Option<(OwnedFd, OwnedFd)>, ImageError> {
-        rustix::fs::mkdirat(to, name, Mode::RWXU).map_err(|e| self.failed(e))?;
+        match rustix::fs::mkdirat(to, name, Mode::RWXU) {
+            // Merged with that of a lower layer.
+            Err(Errno::EXIST) if self.over => {}
+            other => other.map_err(|e| self.failed(e))?,
+        }
         let made = open_folder(to, name, true).map_err(|e| self.failed(e))?;
         let child = open_folder(from, name, false).map_err(|e| self.failed(e))?;
         if stat.st_dev != level.stat.st_dev && is_kernel_made(&child).map_err(|e| self.failed(e))? {
@@ -359,7 +531,14 @@ impl Copy<'_> {
         to: BorrowedFd<'_>,
     ) -> Result<(), ImageError> {
         let mut refused = 0;
-        attributes(stat).apply(to, |to| refused = copy_xattrs(from, to)).map_err(|e| self.failed(e))?;
+        let exact = self.exact;
+        attributes(stat)
+            .apply(to, |to| refused = copy_xattrs(from, to, exact))
+            .map_err(|e| self.failed(e))?;
+        if self.exact && refused > 0 {
+            // Without a mark of the overlay's a folder shows what is below it.
+            return Err(self.failed(io::Error::other("its extended attributes cannot be kept")));
+        }
         self.left_out.xattrs += refused;
         Ok(())
     }
@@ -375,14 +554,14 @@ fn attributes(stat: &Stat) -> Attributes {
 }
 
 /// How many extended attributes did not come along.
-fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> u64 {
+fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>, exact: bool) -> u64 {
     // The most that the kernel lists, and the most that a value has (xattr(7)): 64 KiB each.
     let (mut list, mut value) = (vec![0u8; 64 << 10], Vec::new());
     let Ok(len) = rustix::fs::flistxattr(from, &mut list) else { return 0 };
     let mut refused = 0;
     for name in list[..len].split(|b| *b == 0).filter(|name| !name.is_empty()) {
         value.resize(64 << 10, 0);
-        let kept = may_keep(name)
+        let kept = (may_keep(name) || exact && name.starts_with(b"user."))
             && rustix::fs::fgetxattr(from, name, &mut value).is_ok_and(|len| {
                 rustix::fs::fsetxattr(to, name, &value[..len], rustix::fs::XattrFlags::empty()).is_ok()
             });

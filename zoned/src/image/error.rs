@@ -92,6 +92,26 @@ pub enum ImageError {
         /// The id.
         id: u64,
     },
+    /// A document of an image, or an image as a whole.
+    #[error("{what}: {why}")]
+    BadImage {
+        /// Which.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+        /// Whether the request or the image is to blame.
+        kind: ErrorKind,
+    },
+    /// A blob or layer is not what its digest says.
+    #[error("{what} is damaged: its digest is {found}, and it was to be {want}")]
+    WrongDigest {
+        /// Which.
+        what: String,
+        /// Of what came.
+        found: String,
+        /// As it was told.
+        want: String,
+    },
     /// A file of the root could not be made, or one of the source not read.
     #[error("{verb} {entry}")]
     File {
@@ -148,12 +168,13 @@ impl ImageError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::BadSource { .. } => Some(
-                "sources are dir:PATH, tar:PATH, tar:- and debootstrap:SUITE[,arch=i386][,variant=minbase][,include=P+P][,mirror=URL]",
+                "sources are image:NAME, oci:PATH[:TAG], docker-archive:PATH[:REF], dir:PATH, tar:PATH, tar:- and debootstrap:SUITE[,arch=i386][,variant=minbase][,include=P+P][,mirror=URL]",
             ),
             Self::NotEmpty { .. } => Some("uninstall the zone first"),
             Self::NoSpace { .. } => Some("free some space there, or give zoned another --root"),
             Self::NoBootstrap => Some("apt-get install mmdebstrap"),
             Self::CutOff { .. } => Some("fetch or make the archive again"),
+            Self::WrongDigest { .. } => Some("fetch or make the image again"),
             Self::WrongAbi { .. } => Some("unset arch, or set it to what the root has"),
             _ => None,
         }
@@ -163,12 +184,13 @@ impl ImageError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::BadSource { .. } | Self::Overlap { .. } => ErrorKind::Invalid,
+            Self::BadImage { kind, .. } => *kind,
             _ => ErrorKind::Failed,
         }
     }
 
     /// The error number at the bottom of it.
-    pub(super) fn os_error(&self) -> Option<i32> {
+    pub(crate) fn os_error(&self) -> Option<i32> {
         match self {
             Self::Open { source, .. } | Self::Read { source, .. } | Self::File { source, .. } => {
                 source.raw_os_error()

@@ -6,15 +6,24 @@
 mod archive;
 mod copy;
 mod debootstrap;
+mod digest;
 mod empty;
 mod error;
 mod field;
 mod header;
+mod import;
+mod layer;
+mod manifest;
+mod name;
 mod packed;
+mod pipe;
 pub mod profile;
 mod program;
+mod shelf;
 mod source;
 mod sparse;
+mod split;
+mod store;
 pub(crate) mod tree;
 mod unpack;
 mod writer;
@@ -30,11 +39,20 @@ use std::path::Path;
 use rustix::io::Errno;
 use zone_api::Progress;
 
+pub use copy::Layer;
+pub(crate) use copy::is_opaque;
+pub use digest::Digest;
 pub use empty::{empty, remove};
 pub use error::ImageError;
 pub(crate) use error::shown_long;
+pub use import::{Imported, import};
+pub use layer::verify as verify_layer;
+pub use manifest::{Config, Execution};
+pub use name::ImageName;
 pub use program::{Machine, ProgramError, program_arch, root_arch};
 pub use source::{Source, Suite};
+pub use split::LayerTar;
+pub use store::{Image, Images};
 pub use writer::{Form, Written, write_tree};
 
 use packed::Meter;
@@ -62,6 +80,8 @@ pub fn bootstrap_program() -> Option<&'static str> {
 struct Counts {
     files: u64,
     bytes: u64,
+    /// The same in whole blocks.
+    disk: u64,
 }
 
 /// Fills `dest`, which is made where it is missing and must be empty, and sees that all of it is on disk.
@@ -137,6 +157,10 @@ fn fill(
             };
             untar("the archive", archive, None, dest, progress)
         }
+        Source::Image(_) | Source::Oci { .. } | Source::DockerArchive { .. } => {
+            let why = "a zone gets the layers of an image, and no copy of them".to_owned();
+            Err(ImageError::BadSource { given: source.to_string(), why })
+        }
         Source::Debootstrap(suite) => {
             debootstrap::make(suite, dest, want_arch, progress).map(told).map_err(|e| full(e, dest, None))
         }
@@ -161,6 +185,13 @@ fn untar(
     })?;
     notes.extend(left_out.notes());
     Ok((counts, notes))
+}
+
+/// Puts the layer `from` over what lower ones left in `dest`.
+pub(crate) fn copy_layer(from: &Path, dest: &Path) -> Result<(), ImageError> {
+    let nobody = |_| ();
+    let meter = Meter::begin(&nobody, "copying", None);
+    copy::copy_over(from, dest, &meter).map(drop).map_err(|e| full(e, dest, None))
 }
 
 /// Fills `dest`, an empty folder, with what [`write_tree`] made of an overlay's upper folder ([`Form::Upper`]), and says what

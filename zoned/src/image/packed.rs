@@ -74,17 +74,18 @@ pub(super) enum Packing {
     Gzip,
     Xz,
     Zstd,
+    Bzip2,
     /// Known, and not unpacked here.
     Other(&'static str),
 }
 
 impl Packing {
-    fn of(magic: &[u8]) -> Self {
+    pub(super) fn of(magic: &[u8]) -> Self {
         match magic {
             [0x1f, 0x8b, ..] => Self::Gzip,
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
-            [b'B', b'Z', b'h', ..] => Self::Other("it is packed by bzip2: unpack that first"),
+            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Self::Bzip2,
             [0x1f, 0x9d, ..] => Self::Other("it is packed by compress: unpack that first"),
             [0x5d, 0, 0, ..] => Self::Other("it is packed by lzma: unpack that first"),
             [b'P', b'K', 3 | 5, ..] => Self::Other("it is a zip archive"),
@@ -114,6 +115,7 @@ pub(super) fn unpacked(mut from: impl Read + 'static) -> io::Result<(Packing, Bo
             Box::new(liblzma::bufread::XzDecoder::new_stream(whole, stream))
         }
         Packing::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(whole)?),
+        Packing::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(whole)),
     };
     // Headers are read in blocks of 512 bytes; the decoders like larger bites.
     Ok((packing, Box::new(BufReader::with_capacity(64 << 10, stream))))

@@ -66,14 +66,14 @@ pub fn read(journal: &Path) -> io::Result<Vec<Change>> {
 }
 
 /// Puts back what was there in files that nobody changed since; gives those that somebody did, which stay in the
-/// journal. `upper` has what the zone wrote itself.
+/// journal. `upper` has what the zone wrote itself, where that is not in `root`.
 ///
 /// # Errors
 /// When a file or the journal cannot be written: it can be tried again.
-pub fn undo(root: &Path, upper: &Path, journal: &Path) -> io::Result<Vec<Change>> {
+pub fn undo(root: &Path, upper: Option<&Path>, journal: &Path) -> io::Result<Vec<Change>> {
     let folder = open_root(root)?;
     let mut kept = read(journal)?;
-    let layer = open_root(upper).ok();
+    let layer = upper.and_then(|upper| open_root(upper).ok());
     let written = |file: &str| {
         layer.as_ref().is_some_and(|layer| {
             open_in(layer.as_fd(), file.as_bytes(), OFlags::PATH | OFlags::NOFOLLOW).is_ok()
@@ -226,6 +226,18 @@ fn remove(root: BorrowedFd<'_>, file: &str) -> io::Result<()> {
     Ok(rustix::fs::unlinkat(&folder, name, AtFlags::empty())?)
 }
 
+/// Forgets by what number a root's systemd knows its machine: two must not have one (machine-id(5)).
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn forget_machine(root: &Path) -> io::Result<()> {
+    let folder = open_root(root)?;
+    match text(folder.as_fd(), "etc/machine-id") {
+        Some(id) if !id.trim().is_empty() => put(folder.as_fd(), "etc/machine-id", ""),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -262,7 +274,7 @@ mod tests {
         // One that the zone wrote, and one that the host's administrator did, are theirs.
         fs::write(upper.join("etc/hostname"), "other\n").unwrap();
         fs::write(root.join("etc/hosts"), "10.0.0.1 x\n").unwrap();
-        let kept = undo(&root, &upper, &journal).unwrap();
+        let kept = undo(&root, Some(&upper), &journal).unwrap();
         assert_eq!(
             kept.iter().map(|change| change.file.as_str()).collect::<Vec<_>>(),
             ["etc/hostname", "etc/hosts"]
@@ -270,10 +282,10 @@ mod tests {
         assert_eq!(fs::read_to_string(root.join("etc/fstab")).unwrap(), fstab);
         fs::remove_file(upper.join("etc/hostname")).unwrap();
         fs::write(root.join("etc/hosts"), &changes[2].after).unwrap();
-        assert_eq!(undo(&root, &upper, &journal).unwrap(), []);
+        assert_eq!(undo(&root, Some(&upper), &journal).unwrap(), []);
         assert_eq!(fs::read_to_string(&hostname).unwrap(), "srv17\n");
         assert!(!root.join("etc/hosts").exists() && !journal.exists());
-        assert_eq!(undo(&root, &upper, &journal).unwrap(), []);
+        assert_eq!(undo(&root, Some(&upper), &journal).unwrap(), []);
     }
 
     #[test]

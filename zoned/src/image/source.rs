@@ -15,8 +15,57 @@ pub enum Source {
     Tar(PathBuf),
     /// `tar:-`: an archive that the caller sends along.
     Stream,
+    /// `image:NAME`: an image of the store.
+    Image(String),
+    /// `oci:PATH[:TAG]`: a folder in OCI's image layout, or an archive of one.
+    Oci {
+        /// Where it is; `-`: the caller sends it along.
+        path: PathBuf,
+        /// Which of its images.
+        tag: Option<String>,
+    },
+    /// `docker-archive:PATH[:REF]`: an archive of `docker save`.
+    DockerArchive {
+        /// Where it is; `-`: the caller sends it along.
+        path: PathBuf,
+        /// Which of its images.
+        reference: Option<String>,
+    },
     /// `debootstrap:SUITE[,arch=…][,variant=minbase][,include=P+P][,mirror=…]`: made from a Debian mirror.
     Debootstrap(Suite),
+}
+
+impl Source {
+    /// Whether the caller sends its archive along.
+    pub fn is_stream(&self) -> bool {
+        match self {
+            Self::Stream => true,
+            Self::Oci { path, .. } | Self::DockerArchive { path, .. } => path.as_os_str() == "-",
+            _ => false,
+        }
+    }
+
+    /// Whether what it holds is an image: layers and how its program is started.
+    pub fn is_image(&self) -> bool {
+        matches!(self, Self::Image(_) | Self::Oci { .. } | Self::DockerArchive { .. })
+    }
+}
+
+/// `PATH[:WORD]`: a path with a colon in it that is there is taken whole.
+fn path_and_word(text: &str) -> (PathBuf, Option<String>) {
+    let is_there = |path: &str| std::fs::symlink_metadata(path).is_ok();
+    // The word may have slashes and colons of its own, and so may the path.
+    let cuts = text.match_indices(':').map(|(at, _)| (&text[..at], &text[at + 1..]));
+    let found = cuts.clone().find(|(path, word)| !word.is_empty() && (*path == "-" || is_there(path)));
+    let last = || {
+        cuts.clone()
+            .next_back()
+            .filter(|(path, word)| !path.is_empty() && !word.is_empty() && !word.contains('/'))
+    };
+    match if is_there(text) { None } else { found.or_else(last) } {
+        Some((path, word)) => (path.into(), Some(word.to_owned())),
+        None => (text.into(), None),
+    }
 }
 
 /// What to make from a Debian mirror.
@@ -66,12 +115,22 @@ impl FromStr for Source {
             return Err(bad("a zero byte in it"));
         }
         match kind {
-            "dir" | "tar" | "debootstrap" if rest.is_empty() => Err(bad("nothing after the colon")),
+            "dir" | "tar" | "debootstrap" | "oci" | "docker-archive" | "image" if rest.is_empty() => {
+                Err(bad("nothing after the colon"))
+            }
             "dir" => Ok(Self::Dir(rest.into())),
             "tar" if rest == "-" => Ok(Self::Stream),
             "tar" => Ok(Self::Tar(rest.into())),
             "debootstrap" => suite(rest).map(Self::Debootstrap).map_err(|why| bad(&why)),
-            "oci" | "docker-archive" | "image" => Err(bad("this kind is not supported yet")),
+            "image" => Ok(Self::Image(rest.to_owned())),
+            "oci" => {
+                let (path, tag) = path_and_word(rest);
+                Ok(Self::Oci { path, tag })
+            }
+            "docker-archive" => {
+                let (path, reference) = path_and_word(rest);
+                Ok(Self::DockerArchive { path, reference })
+            }
             _ => Err(bad("no such kind of source")),
         }
     }
@@ -83,6 +142,12 @@ impl fmt::Display for Source {
             Self::Dir(path) => write!(f, "dir:{}", path.display()),
             Self::Tar(path) => write!(f, "tar:{}", path.display()),
             Self::Stream => f.write_str("tar:-"),
+            Self::Image(name) => write!(f, "image:{name}"),
+            Self::Oci { path, tag: word } | Self::DockerArchive { path, reference: word } => {
+                let kind = if matches!(self, Self::Oci { .. }) { "oci" } else { "docker-archive" };
+                write!(f, "{kind}:{}", path.display())?;
+                word.as_ref().map_or(Ok(()), |word| write!(f, ":{word}"))
+            }
             Self::Debootstrap(suite) => {
                 write!(f, "debootstrap:{}", suite.suite)?;
                 if let Some(arch) = suite.arch {
@@ -159,6 +224,11 @@ mod tests {
             "dir:/srv/root",
             "tar:/x/a:b.tar.gz",
             "tar:-",
+            "image:debian:12",
+            "oci:/x/layout",
+            "oci:-:latest",
+            "oci:/nonexistent/layout:12",
+            "docker-archive:/nonexistent/a.tar:debian:12",
             "debootstrap:bullseye",
             "debootstrap:bullseye,arch=i386,mirror=http://deb.debian.org/debian",
             "debootstrap:sid,variant=minbase,include=nginx-light+curl",
@@ -173,7 +243,7 @@ mod tests {
             ("", "kind"),
             ("/srv/root", "kind"),
             ("dir:", "nothing after"),
-            ("oci:/x", "not supported yet"),
+            ("oci:", "nothing after"),
             ("zip:/x", "no such kind"),
             ("debootstrap:../../x", "name of a suite"),
             ("debootstrap:-help", "name of a suite"),

@@ -186,6 +186,8 @@ pub(super) struct LeftOut {
     pub(super) xattrs: u64,
     pub(super) acls: u64,
     pub(super) unknown: u64,
+    /// Marks of aufs.
+    pub(super) aufs: u64,
     /// Whose paths are too long.
     pub(super) deep: u64,
     /// Of a size that no archive says.
@@ -217,6 +219,7 @@ impl LeftOut {
         );
         note(self.acls, "access control list", "access control lists", "left out: the modes were kept");
         note(self.unknown, "entry", "entries", "of unknown type left out");
+        note(self.aufs, "mark", "marks", "of aufs left out");
         note(self.deep, "file", "files", "left out, whose path is too long for any program to name");
         note(self.large, "file", "files", "left out, of more than 2^60 bytes");
         note(self.marks, "file", "files", "left out, whose name begins with .wh. as whiteouts of layers do");

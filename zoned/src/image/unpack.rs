@@ -4,19 +4,22 @@
 //! dropped, as GNU tar does. Symbolic links keep their targets whatever they say, and are
 //! only ever followed inside the root. Of two entries with one name the later wins.
 
-use std::collections::{BTreeMap, HashSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::rc::Rc;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::archive::{Archive, Bad, Entry, Kind, LONGEST_NAME};
+use super::archive::{Archive, Bad, EMPTY, Entry, Kind, LONGEST_NAME};
 use super::error::{ImageError, shown};
 use super::packed::{Meter, Packing, unpacked};
+use super::split::{self, Recorder, Tee};
 use super::tree::{Attributes, Id, LeftOut, Tree, id, is_kept_mark, may_keep, open_in};
 use super::{Counts, empty};
 
@@ -42,7 +45,27 @@ struct Unpack<'a> {
     /// It is an overlay's upper folder, whose marks are part of it.
     keep_overlay_marks: bool,
     buf: Vec<u8>,
+    /// What it takes to make a layer of an image instead of a root.
+    layer: Option<Layer>,
 }
+
+/// What the archive of a layer says beside its files, as the OCI image specification has it.
+struct Layer {
+    /// Names to hide in the layers below. They are made at the end: an entry of this layer is not hidden, wherever it stands.
+    whiteouts: BTreeSet<Vec<u8>>,
+    /// Folders of which nothing below is to be seen.
+    opaque: BTreeSet<Vec<u8>>,
+    /// Keeps what it takes to give the archive back.
+    recorder: Rc<RefCell<Recorder>>,
+    /// Where files go that later entries take the place of, and how many did.
+    lost: OwnedFd,
+    lost_count: u64,
+}
+
+/// What an overlay that is mounted in a user namespace looks for on a folder (overlayfs.rst, userxattr).
+pub(crate) const OPAQUE: &[u8] = b"user.overlay.opaque";
+/// Each is kept in memory until the end.
+const MOST_WHITEOUTS: usize = 1 << 20;
 
 /// Unpacks `from` into the empty folder `dest`; `name` is the archive's, for errors.
 pub(super) fn unpack(
@@ -58,7 +81,64 @@ pub(super) fn unpack(
     if let Packing::Other(what) = packing {
         return Err(ImageError::NotTar { archive: name.to_owned(), why: what.to_owned() });
     }
-    let mut archive = Archive::new(stream);
+    fill(name, stream, packing == Packing::Plain, dest, keep_overlay_marks, meter, None)
+}
+
+/// Unpacks the unpacked archive of an image's layer into `folder`: its files into `fs`, and what else it takes to give it back.
+pub(super) fn unpack_layer(
+    name: &str,
+    stream: impl Read,
+    folder: &Path,
+) -> Result<(Counts, LeftOut), ImageError> {
+    let (tree, lost) = (folder.join("fs"), folder.join("lost"));
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| ImageError::Open { path, source }
+    };
+    for path in [&tree, &lost] {
+        std::fs::create_dir(path).map_err(failed(path))?;
+    }
+    let split = folder.join(split::FILE);
+    let recorder = Rc::new(RefCell::new(Recorder::create(&split).map_err(failed(&split))?));
+    let layer = Layer {
+        whiteouts: BTreeSet::new(),
+        opaque: BTreeSet::new(),
+        recorder: Rc::clone(&recorder),
+        lost: File::open(&lost).map_err(failed(&lost))?.into(),
+        lost_count: 0,
+    };
+    let nobody = |_| ();
+    let meter = Meter::begin(&nobody, "unpacking", None);
+    // Its digest vouches for its end.
+    let (counts, left_out, _) = fill(name, stream, false, &tree, false, &meter, Some(layer))?;
+    drop(meter);
+    let kept = (|| {
+        let recorder = Rc::into_inner(recorder).ok_or(std::io::ErrorKind::ResourceBusy)?;
+        let ids = recorder.into_inner().finish()?;
+        if std::fs::read_dir(&lost)?.next().is_some() {
+            split::keep_lost(folder, &tree, &lost, &ids)?;
+        }
+        empty::remove(&lost)
+    })();
+    kept.map_err(|e| ImageError::file("write", split::FILE.as_bytes(), e))?;
+    Ok((counts, left_out))
+}
+
+fn fill(
+    name: &str,
+    stream: impl Read,
+    needs_end: bool,
+    dest: &Path,
+    keep_overlay_marks: bool,
+    meter: &Meter<'_>,
+    layer: Option<Layer>,
+) -> Result<(Counts, LeftOut, Vec<String>), ImageError> {
+    let failed = |bad, after: &str| error(name, bad, after);
+    let begin = "at its beginning";
+    let recorder = layer.as_ref().map(|layer| Rc::clone(&layer.recorder));
+    let is_layer = recorder.is_some();
+    let mut archive = Archive::new(Tee { from: stream, to: recorder });
+    archive.may_end = is_layer;
     let tree = Tree::open(dest).map_err(|source| ImageError::Open { path: dest.to_owned(), source })?;
     let mut unpack = Unpack {
         tree,
@@ -69,10 +149,18 @@ pub(super) fn unpack(
         devices: HashSet::new(),
         keep_overlay_marks,
         buf: vec![0; 32 * HOLE],
+        layer,
     };
     unpack.note_root(Attributes::plain_folder(now()), Vec::new())?;
     let mut after = begin.to_owned();
-    while let Some(entry) = archive.next().map_err(|bad| failed(bad, &after))? {
+    loop {
+        let entry = match archive.next() {
+            Ok(Some(entry)) => entry,
+            Ok(None) => break,
+            // A layer that changes nothing.
+            Err(Bad::NotTar(EMPTY)) if is_layer => break,
+            Err(bad) => return Err(failed(bad, &after)),
+        };
         after = format!("after {}", shown(&entry.name));
         unpack.entry(entry, &mut archive).map_err(|stop| match stop {
             Stop::Archive(bad) => failed(bad, &after),
@@ -80,11 +168,11 @@ pub(super) fn unpack(
         })?;
         meter.tick();
     }
-    if !archive.ended && packing == Packing::Plain {
+    if !archive.ended && needs_end {
         return Err(failed(Bad::CutOff, &after));
     }
     let mut notes = Vec::new();
-    if !archive.ended {
+    if !archive.ended && !is_layer {
         // The packing's checksum vouches for it: it was made like this.
         notes.push("the archive has no end mark".to_owned());
     }
@@ -104,7 +192,7 @@ impl From<ImageError> for Stop {
     }
 }
 
-fn error(archive: &str, bad: Bad, after: &str) -> ImageError {
+pub(super) fn error(archive: &str, bad: Bad, after: &str) -> ImageError {
     let (archive, after) = (archive.to_owned(), after.to_owned());
     match bad {
         Bad::NotTar(why) => ImageError::NotTar { archive, why: why.to_owned() },
@@ -126,14 +214,20 @@ impl Unpack<'_> {
             return Ok(());
         }
         let name = self.name(&entry.name, &entry.name)?;
-        if entry.is_whiteout && self.keep_overlay_marks {
+        if self.layer.is_some() && self.mark(&name, &entry.name)? {
+            return Ok(());
+        }
+        // Overlayfs's mark for what is gone: a folder of an overlay's own has it, and no archive may bring it along.
+        let is_whiteout = entry.kind == Kind::Device && entry.device == (false, 0, 0);
+        if is_whiteout && self.keep_overlay_marks {
             let (dir, last) = self.place(&name)?;
             rustix::fs::mknodat(dir, last, FileType::CharacterDevice, Mode::empty(), 0)
                 .map_err(|e| ImageError::file("make", &name, e))?;
             self.counts.files += 1;
             return Ok(());
         }
-        if entry.kind == Kind::Device {
+        // Devices of layers stay: whoever finds one in a zone cannot open it, its mount being of the zone's user namespace.
+        if entry.kind == Kind::Device && (is_whiteout || self.layer.is_none()) {
             self.left_out.devices += 1;
             // A root has some hundreds; an archive of nothing else must not fill the memory.
             if self.devices.len() < 1 << 16 {
@@ -161,16 +255,87 @@ impl Unpack<'_> {
             Kind::File => self.file(&name, &entry, attributes, archive)?,
             Kind::Symlink => self.symlink(&name, &entry, attributes)?,
             Kind::HardLink => self.hard_link(&name, &entry)?,
-            Kind::Fifo => {
+            Kind::Fifo | Kind::Device => {
+                let (kind, number) = match (entry.kind, entry.device) {
+                    (Kind::Fifo, _) => (FileType::Fifo, 0),
+                    (_, (true, major, minor)) => (FileType::BlockDevice, rustix::fs::makedev(major, minor)),
+                    (_, (false, major, minor)) => {
+                        (FileType::CharacterDevice, rustix::fs::makedev(major, minor))
+                    }
+                };
                 let (dir, last) = self.place(&name)?;
-                rustix::fs::mknodat(dir, last, FileType::Fifo, Mode::RUSR, 0)
+                rustix::fs::mknodat(dir, last, kind, Mode::RUSR, number)
                     .and_then(|()| attributes.apply_at(dir, last, false))
                     .map_err(|e| ImageError::file("make", &name, e))?;
                 self.counts.files += 1;
             }
-            Kind::Device | Kind::Other => {}
+            Kind::Other => {}
         }
         Ok(())
+    }
+
+    /// Takes note of an entry that is a mark and no file (OCI image specification, layer.md); whether it was one.
+    fn mark(&mut self, name: &[u8], entry: &[u8]) -> Result<bool, ImageError> {
+        let Some(layer) = &mut self.layer else { return Ok(false) };
+        let (above, last) = match name.iter().rposition(|b| *b == b'/') {
+            Some(at) => (&name[..at], &name[at + 1..]),
+            None => (&name[..0], name),
+        };
+        let mut parts = name.split(|b| *b == b'/');
+        let Some(first) = parts.find(|part| part.starts_with(b".wh.")) else { return Ok(false) };
+        if first.starts_with(b".wh..wh.") {
+            if last == b".wh..wh..opq" && parts.next().is_none() {
+                layer.opaque.insert(above.to_vec());
+            } else {
+                // Folders of aufs's own, in layers of Docker's first years.
+                self.left_out.aufs += 1;
+            }
+            return Ok(true);
+        }
+        if parts.next().is_some() {
+            return Err(ImageError::entry(entry, "a folder on its way is called as a whiteout is"));
+        }
+        let hidden = &last[b".wh.".len()..];
+        if matches!(hidden, b"" | b"." | b"..") {
+            return Err(ImageError::entry(entry, "it is a whiteout of no name"));
+        }
+        if layer.whiteouts.len() + layer.opaque.len() >= MOST_WHITEOUTS {
+            return Err(ImageError::entry(entry, "a million whiteouts came before it"));
+        }
+        layer.whiteouts.insert(match above {
+            b"" => hidden.to_vec(),
+            above => [above, hidden].join(&b'/'),
+        });
+        Ok(true)
+    }
+
+    /// Makes the whiteouts, and gives the names of the folders to be opaque.
+    fn whiteouts(&mut self) -> Result<BTreeSet<Vec<u8>>, ImageError> {
+        let Some(layer) = &mut self.layer else { return Ok(BTreeSet::new()) };
+        let (whiteouts, mut opaque) =
+            (std::mem::take(&mut layer.whiteouts), std::mem::take(&mut layer.opaque));
+        for name in whiteouts {
+            let failed = |e: Errno| ImageError::file("hide", &name, e);
+            let (dir, last) = self.parent(&name)?;
+            match rustix::fs::statat(dir, last, AtFlags::SYMLINK_NOFOLLOW) {
+                // Of what was there below nothing is to shine through.
+                Ok(own) if super::tree::kind(&own) == FileType::Directory => drop(opaque.insert(name)),
+                Ok(_) => {}
+                Err(Errno::NOENT) => {
+                    rustix::fs::mknodat(dir, last, FileType::CharacterDevice, Mode::empty(), 0)
+                        .map_err(failed)?;
+                    self.counts.files += 1;
+                }
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        // Those that no entry tells of are made now, so that they get their attributes.
+        for name in &opaque {
+            if !name.is_empty() {
+                self.parent(&[name.as_slice(), b"/"].concat())?;
+            }
+        }
+        Ok(opaque)
     }
 
     /// A name in the root's own terms: no `.`, no slash at either end.
@@ -243,6 +408,7 @@ impl Unpack<'_> {
 
     /// As `parent`, with `name` free: what an earlier entry made there goes.
     fn place<'n>(&mut self, name: &'n [u8]) -> Result<(BorrowedFd<'_>, &'n [u8]), ImageError> {
+        self.lose(name)?;
         let (dir, last) = self.parent(name)?;
         match rustix::fs::unlinkat(dir, last, AtFlags::empty()) {
             Err(Errno::NOENT) => {}
@@ -254,6 +420,28 @@ impl Unpack<'_> {
             Err(error) => return Err(ImageError::file("replace", name, error)),
         }
         self.parent(name)
+    }
+
+    /// Of a layer, moves what an earlier entry made at `name` aside, where it can hold data: the archive's bytes are
+    /// to be given back some day.
+    fn lose(&mut self, name: &[u8]) -> Result<(), ImageError> {
+        if self.layer.is_none() {
+            return Ok(());
+        }
+        let (dir, last) = self.parent(name)?;
+        let there = rustix::fs::statat(dir, last, AtFlags::SYMLINK_NOFOLLOW);
+        let holds_data = |kind| matches!(kind, FileType::RegularFile | FileType::Directory);
+        if !there.is_ok_and(|there| holds_data(super::tree::kind(&there))) {
+            return Ok(());
+        }
+        let dir = dir.try_clone_to_owned().map_err(|e| ImageError::file("replace", name, e))?;
+        if let Some(layer) = &mut self.layer {
+            layer.lost_count += 1;
+            rustix::fs::renameat(&dir, last, &layer.lost, layer.lost_count.to_string())
+                .map_err(|e| ImageError::file("replace", name, e))?;
+            self.tree.forget();
+        }
+        Ok(())
     }
 
     fn folder(
@@ -297,6 +485,10 @@ impl Unpack<'_> {
             .map_err(|e| failed(e.into()))?
             .into();
         let mut written = 0;
+        let recorder = self.layer.as_ref().map(|layer| &layer.recorder);
+        if let Some(recorder) = recorder {
+            recorder.borrow_mut().is_data = true;
+        }
         for segment in &entry.segments {
             let (mut at, end) = (segment.at, segment.at + segment.len);
             while at < end {
@@ -315,6 +507,12 @@ impl Unpack<'_> {
                 meter.tick();
             }
         }
+        if let Some(recorder) = recorder {
+            let own = rustix::fs::fstat(&file).map_err(|e| failed(e.into()))?;
+            let mut recorder = recorder.borrow_mut();
+            recorder.is_data = false;
+            recorder.file(name, &entry.segments, id(&own)).map_err(failed)?;
+        }
         rustix::fs::ftruncate(&file, entry.len).map_err(|e| failed(e.into()))?;
         let mut refused = 0;
         attributes
@@ -323,6 +521,7 @@ impl Unpack<'_> {
         self.left_out.xattrs += refused;
         self.counts.files += 1;
         self.counts.bytes += written;
+        self.counts.disk += written.next_multiple_of(HOLE as u64);
         self.buf = buf;
         Ok(())
     }
@@ -355,8 +554,10 @@ impl Unpack<'_> {
         if target == name {
             return Ok(());
         }
+        // Layers are unpacked each on its own, and are the same whatever lies below.
+        let of = if self.layer.is_some() { " in the same layer" } else { "" };
         let missing =
-            || ImageError::entry(name, format!("it links to {}, which is not there", shown(&target)));
+            || ImageError::entry(name, format!("it links to {}, which is not there{of}", shown(&target)));
         let (at, last_target) = match target.iter().rposition(|b| *b == b'/') {
             Some(at) => (&target[..at], &target[at + 1..]),
             None => (&target[..0], &target[..]),
@@ -385,6 +586,7 @@ impl Unpack<'_> {
 
     /// Sets what folders are to have, the deepest first.
     fn finish(&mut self) -> Result<(), ImageError> {
+        let opaque = self.whiteouts()?;
         for (name, folder) in std::mem::take(&mut self.folders).into_iter().rev() {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
             let Ok(fd) = open_in(self.tree.root(), &name, flags) else { continue };
@@ -397,6 +599,12 @@ impl Unpack<'_> {
                     .map_err(|e| ImageError::file("finish", &name, e))?;
                 self.left_out.xattrs += refused;
             }
+        }
+        for name in opaque {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+            open_in(self.tree.root(), &name, flags)
+                .and_then(|fd| rustix::fs::fsetxattr(&fd, OPAQUE, b"y", rustix::fs::XattrFlags::empty()))
+                .map_err(|e| ImageError::file("make opaque", &name, e))?;
         }
         Ok(())
     }

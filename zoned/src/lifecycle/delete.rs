@@ -37,6 +37,7 @@ impl Zones {
         }
         self.lock().zones.remove(name);
         drop(claim);
+        self.sweep_layers();
         tracing::info!(zone = name, "deleted");
         atomic::sync_folder(&self.paths.configs)
             .map_err(|error| because(format!("sync {}", self.paths.configs.display()), &error))

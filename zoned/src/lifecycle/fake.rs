@@ -171,6 +171,10 @@ impl Control for FakeMonitor {
         self.hears()
     }
 
+    fn restack(&self, _: &[std::path::PathBuf]) -> Result<(), ApiError> {
+        self.hears()
+    }
+
     fn update(&self, _: &Config, live: &[String]) -> Result<(), ApiError> {
         self.hears()?;
         self.updates.lock().unwrap().push(live.to_vec());
@@ -255,6 +259,14 @@ impl Host for Fake {
         }
         progress(Progress::Note { text: "no init".into() });
         Ok(Installed { arch: "i686".into() })
+    }
+
+    fn prepare(&self, _: &Path) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    fn hold(&self, _name: &str, _still: bool) -> Result<(), ApiError> {
+        Ok(())
     }
 
     fn empty(&self, dir: &Path) -> Result<(), ApiError> {

@@ -44,6 +44,23 @@ pub trait Host: Send + Sync + 'static {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Installed, ApiError>;
 
+    /// Makes what a zone's folder holds beside its root.
+    ///
+    /// # Errors
+    /// Something is not there then.
+    fn prepare(&self, zone_dir: &Path) -> Result<(), ApiError>;
+
+    /// Whether a zone's root can be made of layers; else they are put together into one folder.
+    fn stacks_layers(&self) -> bool {
+        true
+    }
+
+    /// Holds every process of the zone still, or lets go of them.
+    ///
+    /// # Errors
+    /// They are not held then.
+    fn hold(&self, name: &str, still: bool) -> Result<(), ApiError>;
+
     /// Removes everything in `dir`; follows no link and crosses into no other mount.
     ///
     /// # Errors
@@ -110,6 +127,8 @@ pub struct MonitorSpec {
 pub enum RootSpec {
     /// root/ in the zone's folder.
     Installed,
+    /// These layers, the topmost first, below upper/ in the zone's folder.
+    Layered(Vec<PathBuf>),
     /// The host's own files, read-only.
     Host,
     /// A folder of the host, which is not changed.
@@ -200,6 +219,12 @@ pub trait Control: Send + Sync {
     /// # Errors
     /// The file then holds what it held.
     fn ledger(&self, reset: bool) -> Result<(), ApiError>;
+
+    /// From its next boot on its root is these layers, the topmost first.
+    ///
+    /// # Errors
+    /// It is booted from what it was.
+    fn restack(&self, layers: &[PathBuf]) -> Result<(), ApiError>;
 
     /// Another configuration: the keys in `live` take effect now, all others when the zone reboots.
     ///

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use brands::level::Level;
 use zone_api::{ApiError, Edit, ErrorKind, Progress};
 
+use super::images::Layered;
 use super::registry::Claim;
 use super::trash::ROOT_PARTS;
-use super::{Zones, because, host};
+use super::{Zones, because};
 use crate::confine::running_level;
+use crate::image::Source;
 use crate::state::{Durable, Record, Verb};
 
 /// An install that has its zone, and can run wherever threads may block.
@@ -51,29 +53,31 @@ impl InstallJob {
         let begun = Some("install did not finish".to_owned());
         zones.save(name, |record| record.to(Durable::Incomplete, Some(Verb::Install), begun))?;
         let root = folder.join("root");
-        let filled = zones
-            .discard(&folder, &ROOT_PARTS)
-            .and_then(|()| new_root(&root))
-            .and_then(|()| zones.host.install(&source, &root, archive, arch.as_deref(), progress))
-            .and_then(|found| {
-                zones.adapt(name, progress);
-                settle(&root).map(|()| found)
-            });
+        let of_image = source.parse::<Source>().ok().filter(Source::is_image);
+        let filled = zones.discard(&folder, &ROOT_PARTS).and_then(|()| match &of_image {
+            Some(source) => zones.install_layers(name, source, archive, arch.as_deref(), progress),
+            None => new_root(&root)
+                .and_then(|()| zones.host.install(&source, &root, archive, arch.as_deref(), progress))
+                .and_then(|found| {
+                    zones.adapt(name, progress);
+                    settle(&root).map(|()| Filled { arch: Some(found.arch), layered: None })
+                }),
+        });
         match filled {
-            Ok(host::Installed { arch }) => {
-                zones.save(name, |record| Record {
-                    arch: Some(arch),
-                    ..record.to(Durable::Installed, None, None)
-                })?;
+            Ok(Filled { arch, layered }) => {
+                zones.save(name, |record| Record { arch, ..record.to(Durable::Installed, None, None) })?;
                 zones.note(name, &format!("installed from {source}"));
-                choose_level(zones, name, &root, progress);
+                choose_level(zones, name, progress);
+                if let Some(layered) = layered {
+                    zones.take_execution(name, &layered, progress);
+                }
                 Ok(())
             }
             Err(error) => {
                 zones.note(name, &format!("install failed: {error}"));
                 let emptied = zones.discard(&folder, &ROOT_PARTS);
                 zones.save(name, |record| match &emptied {
-                    Ok(()) => record.to(Durable::Configured, None, None),
+                    Ok(()) => record.emptied(),
                     Err(left) => record.to(
                         Durable::Incomplete,
                         None,
@@ -86,15 +90,24 @@ impl InstallJob {
     }
 }
 
+/// A root that was filled.
+pub(super) struct Filled {
+    /// What its programs are for, where they say so.
+    pub(super) arch: Option<String>,
+    /// What it was made from, where that was an image.
+    pub(super) layered: Option<Layered>,
+}
+
 /// Sets `kernel` where it is not set and the root is of a time when kernels were others. A root that says nothing of
 /// use, or a configuration that cannot be written, leaves the host's level: the root is installed all the same.
-fn choose_level(zones: &Zones, name: &str, root: &Path, progress: &(dyn Fn(Progress) + Sync)) {
+fn choose_level(zones: &Zones, name: &str, progress: &(dyn Fn(Progress) + Sync)) {
     let Ok(config) = zones.config(name) else { return };
     if config.kernel.is_some() || config.brand != "linux" {
         return;
     }
     let host = running_level().unwrap_or(Level::newest());
-    let Some(fit) = scan::fit(root).ok().flatten().filter(|fit| fit.is_old_on(host)) else { return };
+    let fit = zones.in_root(name, |root, _| Ok(scan::fit(root).ok().flatten()));
+    let Some(fit) = fit.ok().flatten().filter(|fit| fit.is_old_on(host)) else { return };
     let said = format!("kernel = {:?} by {}; set kernel to change it", fit.kernel, fit.by);
     let set = Edit::Set { key: "kernel".to_owned(), value: fit.kernel };
     let text = match zones.set_unclaimed(name, &[set]) {
@@ -113,7 +126,7 @@ fn new_root(root: &Path) -> Result<(), ApiError> {
 }
 
 /// Brings the root to the disk: an installed zone must not lose files to a crash after its record.
-fn settle(root: &Path) -> Result<(), ApiError> {
+pub(super) fn settle(root: &Path) -> Result<(), ApiError> {
     let synced =
         std::fs::File::open(root).and_then(|folder| nix::unistd::syncfs(folder).map_err(io::Error::from));
     synced.map_err(|error| because(format!("sync {}", root.display()), &error))

@@ -5,6 +5,7 @@
 
 mod autoboot;
 mod bus;
+mod clone;
 mod console;
 mod create;
 mod delete;
@@ -12,6 +13,7 @@ mod edit;
 mod events;
 mod halt;
 pub mod host;
+mod images;
 mod install;
 mod ledger;
 mod log;
@@ -24,6 +26,8 @@ mod registry;
 mod restart;
 mod run;
 mod shutdown;
+mod snapshot;
+mod stack;
 mod start;
 mod stat;
 mod trash;
@@ -45,6 +49,7 @@ use zone_api::{ApiError, ErrorKind};
 use crate::causes::chain;
 
 pub use host::Host;
+pub use images::ImportJob;
 pub use install::InstallJob;
 pub use registry::Zones;
 pub use run::RunJob;

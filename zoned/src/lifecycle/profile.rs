@@ -1,14 +1,18 @@
 //! profile: what install changes in a root's own files, and the way back.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use brands::profile::Facts;
 use zone_api::{ApiError, ProfileChange, Progress};
 
+use super::stack::{ROOT, UPPER, WORK};
 use super::{Zones, because};
 use crate::config::{Config, IpType};
 use crate::image::profile::{self, Change};
 use crate::state::Verb;
+use crate::storage::View;
 
 impl Zones {
     /// Carries out the hooks in a root that was just filled. Where that fails, the root is as good as without them, and
@@ -18,8 +22,9 @@ impl Zones {
         if !config.profile {
             return;
         }
-        let folder = self.store.folder(name);
-        let done = profile::apply(&folder.join("root"), &self.facts(&config), &folder.join(profile::FILE));
+        let journal = self.store.folder(name).join(profile::FILE);
+        let facts = self.facts(&config);
+        let done = self.in_root(name, |root, _| profile::apply(root, &facts, &journal));
         let text = match done {
             Ok(changes) if changes.is_empty() => return,
             Ok(changes) => {
@@ -30,6 +35,21 @@ impl Zones {
         };
         self.note(name, &text);
         progress(Progress::Note { text });
+    }
+
+    /// Does `work` on the root of a zone of which nothing runs, and on what it wrote itself where that is apart.
+    pub(super) fn in_root<T>(
+        &self,
+        name: &str,
+        work: impl FnOnce(&Path, Option<&Path>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let (folder, layers) = (self.store.folder(name), self.layers_of(name));
+        let upper = folder.join(UPPER);
+        if layers.is_empty() {
+            return work(&folder.join(ROOT), Some(&upper));
+        }
+        let view = View::over(&self.trees(&layers), &upper, &folder.join(WORK))?;
+        work(&view.path(), None)
     }
 
     fn facts(&self, config: &Config) -> Facts {
@@ -61,9 +81,9 @@ impl Zones {
     /// When there is no such zone, it is not merely installed, or a file cannot be written.
     pub fn undo_profile(self: &Arc<Self>, name: &str) -> Result<Vec<ProfileChange>, ApiError> {
         let _claim = self.claim(name, Verb::Profile)?;
-        let folder = self.store.folder(name);
-        let journal = folder.join(profile::FILE);
-        let kept = profile::undo(&folder.join("root"), &folder.join("upper"), &journal)
+        let journal = self.store.folder(name).join(profile::FILE);
+        let kept = self
+            .in_root(name, |root, upper| profile::undo(root, upper, &journal))
             .map_err(|error| because(format!("profile {name}"), &error))?;
         self.note(name, "took back what install changed in its files");
         Ok(kept.into_iter().map(told).collect())

@@ -38,6 +38,7 @@ impl Zones {
     pub fn recover(self: &Arc<Self>) -> Result<(), ApiError> {
         Self::make_folders(&self.paths)?;
         self.layers.recover().map_err(|error| because("set up the store of layers", &error))?;
+        self.images.recover().map_err(|error| because("set up the store of images", &error))?;
         let mut names = self.store.names().map_err(|error| because("find zones", &error))?;
         for name in &names {
             if !self.config_path(name).is_file() {
@@ -52,6 +53,7 @@ impl Zones {
         self.resume_restarts();
         self.adopt_all();
         self.sweep_ephemeral();
+        self.sweep_layers();
         self.empty_trash();
         Ok(())
     }
@@ -59,7 +61,12 @@ impl Zones {
     /// An operation on a record that a crash cut off is told as that.
     fn resume(&self, name: &str) {
         let cut = self.lock().zones.get(name).and_then(|entry| entry.record.verb);
-        let Some(verb) = cut else { return };
+        let Some(verb) = cut else {
+            if let Err(error) = self.finish_change(name) {
+                tracing::error!(zone = name, %error, "a change of its root is not finished");
+            }
+            return;
+        };
         let why = format!("{verb} was interrupted");
         let saved = self.save(name, |record| record.to(Durable::Incomplete, None, Some(why.clone())));
         if let Err(error) = saved {
@@ -100,6 +107,16 @@ impl Zones {
             table.zones.entry(name.to_owned()).or_insert_with(|| Entry::new(record(), status.ephemeral));
         }
         tracing::info!(zone = name, id = status.id, state = status.state.word(), "found again");
+        // A snapshot that was cut off may hold it still, or have moved its root.
+        if let Err(error) = self.host.hold(name, false) {
+            tracing::debug!(zone = name, %error, "it was not held");
+        }
+        let layers = self.layers_of(name);
+        if !layers.is_empty()
+            && let Err(error) = handle.control.restack(&self.trees(&layers))
+        {
+            tracing::warn!(zone = name, %error, "its monitor does not know of its layers");
+        }
         self.go_live(name, handle, |epoch, control| Live {
             control,
             epoch,

@@ -13,7 +13,8 @@ use super::host::{Control, Host, MonitorHandle, Session, Summary};
 use super::{Paths, because, log, no_such_zone};
 use crate::config::Config;
 use crate::config::daemon::Settings;
-use crate::state::{Durable, Found, Record, Store, Verb, check};
+use crate::image::Images;
+use crate::state::{Durable, Found, Record, Snapshot, Store, Verb, check, snapshots};
 use crate::storage::Layers;
 
 /// The zones of this host.
@@ -23,6 +24,7 @@ pub struct Zones {
     pub(super) settings: Settings,
     pub(super) store: Store,
     pub(super) layers: Arc<Layers>,
+    pub(super) images: Images,
     /// Where the watchers of monitors run.
     pub(super) runtime: Handle,
     /// Told of what happens.
@@ -45,6 +47,7 @@ pub(super) struct Entry {
     pub(super) record: Record,
     /// Whose record is in memory only.
     pub(super) ephemeral: bool,
+    pub(super) snapshots: BTreeMap<String, Snapshot>,
     pub(super) busy: Option<Verb>,
     pub(super) live: Option<Live>,
     /// Something of it could not be torn down.
@@ -82,6 +85,7 @@ impl Entry {
         Self {
             record,
             ephemeral,
+            snapshots: BTreeMap::new(),
             busy: None,
             live: None,
             dirty: false,
@@ -107,6 +111,7 @@ impl Zones {
             paths,
             settings,
             store,
+            images: Images::new(Arc::clone(&layers)),
             layers,
             runtime,
             bus: super::bus::Bus::default(),
@@ -363,7 +368,12 @@ impl Zones {
             }
         };
         let corrupt = record.reason.clone().filter(|_| to_write);
-        table.zones.insert(name.to_owned(), Entry::new(record, false));
+        let mut entry = Entry::new(record, false);
+        match snapshots::read(&self.store.folder(name)) {
+            Ok(found) => entry.snapshots = found,
+            Err(error) => tracing::error!(zone = name, %error, "its snapshots cannot be read"),
+        }
+        table.zones.insert(name.to_owned(), entry);
         drop(table);
         if to_write && let Err(error) = self.save(name, Record::clone) {
             tracing::warn!(zone = name, %error, "its state cannot be kept");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use zone_api::{ApiError, Boot, ErrorKind, State};
 
 use super::Zones;
-use super::host::{MonitorSpec, RootSpec, Summary};
+use super::host::{MonitorSpec, Summary};
 use super::registry::{Claim, Live};
 use crate::config;
 use crate::state::Verb;
@@ -60,7 +60,7 @@ impl Zones {
             uuid,
             zone_dir: self.store.folder(name),
             run_dir: self.paths.run.join(name),
-            root: RootSpec::Installed,
+            root: self.ready_root(name)?,
             binds: Vec::new(),
             ephemeral: false,
             session: None,

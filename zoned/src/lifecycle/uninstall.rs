@@ -6,7 +6,7 @@ use zone_api::ApiError;
 
 use super::Zones;
 use super::trash::ROOT_PARTS;
-use crate::state::{Durable, Record, Verb};
+use crate::state::{Durable, Verb};
 
 impl Zones {
     /// Removes a zone's root and what grew on it.
@@ -23,7 +23,11 @@ impl Zones {
             self.save(name, |record| record.to(Durable::Incomplete, None, Some(why)))?;
             return Err(error);
         }
-        self.save(name, |record| Record { arch: None, ..record.to(Durable::Configured, None, None) })?;
+        self.save(name, |record| record.emptied())?;
+        if let Some(entry) = self.lock().zones.get_mut(name) {
+            entry.snapshots.clear();
+        }
+        self.sweep_layers();
         self.note(name, "uninstalled");
         Ok(())
     }

@@ -27,6 +27,7 @@ use crate::confine::login::{self, Program, Streams, User};
 use crate::confine::root::RootSpec;
 use crate::confine::{Failure, inodes, privileges};
 use crate::network;
+use crate::storage::View;
 use crate::sys::child::Told;
 use crate::sys::process::{self, Ended};
 
@@ -70,11 +71,15 @@ impl Monitor {
     /// Makes the zone and, unless it is only to be ready, starts its process 1. A client that
     /// could not be served comes back with the failure.
     fn boot(&mut self, client: Option<Client>) -> Result<(), (Failure, Option<Client>)> {
-        let (start, streams, tty) = match self.plan_start() {
+        let planned = self.look_at_layers().and_then(|()| self.plan_start());
+        let (start, streams, tty) = match planned {
             Ok(planned) => planned,
             Err(failure) => return Err((failure, client)),
         };
-        if let Err(failure) = self.make(&start) {
+        let made = self.make(&start);
+        // It shows the zone's upper folder, which is the zone's own now.
+        self.view = None;
+        if let Err(failure) = made {
             return Err((failure, client));
         }
         // The program's own ends are the child's now; held here they would keep pipes open.
@@ -127,10 +132,24 @@ impl Monitor {
         self.spec.boot.args.as_ref().unwrap_or(&self.spec.config.bootargs)
     }
 
+    /// Files of a zone of layers can be in any of them.
+    fn look_at_layers(&mut self) -> Result<(), Failure> {
+        let RootSpec::Layered(layers) = &self.spec.root else { return Ok(()) };
+        let mut folders = vec![self.spec.zone_dir.join("upper")];
+        folders.extend(layers.iter().cloned());
+        let view = View::of(&folders);
+        self.view = Some(view.map_err(|e| Failure::new("look at", "the zone's layers", e))?);
+        Ok(())
+    }
+
     /// The base of the zone's root, as the host sees it.
     pub(super) fn root_path(&self) -> PathBuf {
         match &self.spec.root {
             RootSpec::Installed => self.spec.zone_dir.join("root"),
+            RootSpec::Layered(layers) => match &self.view {
+                Some(view) => view.path(),
+                None => layers.first().cloned().unwrap_or_default(),
+            },
             RootSpec::Directory(path) => path.clone(),
             RootSpec::Host => PathBuf::from("/"),
         }

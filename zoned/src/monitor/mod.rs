@@ -39,7 +39,9 @@ use nix::sys::socket::{
 use zone_api::{ApiError, ErrorKind, SessionEvent, SessionInput, State};
 
 use crate::confine::boot::{Made, Site};
+use crate::confine::root::RootSpec;
 use crate::confine::{Failure, Ids};
+use crate::storage::View;
 use crate::sys::process;
 use brand::Branded;
 use console::Console;
@@ -98,6 +100,8 @@ pub struct Monitor {
     sessions: Vec<(u64, Session)>,
     /// The client of a zone that exists while its program runs.
     runner: Option<Session>,
+    /// Its layers, while it is being made.
+    view: Option<View>,
     /// Whether the first boot was answered; until then its states are nobody's news.
     announced: bool,
     /// Boots by the guest itself in quick succession.
@@ -170,6 +174,7 @@ pub fn run(control: OwnedFd) -> Result<(), Failure> {
         viewers: Vec::new(),
         sessions: Vec::new(),
         runner: None,
+        view: None,
         announced: false,
         quick_reboots: 0,
         next: 1,
@@ -367,6 +372,10 @@ impl Monitor {
             Request::Login(login, already) => self.log_in(from, &login, fd, already),
             Request::Console(already) => self.show_console(from, fd, already),
             Request::Limit(config) => self.limit(from, *config),
+            Request::Restack(layers) => {
+                self.spec.root = RootSpec::Layered(layers);
+                self.reply(from, Reply::Done);
+            }
             Request::Ledger { reset } => self.keep_ledger(from, reset),
         }
     }

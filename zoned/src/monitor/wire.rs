@@ -98,6 +98,8 @@ pub enum Request {
     Console(Vec<u8>),
     /// Change limits in place.
     Limit(Box<Config>),
+    /// Its root is these layers from its next boot on, the topmost first.
+    Restack(Vec<PathBuf>),
     /// Write the ledger to the zone's folder.
     Ledger {
         /// Forget everything first.

@@ -28,7 +28,6 @@ pub(super) enum Auth {
     /// Boot it and end it.
     Manage,
     /// Make clones of it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "asked by the verb that clones"))]
     CloneFrom,
     /// Look at it: whoever has one of them.
     Any,

@@ -1,9 +1,11 @@
 //! Where zones stand: legal moves between states, and the one writer of state files.
 
 pub mod atomic;
+pub mod snapshots;
 mod store;
 mod transition;
 
+pub use snapshots::Snapshot;
 pub(crate) use store::now;
-pub use store::{Durable, Found, Record, Restarts, StateError, Store};
+pub use store::{Change, Durable, Found, Record, Restarts, StateError, Store};
 pub use transition::{Outcome, Verb, check, monitor_may, outcome};

@@ -60,12 +60,28 @@ pub struct Record {
     /// What lies below `upper`, the topmost first; none: the folder `root` of the zone's own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub layers: Vec<LayerId>,
+    /// What is being done to the root, to be finished after a crash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<Change>,
+    /// Snapshot that its root was last the same as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
     /// uname -m that the root's own programs want, found by install.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arch: Option<String>,
     /// Boots by its restart policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarts: Option<Restarts>,
+}
+
+/// A change of a zone's root that can be carried out again from any point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// These of the zone's folders become layers, the topmost first, over those that it has.
+    Fold(Vec<(String, LayerId)>),
+    /// All files of its own give way to these layers.
+    Replace(Vec<LayerId>),
 }
 
 /// How often a zone was booted again by itself.
@@ -93,6 +109,8 @@ impl Record {
             reason: None,
             since: now(),
             layers: Vec::new(),
+            change: None,
+            at: None,
             arch: None,
             restarts: None,
         }
@@ -101,6 +119,12 @@ impl Record {
     /// Into another state, because of `verb` while that is under way.
     pub fn to(&self, state: Durable, verb: Option<Verb>, reason: Option<String>) -> Self {
         Self { state, verb, reason, since: now(), ..self.clone() }
+    }
+
+    /// Without a root, and what is known of one.
+    pub fn emptied(&self) -> Self {
+        let record = self.to(Durable::Configured, None, None);
+        Self { layers: Vec::new(), change: None, at: None, arch: None, ..record }
     }
 }
 

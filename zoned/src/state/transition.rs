@@ -15,6 +15,9 @@ pub enum Verb {
     Install,
     Uninstall,
     Profile,
+    Snapshot,
+    Rollback,
+    Clone,
     Boot,
     Ready,
     Halt,
@@ -37,6 +40,9 @@ impl Verb {
             Self::Install => "install",
             Self::Uninstall => "uninstall",
             Self::Profile => "profile",
+            Self::Snapshot => "snapshot",
+            Self::Rollback => "rollback",
+            Self::Clone => "clone",
             Self::Boot => "boot",
             Self::Ready => "ready",
             Self::Halt => "halt",
@@ -109,13 +115,16 @@ const COLUMNS: [State; 7] = [
 ];
 
 #[rustfmt::skip] // A table reads by its columns.
-const TABLE: [(Verb, [Cell; 7]); 16] = [
+const TABLE: [(Verb, [Cell; 7]); 19] = [
     // from:             configured     incomplete       installed        ready       running     shutting_down down
     (Verb::Create,    [EXISTS,        EXISTS,          EXISTS,          EXISTS,     EXISTS,     EXISTS,     EXISTS]),
     (Verb::Delete,    [GONE,          UNINSTALL_FIRST, UNINSTALL_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST]),
     (Verb::Install,   [INSTALLED,     UNINSTALL_FIRST, UNINSTALL_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST]),
     (Verb::Uninstall, [NO_ROOT,       CONFIGURED,      CONFIGURED,      HALT_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST]),
     (Verb::Profile,   [INSTALL_FIRST, UNINSTALL_FIRST, STAY,            HALT_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST]),
+    (Verb::Snapshot,  [INSTALL_FIRST, UNINSTALL_FIRST, STAY,            STAY,       STAY,       ENDING,     ENDING]),
+    (Verb::Rollback,  [INSTALL_FIRST, UNINSTALL_FIRST, STAY,            HALT_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST]),
+    (Verb::Clone,     [INSTALLED,     UNINSTALL_FIRST, UNINSTALL_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST]),
     (Verb::Boot,      [INSTALL_FIRST, UNINSTALL_FIRST, RUNNING,         RUNNING,    UP,         ENDING,     ENDING]),
     (Verb::Ready,     [INSTALL_FIRST, UNINSTALL_FIRST, READY,           IS_READY,   UP,         ENDING,     ENDING]),
     (Verb::Halt,      [NOT_UP,        NOT_UP,          NOT_UP,          INSTALLED,  INSTALLED,  INSTALLED,  INSTALLED]),
@@ -188,12 +197,15 @@ mod tests {
 
     use super::*;
 
-    const VERBS: [Verb; 16] = [
+    const VERBS: [Verb; 19] = [
         Verb::Create,
         Verb::Delete,
         Verb::Install,
         Verb::Uninstall,
         Verb::Profile,
+        Verb::Snapshot,
+        Verb::Rollback,
+        Verb::Clone,
         Verb::Boot,
         Verb::Ready,
         Verb::Halt,

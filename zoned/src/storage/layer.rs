@@ -201,10 +201,19 @@ impl Layers {
     /// # Errors
     /// When it cannot be removed; it is then out of the store or whole.
     pub fn remove(&self, id: &LayerId) -> io::Result<bool> {
+        self.remove_unless(id, || false)
+    }
+
+    /// The same; `used` says whether a record names it, and is asked while nobody can pin anything: who holds a pin until his
+    /// record is written is either seen here or there.
+    ///
+    /// # Errors
+    /// As for [`Self::remove`].
+    pub fn remove_unless(&self, id: &LayerId, used: impl FnOnce() -> bool) -> io::Result<bool> {
         let bin = self.temp().join(Uuid::new_v4().to_string());
         {
             let pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
-            if pins.contains_key(id) {
+            if pins.contains_key(id) || used() {
                 return Ok(false);
             }
             fs::rename(self.folder(id), &bin)?;

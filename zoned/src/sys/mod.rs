@@ -3,6 +3,7 @@
 
 pub mod activation;
 pub mod bpf;
+pub mod btrfs;
 pub mod child;
 pub mod credentials;
 pub mod files;

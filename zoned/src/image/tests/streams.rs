@@ -9,7 +9,7 @@ fn what_is_no_archive_is_told() {
         (vec![0; 10240], "it holds nothing"),
         (b"hello".to_vec(), "too short"),
         (vec![b'x'; 4096], "not a header"),
-        (b"BZh91AY&SY".to_vec(), "bzip2"),
+        (b"\x5d\0\0\x80\0".to_vec(), "lzma"),
         (b"PK\x03\x04....".to_vec(), "zip"),
         (b"070701000".to_vec(), "cpio"),
     ] {
@@ -31,6 +31,12 @@ fn xz(bytes: &[u8]) -> Vec<u8> {
     packed.finish().unwrap()
 }
 
+fn bz2(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+    packed.write_all(bytes).unwrap();
+    packed.finish().unwrap()
+}
+
 fn zst(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 1).unwrap()
 }
@@ -40,9 +46,13 @@ fn every_packing_is_unpacked_and_its_cut_noticed() {
     let tar = Tar::root().add(b"noise", b'0', b"", &noise(300_000)).add(b"last", b'0', b"", b"").end();
     let (front, back) = tar.split_at(100_000);
     let parts = |pack: fn(&[u8]) -> Vec<u8>| [pack(front), pack(back)].concat();
-    for (name, packed) in
-        [("plain", tar.clone()), ("gz", parts(gzip)), ("xz", parts(xz)), ("zst", parts(zst))]
-    {
+    for (name, packed) in [
+        ("plain", tar.clone()),
+        ("gz", parts(gzip)),
+        ("xz", parts(xz)),
+        ("zst", parts(zst)),
+        ("bz2", parts(bz2)),
+    ] {
         let place = Place::new();
         place.install(packed.clone()).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(fs::read(place.root().join("noise")).unwrap(), noise(300_000), "{name}");

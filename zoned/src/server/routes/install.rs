@@ -54,22 +54,32 @@ pub(crate) async fn install(
         }
     };
     let job = off(move || zones.begin_install(&name, &source)).await?;
-    let archive = body.map(|body| {
-        let (pieces, reader) = Pieces::new();
-        tokio::spawn(pump(body, pieces));
-        Box::new(reader) as Box<dyn Read + Send>
-    });
+    let archive = body.map(archive);
+    Ok(telling(move |told| job.run(archive, told)))
+}
+
+/// A body as an archive that is read on another thread.
+pub(super) fn archive(body: Body) -> Box<dyn Read + Send> {
+    let (pieces, reader) = Pieces::new();
+    tokio::spawn(pump(body, pieces));
+    Box::new(reader)
+}
+
+/// Does `work` on a thread of its own; the answer tells of it while it goes on.
+pub(super) fn telling(
+    work: impl FnOnce(&(dyn Fn(Progress) + Sync)) -> Result<(), ApiError> + Send + 'static,
+) -> Response {
     let (lines, mut told) = mpsc::unbounded_channel();
     tokio::task::spawn_blocking(move || {
         let told = Telling { lines, last: Mutex::new(None) };
-        let end = match job.run(archive, &|progress| told.tell(&progress)) {
+        let end = match work(&|progress| told.tell(&progress)) {
             Ok(()) => Progress::Done,
             Err(error) => Progress::Failed { error },
         };
         told.tell(&end);
     });
     let body = futures_util::stream::poll_fn(move |context| told.poll_recv(context));
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(body)).into_response())
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(body)).into_response()
 }
 
 /// Tells a client that reads, and does not mind one that has left.

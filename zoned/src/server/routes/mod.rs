@@ -2,9 +2,11 @@
 
 mod config;
 mod host;
+mod images;
 mod install;
 mod looking;
 mod sessions;
+mod snapshots;
 mod verbs;
 mod zones;
 
@@ -40,6 +42,10 @@ fn described() -> OpenApiRouter<Arc<Zones>> {
         .routes(routes!(config::get_key))
         .routes(routes!(config::verify))
         .routes(routes!(install::install))
+        .routes(routes!(snapshots::list, snapshots::make))
+        .routes(routes!(snapshots::delete))
+        .routes(routes!(snapshots::rollback))
+        .routes(routes!(snapshots::clone))
         .routes(routes!(verbs::uninstall))
         .routes(routes!(verbs::boot))
         .routes(routes!(verbs::ready))
@@ -54,6 +60,10 @@ fn described() -> OpenApiRouter<Arc<Zones>> {
         .routes(routes!(looking::stat))
         .routes(routes!(looking::metrics))
         .routes(routes!(looking::events))
+        .routes(routes!(images::list, images::import))
+        .routes(routes!(images::show, images::remove))
+        .routes(routes!(images::prune))
+        .routes(routes!(images::verify))
         .routes(routes!(host::brands))
         .routes(routes!(host::brand))
         .routes(routes!(host::doctor))

@@ -1,0 +1,239 @@
+//! Snapshots, rollback and clones, of zones that run and of zones that do not.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::Value;
+use zones_tests::{Dice, Lab, Zoned, busybox_root};
+
+fn installed(zoned: &Zoned, name: &str) {
+    zoned.zonectl(&["create", name]).ok();
+    zoned.zonectl(&["install", name, &format!("dir:{}", busybox_root().display())]).ok();
+}
+
+fn running(zoned: &Zoned, name: &str) {
+    installed(zoned, name);
+    zoned.zonectl(&["boot", name, "-i", "none"]).ok();
+}
+
+fn snapshots(zoned: &Zoned, name: &str) -> Vec<Value> {
+    serde_json::from_str(&zoned.zonectl(&["--json", "snapshots", name]).ok()).expect("JSON")
+}
+
+/// Folders of the store that hold what came of zones.
+fn layers(zoned: &Zoned) -> Vec<PathBuf> {
+    let all = fs::read_dir(zoned.root().join("layers")).expect("the store");
+    all.map(|entry| entry.expect("an entry").path()).collect()
+}
+
+#[test]
+fn everything_is_back_after_rm_rf() {
+    let zoned = Zoned::start();
+    running(&zoned, "z");
+    let list = "find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /run \\) -prune -o \
+                -exec stat -c '%n %F %a %u:%g %s' {} + | sort";
+    zoned.sh(
+        "z",
+        "mkdir -p /data/deep; echo kept > /data/deep/file; chown 33:33 /data; ln /bin/busybox /data/ln",
+    );
+    let before = zoned.sh("z", list);
+    let made = zoned.zonectl(&["snapshot", "z@good"]);
+    assert!(made.stdout.contains("held still for") || made.stderr.contains("held still for"), "{made}");
+    zoned.zonectl(&[
+        "login",
+        "z",
+        "--",
+        "sh",
+        "-c",
+        "rm -rf / 2>/dev/null; echo gone > /gone; [ ! -e /bin/sh ]",
+    ]);
+    zoned.zonectl(&["login", "z", "--", "/bin/busybox", "true"]).code(127);
+    zoned.zonectl(&["halt", "z"]).ok();
+    zoned.zonectl(&["rollback", "z@good"]).ok();
+    zoned.zonectl(&["boot", "z", "-i", "none"]).ok();
+    assert_eq!(zoned.sh("z", list), before);
+}
+
+#[test]
+fn snapshots_are_a_tree_and_each_can_be_gone_back_to() {
+    let zoned = Zoned::start();
+    running(&zoned, "z");
+    // One by one, of a zone that runs and of one that does not.
+    for (i, live) in [true, true, false, true, false, false].into_iter().enumerate() {
+        zoned.sh("z", &format!("echo {i} > /state; echo {i} > /file{i}"));
+        if !live {
+            zoned.zonectl(&["halt", "z"]).ok();
+        }
+        zoned.zonectl(&["snapshot", &format!("z@s{i}")]).ok();
+        if !live {
+            zoned.zonectl(&["boot", "z", "-i", "none"]).ok();
+        }
+    }
+    let mut dice = Dice::new();
+    for _ in 0..12 {
+        let i = dice.below(6);
+        // Halted and booted by itself.
+        zoned.zonectl(&["rollback", &format!("z@s{i}")]).ok();
+        let seen = zoned.sh("z", "cat /state; ls -d /file* | wc -l");
+        assert_eq!(seen, format!("{i}\n{}\n", i + 1));
+        zoned.sh("z", "echo other > /state; rm /file0");
+    }
+    zoned.zonectl(&["rollback", "z@s1"]).ok();
+    zoned.zonectl(&["snapshot", "z@branch"]).ok();
+    let all = snapshots(&zoned, "z");
+    let parent = |name: &str| all.iter().find(|s| s["name"] == name).expect("it is there")["parent"].clone();
+    assert_eq!((parent("s0"), parent("s1"), parent("branch")), (Value::Null, "s0".into(), "s1".into()));
+    zoned.zonectl(&["snapshot", "z@s1"]).code(4).says(&["there is one of that name"]);
+    zoned.zonectl(&["rollback", "z@none"]).code(1).says(&["no snapshot none"]);
+    zoned.zonectl(&["snapshot", "z@.."]).code(2);
+    let told = zoned.zonectl(&["snapshot", "z"]).code(2);
+    assert!(told.stderr.contains("NAME@SNAP"), "{told}");
+
+    // What others need stays; the rest goes.
+    zoned.zonectl(&["snapshot", "-d", "z@s1"]).ok();
+    let all = snapshots(&zoned, "z");
+    assert_eq!(all.iter().find(|s| s["name"] == "branch").expect("it is there")["parent"], "s0");
+    zoned.zonectl(&["rollback", "z@s5"]).ok();
+    assert_eq!(zoned.sh("z", "cat /state"), "5\n");
+    zoned.zonectl(&["halt", "z"]).ok();
+    zoned.zonectl(&["uninstall", "z", "-F"]).ok();
+    assert_eq!(layers(&zoned), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn clones_share_and_go_their_own_ways() {
+    let lab = Lab::new();
+    let zoned = lab.zoned();
+    installed(&zoned, "z");
+    zoned.zonectl(&["set", "z", "max-processes=77", "autoboot=true", "hostname=z"]).ok();
+    zoned.zonectl(&["add", "z", "net", "physical=zones0", "address=10.88.7.7/16"]).ok();
+    let cloned = zoned.zonectl(&["clone", "z", "still"]);
+    assert!(cloned.stdout.contains("10.88.7.7") || cloned.stderr.contains("10.88.7.7"), "{cloned}");
+    assert_eq!(zoned.zonectl(&["get", "still", "max-processes"]).ok(), "77\n");
+    zoned.zonectl(&["boot", "z", "-i", "none"]).ok();
+    zoned.sh("z", "echo first > /mine");
+    zoned.zonectl(&["snapshot", "z@one"]).ok();
+    zoned.sh("z", "echo second > /mine");
+    zoned.zonectl(&["clone", "z", "now"]).ok();
+    zoned.zonectl(&["create", "then", "max-processes=55"]).ok();
+    zoned.zonectl(&["clone", "z@one", "then"]).ok();
+    zoned.zonectl(&["clone", "z", "then"]).code(4);
+    zoned.zonectl(&["clone", "z", "z"]).code(2);
+    zoned.zonectl(&["clone", "none", "x"]).code(3);
+    assert_eq!(zoned.zonectl(&["get", "then", "max-processes"]).ok(), "55\n");
+    for name in ["still", "now", "then"] {
+        zoned.zonectl(&["boot", name, "-i", "none"]).ok();
+    }
+    assert_eq!(zoned.sh("still", "cat /mine 2>/dev/null; hostname"), "still\n");
+    assert_eq!(zoned.sh("now", "cat /mine; hostname"), "second\nnow\n");
+    assert_eq!(zoned.sh("then", "cat /mine; hostname"), "first\nthen\n");
+    // No write of one is seen in another, and the first can go.
+    for name in ["still", "now", "then"] {
+        zoned.sh(name, &format!("rm /bin/cat; echo {name} > /mine; echo {name} > /etc/passwd"));
+    }
+    assert_eq!(zoned.sh("z", "cat /mine; head -c 4 /etc/passwd"), "second\nroot");
+    zoned.zonectl(&["delete", "z", "-F"]).ok();
+    for name in ["still", "now", "then"] {
+        zoned.zonectl(&["reboot", name]).ok();
+        assert_eq!(
+            zoned.sh(name, "read a < /mine; echo $a; [ -e /bin/cat ] || echo none"),
+            format!("{name}\nnone\n")
+        );
+        zoned.zonectl(&["delete", name, "-F"]).ok();
+    }
+    assert_eq!(layers(&zoned), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_zone_with_a_hundred_snapshots_is_still_one() {
+    let zoned = Zoned::start();
+    installed(&zoned, "z");
+    for i in 0..110 {
+        zoned.zonectl(&["boot", "z", "-i", "none"]).ok();
+        zoned.sh("z", &format!("echo {i} >> /count"));
+        zoned.zonectl(&["halt", "z"]).ok();
+        zoned.zonectl(&["snapshot", &format!("z@s{i}")]).ok();
+    }
+    zoned.zonectl(&["boot", "z", "-i", "none"]).ok();
+    assert_eq!(zoned.sh("z", "wc -l < /count"), "110\n");
+    zoned.zonectl(&["rollback", "z@s5"]).ok();
+    assert_eq!(zoned.sh("z", "wc -l < /count"), "6\n");
+}
+
+#[test]
+fn a_snapshot_of_a_zone_that_writes_is_one_instant() {
+    let zoned = Zoned::start();
+    running(&zoned, "z");
+    // Two files that are written one after the other: the first is never behind the second.
+    let script = "mkdir /w; i=0; while :; do i=$((i+1)); echo $i > /w/a; echo $i > /w/b; \
+                  mkdir -p /w/d$((i%7)); echo $i > /w/d$((i%7))/f; rm -rf /w/d$(((i+3)%7)); done";
+    let writer = zoned.spawn(&["login", "z", "--", "sh", "-c", script]);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    for i in 0..8 {
+        zoned.zonectl(&["snapshot", &format!("z@s{i}")]).ok();
+        zoned.zonectl(&["clone", &format!("z@s{i}"), &format!("c{i}")]).ok();
+    }
+    for i in 0..8 {
+        let name = format!("c{i}");
+        zoned.zonectl(&["boot", &name, "-i", "none"]).ok();
+        let seen = zoned.sh(&name, "echo $(cat /w/a) $(cat /w/b)");
+        let numbers: Vec<u64> = seen.split_whitespace().filter_map(|n| n.parse().ok()).collect();
+        // A file is empty between its truncation and its write.
+        if let [a, b] = numbers[..] {
+            assert!(a == b || a == b + 1, "{seen}");
+        }
+        zoned.zonectl(&["halt", &name]).ok();
+    }
+    zoned.zonectl(&["halt", "z"]).ok();
+    writer.finish();
+}
+
+#[test]
+fn a_zoned_that_is_killed_leaves_no_zone_held_and_nothing_half() {
+    let mut zoned = Zoned::start_alone();
+    running(&zoned, "z");
+    zoned.sh(
+        "z",
+        "for i in $(seq 200); do dd if=/dev/zero of=/f$i bs=16k count=1 2>/dev/null; done; echo kept > /kept",
+    );
+    zoned.zonectl(&["snapshot", "z@base"]).ok();
+    zoned.zonectl(&["create", "c"]).ok();
+    let mut dice = Dice::new();
+    for round in 0..60 {
+        let name = format!("z@r{round}");
+        let words: [&[&str]; 4] = [
+            &["snapshot", &name],
+            &["clone", "z", "c"],
+            &["rollback", "z@base"],
+            &["snapshot", "-d", "z@r0"],
+        ];
+        let words = words[dice.below(4) as usize];
+        let client = zoned.spawn(words);
+        std::thread::sleep(std::time::Duration::from_micros(dice.below(90_000)));
+        zoned.kill9();
+        let acknowledged = client.finish().status == Some(0);
+        zoned.start_again();
+        let story = format!("round {round}: {words:?}");
+        if acknowledged && words[0] == "snapshot" && words.len() == 2 {
+            assert!(
+                snapshots(&zoned, "z").iter().any(|s| name.ends_with(s["name"].as_str().unwrap_or("?"))),
+                "{story}"
+            );
+        }
+        if zoned.state("z").as_deref() == Some("installed") {
+            zoned.zonectl(&["boot", "z", "-i", "none"]).ok();
+        }
+        assert_eq!(zoned.sh("z", "cat /kept; ls /f* | wc -l"), "kept\n200\n", "{story}");
+        for snapshot in snapshots(&zoned, "z") {
+            for layer in snapshot["layers"].as_array().expect("layers") {
+                let layer = layer.as_str().expect("a name");
+                assert!(zoned.root().join("layers").join(layer).join("fs").is_dir(), "{story}: {snapshot}");
+            }
+        }
+        if zoned.state("c").as_deref() != Some("configured") {
+            zoned.zonectl(&["uninstall", "c", "-F"]).ok();
+        }
+    }
+    zoned.zonectl(&["delete", "z", "-F"]).ok();
+    assert_eq!(layers(&zoned), Vec::<PathBuf>::new());
+}

@@ -1,0 +1,115 @@
+//! Images.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{FromRequest, Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+use utoipa::IntoParams;
+use zone_api::{ApiError, Image, ImageDetails, ImportImage, Progress, Pruned, VerifiedImages, VerifyImages};
+
+use super::install::{archive, telling};
+use crate::lifecycle::{ImportJob, Zones};
+use crate::server::answer::{Answer, Doc, Name, Params, Switch, off};
+use crate::server::peer::Peer;
+
+/// Images by name.
+#[utoipa::path(get, path = "/v1/images", responses((status = 200, body = Vec<Image>), (status = 403, body = ApiError)))]
+pub(crate) async fn list(State(zones): State<Arc<Zones>>, peer: Peer) -> Answer<Json<Vec<Image>>> {
+    peer.manages("list images")?;
+    off(move || Ok(zones.images())).await.map(Json)
+}
+
+/// One image, by its name or the digest of its manifest.
+#[utoipa::path(get, path = "/v1/images/{name}", params(("name" = String, Path)), responses(
+    (status = 200, body = ImageDetails), (status = 403, body = ApiError), (status = 500, body = ApiError)))]
+pub(crate) async fn show(
+    State(zones): State<Arc<Zones>>,
+    peer: Peer,
+    Name(name): Name,
+) -> Answer<Json<ImageDetails>> {
+    peer.manages(format!("show image {name}"))?;
+    off(move || zones.image(&name)).await.map(Json)
+}
+
+/// Takes an image's name away.
+#[utoipa::path(delete, path = "/v1/images/{name}", params(("name" = String, Path)), responses(
+    (status = 204), (status = 403, body = ApiError), (status = 500, body = ApiError)))]
+pub(crate) async fn remove(
+    State(zones): State<Arc<Zones>>,
+    peer: Peer,
+    Name(name): Name,
+) -> Answer<StatusCode> {
+    peer.manages(format!("remove image {name}"))?;
+    off(move || zones.remove_image(&name)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct From {
+    /// Source whose archive is the request's body. Else the body names the source.
+    source: Option<String>,
+    /// Name of the image.
+    name: Option<String>,
+}
+
+/// Brings an image in. The answer is one JSON document a line, the last one `done` or `failed`; the import goes on when
+/// the client leaves.
+#[utoipa::path(post, path = "/v1/images", params(From),
+    request_body(content((ImportImage = "application/json"), (Vec<u8> = "application/octet-stream"))), responses(
+    (status = 200, body = Progress, content_type = "application/x-ndjson"), (status = 400, body = ApiError),
+    (status = 403, body = ApiError)))]
+pub(crate) async fn import(
+    State(zones): State<Arc<Zones>>,
+    peer: Peer,
+    Params(from): Params<From>,
+    request: Request,
+) -> Answer<Response> {
+    peer.manages("import an image")?;
+    let (import, body) = match from.source {
+        Some(source) => (ImportImage { source, name: from.name }, Some(request.into_body())),
+        None => {
+            let Doc(import) = Doc::<ImportImage>::from_request(request, &()).await?;
+            (import, None)
+        }
+    };
+    let job = ImportJob { zones, source: import.source, name: import.name };
+    let archive = body.map(archive);
+    Ok(telling(move |told| job.run(archive, told)))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Dry {
+    /// Only tell what would be removed.
+    #[serde(default)]
+    #[param(value_type = Option<bool>)]
+    dry: Switch,
+}
+
+/// Removes layers and documents that no image and no zone needs.
+#[utoipa::path(post, path = "/v1/prune-images", params(Dry), responses(
+    (status = 200, body = Pruned), (status = 403, body = ApiError), (status = 500, body = ApiError)))]
+pub(crate) async fn prune(
+    State(zones): State<Arc<Zones>>,
+    peer: Peer,
+    Params(how): Params<Dry>,
+) -> Answer<Json<Pruned>> {
+    peer.manages("prune images")?;
+    off(move || zones.prune_images(how.dry.0)).await.map(Json)
+}
+
+/// Holds the layers and documents of images against their digests.
+#[utoipa::path(post, path = "/v1/verify-images", request_body = VerifyImages, responses(
+    (status = 200, body = VerifiedImages), (status = 403, body = ApiError), (status = 500, body = ApiError)))]
+pub(crate) async fn verify(
+    State(zones): State<Arc<Zones>>,
+    peer: Peer,
+    Doc(verify): Doc<VerifyImages>,
+) -> Answer<Json<VerifiedImages>> {
+    peer.manages("verify images")?;
+    off(move || zones.verify_images(&verify)).await.map(Json)
+}
