@@ -26,10 +26,12 @@ mod metrics;
 mod profile;
 mod ready;
 mod reboot;
+mod receive;
 mod remove;
 mod rollback;
 mod run;
 mod scan;
+mod send;
 mod set;
 mod shutdown;
 mod snapshot;
@@ -88,6 +90,8 @@ pub(crate) enum Verb {
     Snapshots(snapshots::Args),
     Rollback(rollback::Args),
     Clone(clone::Args),
+    Send(send::Args),
+    Receive(receive::Args),
     Stat(stat::Args),
     Top(top::Args),
     Events(events::Args),
@@ -133,6 +137,8 @@ impl Verb {
             Self::Snapshots(args) => snapshots::run(&args, context),
             Self::Rollback(args) => rollback::run(&args, context),
             Self::Clone(args) => clone::run(&args, context),
+            Self::Send(args) => send::run(&args, context),
+            Self::Receive(args) => receive::run(&args, context),
             Self::Stat(args) => stat::run(args, context),
             Self::Top(args) => top::run(&args, context),
             Self::Events(args) => events::run(&args, context),

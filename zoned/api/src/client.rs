@@ -204,6 +204,35 @@ impl Client {
         self.json(Method::POST, &path(&["verify-images"]), Body::json(verify)?)
     }
 
+    /// Writes a zone, or what changed in it since `base`, to `to`.
+    pub fn send(
+        &self,
+        name: &str,
+        snapshot: Option<&str>,
+        base: Option<&str>,
+        to: &mut dyn std::io::Write,
+    ) -> Result<()> {
+        let mut path = of(name, &["send"]);
+        for (key, value) in [("snapshot", snapshot), ("base", base)] {
+            if let Some(value) = value {
+                path = query(path, key, value);
+            }
+        }
+        http::call_bytes(&self.socket, Request { method: Method::GET, path: &path, body: Body::None }, to)
+    }
+
+    /// Makes the zone of a stream, or brings it forward.
+    pub fn receive(
+        &self,
+        name: &str,
+        forced: bool,
+        stream: impl Read + Send + 'static,
+        progress: impl FnMut(Progress),
+    ) -> Result<()> {
+        let path = force(of(name, &["receive"]), forced);
+        self.stream(Method::POST, &path, Body::Stream(Box::new(stream)), progress)
+    }
+
     /// A long operation that tells its progress, one JSON document a line.
     fn stream(
         &self,

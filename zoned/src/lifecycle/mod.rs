@@ -21,10 +21,12 @@ mod login;
 mod order;
 mod profile;
 mod reboot;
+mod receive;
 mod recover;
 mod registry;
 mod restart;
 mod run;
+mod send;
 mod shutdown;
 mod snapshot;
 mod stack;
@@ -53,6 +55,7 @@ pub use images::ImportJob;
 pub use install::InstallJob;
 pub use registry::Zones;
 pub use run::RunJob;
+pub use send::SendJob;
 
 /// Where things are.
 #[derive(Debug, Clone)]

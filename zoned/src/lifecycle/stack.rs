@@ -227,7 +227,9 @@ fn alike(folder: &Path, like: Option<&Path>) -> io::Result<()> {
         }
     };
     chown(folder, Some(uid), Some(gid))?;
-    fs::set_permissions(folder, fs::Permissions::from_mode(mode))
+    fs::set_permissions(folder, fs::Permissions::from_mode(mode))?;
+    let Some(like) = like else { return Ok(()) };
+    fs::File::open(folder)?.set_modified(fs::metadata(like)?.modified()?)
 }
 
 fn is_empty(folder: &Path) -> io::Result<bool> {

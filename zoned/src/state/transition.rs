@@ -18,6 +18,7 @@ pub enum Verb {
     Snapshot,
     Rollback,
     Clone,
+    Receive,
     Boot,
     Ready,
     Halt,
@@ -43,6 +44,7 @@ impl Verb {
             Self::Snapshot => "snapshot",
             Self::Rollback => "rollback",
             Self::Clone => "clone",
+            Self::Receive => "receive",
             Self::Boot => "boot",
             Self::Ready => "ready",
             Self::Halt => "halt",
@@ -115,7 +117,7 @@ const COLUMNS: [State; 7] = [
 ];
 
 #[rustfmt::skip] // A table reads by its columns.
-const TABLE: [(Verb, [Cell; 7]); 19] = [
+const TABLE: [(Verb, [Cell; 7]); 20] = [
     // from:             configured     incomplete       installed        ready       running     shutting_down down
     (Verb::Create,    [EXISTS,        EXISTS,          EXISTS,          EXISTS,     EXISTS,     EXISTS,     EXISTS]),
     (Verb::Delete,    [GONE,          UNINSTALL_FIRST, UNINSTALL_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST]),
@@ -125,6 +127,7 @@ const TABLE: [(Verb, [Cell; 7]); 19] = [
     (Verb::Snapshot,  [INSTALL_FIRST, UNINSTALL_FIRST, STAY,            STAY,       STAY,       ENDING,     ENDING]),
     (Verb::Rollback,  [INSTALL_FIRST, UNINSTALL_FIRST, STAY,            HALT_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST]),
     (Verb::Clone,     [INSTALLED,     UNINSTALL_FIRST, UNINSTALL_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST]),
+    (Verb::Receive,   [INSTALLED,     UNINSTALL_FIRST, STAY,            HALT_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST]),
     (Verb::Boot,      [INSTALL_FIRST, UNINSTALL_FIRST, RUNNING,         RUNNING,    UP,         ENDING,     ENDING]),
     (Verb::Ready,     [INSTALL_FIRST, UNINSTALL_FIRST, READY,           IS_READY,   UP,         ENDING,     ENDING]),
     (Verb::Halt,      [NOT_UP,        NOT_UP,          NOT_UP,          INSTALLED,  INSTALLED,  INSTALLED,  INSTALLED]),
@@ -197,7 +200,7 @@ mod tests {
 
     use super::*;
 
-    const VERBS: [Verb; 19] = [
+    const VERBS: [Verb; 20] = [
         Verb::Create,
         Verb::Delete,
         Verb::Install,
@@ -206,6 +209,7 @@ mod tests {
         Verb::Snapshot,
         Verb::Rollback,
         Verb::Clone,
+        Verb::Receive,
         Verb::Boot,
         Verb::Ready,
         Verb::Halt,

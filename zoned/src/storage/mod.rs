@@ -8,6 +8,7 @@ pub mod backend;
 mod flatten;
 mod layer;
 mod stack;
+pub mod stream;
 mod view;
 
 pub use flatten::flatten;

@@ -130,6 +130,24 @@ pub(super) fn call(socket: &Path, request: Request<'_>) -> Result<Vec<u8>> {
     })
 }
 
+/// Sends a request and writes the answer to `to` as it comes.
+pub(super) fn call_bytes(socket: &Path, request: Request<'_>, to: &mut dyn io::Write) -> Result<()> {
+    let path = request.path.to_owned();
+    exchange(socket, request, async |mut answer| {
+        let write = |e: io::Error| ApiError::new(ErrorKind::Failed, "write the answer", reason(&e));
+        while let Some(frame) = answer.frame().await {
+            let frame = frame.map_err(|_| {
+                ApiError::new(ErrorKind::Failed, format!("ask zoned for {path}"), "the answer was cut off")
+                    .hint("its log says why; what was written is not whole")
+            })?;
+            if let Ok(data) = frame.into_data() {
+                to.write_all(&data).map_err(write)?;
+            }
+        }
+        to.flush().map_err(write)
+    })
+}
+
 /// Sends a request and tells each line of the answer as it comes.
 pub(super) fn call_lines(
     socket: &Path,

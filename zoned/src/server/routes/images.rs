@@ -10,7 +10,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use zone_api::{ApiError, Image, ImageDetails, ImportImage, Progress, Pruned, VerifiedImages, VerifyImages};
 
-use super::install::{archive, telling};
+use super::install::tell;
 use crate::lifecycle::{ImportJob, Zones};
 use crate::server::answer::{Answer, Doc, Name, Params, Switch, off};
 use crate::server::peer::Peer;
@@ -77,8 +77,7 @@ pub(crate) async fn import(
         }
     };
     let job = ImportJob { zones, source: import.source, name: import.name };
-    let archive = body.map(archive);
-    Ok(telling(move |told| job.run(archive, told)))
+    Ok(tell(body, move |archive, progress| job.run(archive, progress)))
 }
 
 #[derive(Deserialize, IntoParams)]

@@ -54,25 +54,25 @@ pub(crate) async fn install(
         }
     };
     let job = off(move || zones.begin_install(&name, &source)).await?;
-    let archive = body.map(archive);
-    Ok(telling(move |told| job.run(archive, told)))
+    Ok(tell(body, move |archive, progress| job.run(archive, progress)))
 }
 
-/// A body as an archive that is read on another thread.
-pub(super) fn archive(body: Body) -> Box<dyn Read + Send> {
-    let (pieces, reader) = Pieces::new();
-    tokio::spawn(pump(body, pieces));
-    Box::new(reader)
-}
-
-/// Does `work` on a thread of its own; the answer tells of it while it goes on.
-pub(super) fn telling(
-    work: impl FnOnce(&(dyn Fn(Progress) + Sync)) -> Result<(), ApiError> + Send + 'static,
+/// What may block for long, with a body that it reads and an answer that tells how far it is.
+pub(super) fn tell(
+    body: Option<Body>,
+    work: impl FnOnce(Option<Box<dyn Read + Send>>, &(dyn Fn(Progress) + Sync)) -> Result<(), ApiError>
+    + Send
+    + 'static,
 ) -> Response {
+    let from = body.map(|body| {
+        let (pieces, reader) = Pieces::new();
+        tokio::spawn(pump(body, pieces));
+        Box::new(reader) as Box<dyn Read + Send>
+    });
     let (lines, mut told) = mpsc::unbounded_channel();
     tokio::task::spawn_blocking(move || {
         let told = Telling { lines, last: Mutex::new(None) };
-        let end = match work(&|progress| told.tell(&progress)) {
+        let end = match work(from, &|progress| told.tell(&progress)) {
             Ok(()) => Progress::Done,
             Err(error) => Progress::Failed { error },
         };

@@ -7,6 +7,7 @@ mod install;
 mod looking;
 mod sessions;
 mod snapshots;
+mod streams;
 mod verbs;
 mod zones;
 
@@ -46,6 +47,8 @@ fn described() -> OpenApiRouter<Arc<Zones>> {
         .routes(routes!(snapshots::delete))
         .routes(routes!(snapshots::rollback))
         .routes(routes!(snapshots::clone))
+        .routes(routes!(streams::send))
+        .routes(routes!(streams::receive))
         .routes(routes!(verbs::uninstall))
         .routes(routes!(verbs::boot))
         .routes(routes!(verbs::ready))
