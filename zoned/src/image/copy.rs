@@ -181,7 +181,7 @@ fn refuse_overlap(from: &Path, dest: &Path) -> Result<(), ImageError> {
 }
 
 /// Bytes of disk that what is in `from` takes, for a message; what cannot be read counts nothing.
-pub(super) fn size(from: &Path) -> u64 {
+pub(crate) fn size(from: &Path) -> u64 {
     let (mut dirs, mut bytes) = (vec![from.to_owned()], 0);
     while let Some(dir) = dirs.pop() {
         for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {

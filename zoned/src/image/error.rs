@@ -168,7 +168,7 @@ impl ImageError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::BadSource { .. } => Some(
-                "sources are image:NAME, oci:PATH[:TAG], docker-archive:PATH[:REF], dir:PATH, tar:PATH, tar:- and debootstrap:SUITE[,arch=i386][,variant=minbase][,include=P+P][,mirror=URL]",
+                "sources are image:NAME, oci:PATH[:TAG], docker-archive:PATH[:REF], docker://[HOST/]NAME[:TAG], dir:PATH, tar:PATH, tar:- and debootstrap:SUITE[,arch=i386][,variant=minbase][,include=P+P][,mirror=URL]",
             ),
             Self::NotEmpty { .. } => Some("uninstall the zone first"),
             Self::NoSpace { .. } => Some("free some space there, or give zoned another --root"),

@@ -107,7 +107,7 @@ pub fn import(
             Some(archive) => one_layer(images, source, archive, None, want_arch, progress),
             None => Err(ImageError::bad_image("tar:-", "no archive was sent along")),
         },
-        Source::Dir(_) | Source::Debootstrap(_) | Source::Image(_) => {
+        Source::Dir(_) | Source::Debootstrap(_) | Source::Image(_) | Source::Registry(_) => {
             let why = "images are not made from this kind of source yet".to_owned();
             Err(ImageError::BadSource { given: source.to_string(), why })
         }

@@ -40,7 +40,7 @@ use rustix::io::Errno;
 use zone_api::Progress;
 
 pub use copy::Layer;
-pub(crate) use copy::is_opaque;
+pub(crate) use copy::{is_opaque, size};
 pub use digest::Digest;
 pub use empty::{empty, remove};
 pub use error::ImageError;
@@ -157,7 +157,7 @@ fn fill(
             };
             untar("the archive", archive, None, dest, progress)
         }
-        Source::Image(_) | Source::Oci { .. } | Source::DockerArchive { .. } => {
+        Source::Image(_) | Source::Oci { .. } | Source::DockerArchive { .. } | Source::Registry(_) => {
             let why = "a zone gets the layers of an image, and no copy of them".to_owned();
             Err(ImageError::BadSource { given: source.to_string(), why })
         }

@@ -124,6 +124,31 @@ impl Puller {
         Ok(Pulled { layout, manifest, _lock: lock })
     }
 
+    /// Removes what pulls that did not come to their end left, and gives its bytes; with `dry` gives them only.
+    ///
+    /// # Errors
+    /// Some may be gone then.
+    pub fn prune(&self, dry: bool) -> io::Result<u64> {
+        let entries = match fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            other => other?,
+        };
+        let mut bytes = 0;
+        for entry in entries {
+            let layout = entry?.path();
+            let lock = File::open(&layout)?;
+            match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Err(rustix::io::Errno::AGAIN) => continue,
+                other => other?,
+            }
+            bytes += image::size(&layout);
+            if !dry {
+                image::remove(&layout)?;
+            }
+        }
+        Ok(bytes)
+    }
+
     /// The folder for a repository, held against others; none where another has it.
     fn prepare(&self, reference: &Reference) -> io::Result<Option<(PathBuf, File)>> {
         let key = layout::hex(Sha256::new_with_prefix(format!("{}/{}", reference.host, reference.path)));

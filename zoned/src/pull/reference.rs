@@ -115,6 +115,20 @@ impl fmt::Display for Reference {
 }
 
 impl Reference {
+    /// What an image from there is called here, as Docker calls it; none where it was asked for by its digest alone.
+    pub fn name(&self) -> Option<String> {
+        let tag = match (&self.tag, &self.digest) {
+            (None, Some(_)) => return None,
+            (tag, _) => tag.as_deref().unwrap_or("latest"),
+        };
+        let path = match self.path.strip_prefix("library/") {
+            Some(path) if self.host == HUB => path.to_owned(),
+            _ if self.host == HUB => self.path.clone(),
+            _ => format!("{}/{}", self.host, self.path),
+        };
+        Some(format!("{path}:{tag}"))
+    }
+
     /// Where the registry's API is.
     pub(super) fn api_host(&self) -> &str {
         if self.host == HUB { "registry-1.docker.io" } else { &self.host }
@@ -174,6 +188,22 @@ mod tests {
                 (host, path, wanted, shown)
             );
         }
+    }
+
+    #[test]
+    fn they_are_called_here_as_they_were_asked_for() {
+        let name = |text: &str| text.parse::<Reference>().unwrap().name();
+        for (text, want) in [
+            ("docker://debian:12", "debian:12"),
+            ("docker://docker.io/library/debian", "debian:latest"),
+            ("docker://a/b:c", "a/b:c"),
+            ("docker://localhost:5000/a/b", "localhost:5000/a/b:latest"),
+        ] {
+            assert_eq!(name(text).as_deref(), Some(want));
+        }
+        let digest = format!("sha256:{}", "0a".repeat(32));
+        assert_eq!(name(&format!("debian@{digest}")), None);
+        assert_eq!(name(&format!("debian:12@{digest}")).as_deref(), Some("debian:12"));
     }
 
     #[test]
