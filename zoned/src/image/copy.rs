@@ -164,7 +164,7 @@ fn copy_as(from: &Path, dest: &Path, meter: &Meter<'_>, over: bool) -> Result<(C
 }
 
 /// Neither may lie in the other, by whatever names or bind mounts: a copy would copy itself.
-fn refuse_overlap(from: &Path, dest: &Path) -> Result<(), ImageError> {
+pub(super) fn refuse_overlap(from: &Path, dest: &Path) -> Result<(), ImageError> {
     let open = |path: &Path, source| ImageError::Open { path: path.to_owned(), source };
     for (inner, outer) in [(dest, from), (from, dest)] {
         let real = inner.canonicalize().map_err(|e| open(inner, e))?;

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use zone_api::{ErrorKind, Progress};
 
+use super::commit::Commit;
+use super::copy::refuse_overlap;
 use super::digest::Digest;
 use super::error::{ImageError, shown};
 use super::layer::{self, Told};
@@ -107,8 +109,22 @@ pub fn import(
             Some(archive) => one_layer(images, source, archive, None, want_arch, progress),
             None => Err(ImageError::bad_image("tar:-", "no archive was sent along")),
         },
-        Source::Dir(_) | Source::Debootstrap(_) | Source::Image(_) | Source::Registry(_) => {
-            let why = "images are not made from this kind of source yet".to_owned();
+        Source::Dir(from) => {
+            refuse_overlap(from, images.layers().images())?;
+            of_tree(images, source, from, want_arch, progress)
+        }
+        Source::Debootstrap(suite) => {
+            let room = images.layers().draft();
+            let room = room
+                .map_err(|source| ImageError::Open { path: images.layers().images().to_owned(), source })?;
+            let tree = room.tree();
+            std::fs::create_dir(&tree).map_err(|source| ImageError::Open { path: tree.clone(), source })?;
+            super::debootstrap::make(suite, &tree, want_arch, progress)
+                .map_err(|error| super::full(error, &tree, None))?;
+            of_tree(images, source, &tree, want_arch, progress)
+        }
+        Source::Image(_) | Source::Registry(_) => {
+            let why = "it is no file of this host".to_owned();
             Err(ImageError::BadSource { given: source.to_string(), why })
         }
     }
@@ -138,7 +154,8 @@ fn document(shelf: &Shelf, digest: &Digest, size: Option<u64>) -> Result<Vec<u8>
     }
 }
 
-const REF: &str = "org.opencontainers.image.ref.name";
+/// What names an image in a layout.
+pub(super) const REF: &str = "org.opencontainers.image.ref.name";
 /// As containerd and newer Dockers name an image whole.
 const FULL_NAME: &str = "io.containerd.image.name";
 
@@ -427,7 +444,7 @@ fn bring(
     finish(config, manifest, found.config, found.name, notes, pin)
 }
 
-fn finish(
+pub(super) fn finish(
     config: Config,
     manifest: Vec<u8>,
     config_bytes: Vec<u8>,
@@ -480,7 +497,11 @@ fn unpack_all(
 }
 
 /// A manifest for an image that came without: of its layers as they are, unpacked.
-fn manifest_of(images: &Images, config_bytes: &[u8], config: &Config) -> Result<Vec<u8>, ImageError> {
+pub(super) fn manifest_of(
+    images: &Images,
+    config_bytes: &[u8],
+    config: &Config,
+) -> Result<Vec<u8>, ImageError> {
     let plain = |media_type: &str, digest: Digest, size: u64| Descriptor {
         media_type: media_type.to_owned(),
         digest,
@@ -539,8 +560,28 @@ fn one_layer(
     finish(config, manifest, bytes, None, came.left_out.notes(), pin)
 }
 
+/// An image of one layer, made of a folder.
+fn of_tree(
+    images: &Images,
+    source: &Source,
+    tree: &Path,
+    want_arch: Option<&str>,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Imported, ImageError> {
+    let arch = super::program::root_arch(tree, want_arch)?;
+    let commit = Commit {
+        base: None,
+        below: Vec::new(),
+        trees: vec![tree.to_owned()],
+        architecture: if arch == "x86_64" { "amd64" } else { "386" },
+        by: format!("zonectl image import {source}"),
+        comment: None,
+    };
+    super::commit::commit(images, commit, |_| (), progress)
+}
+
 /// Seconds since 1970 as images write them.
-fn rfc3339(seconds: u64) -> String {
+pub(super) fn rfc3339(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     // Days from March 1st of the year 0 (the civil calendar, 400 years at a time).
     let shifted = days + 719_468;

@@ -4,11 +4,13 @@
 //! nothing outside the root is touched.
 
 mod archive;
+mod commit;
 mod copy;
 mod debootstrap;
 mod digest;
 mod empty;
 mod error;
+pub mod export;
 mod field;
 mod header;
 mod import;
@@ -39,6 +41,7 @@ use std::path::Path;
 use rustix::io::Errno;
 use zone_api::Progress;
 
+pub use commit::{Commit, commit};
 pub use copy::Layer;
 pub(crate) use copy::{is_opaque, size};
 pub use digest::Digest;
