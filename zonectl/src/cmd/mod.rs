@@ -4,6 +4,7 @@ mod add;
 mod boot;
 mod brand;
 mod clone;
+mod commit;
 mod completions;
 mod console;
 mod create;
@@ -16,6 +17,7 @@ mod export;
 mod get;
 mod halt;
 mod image;
+mod image_export;
 mod install;
 mod ledger;
 mod list;
@@ -88,6 +90,7 @@ pub(crate) enum Verb {
     Uninstall(uninstall::Args),
     Snapshot(snapshot::Args),
     Snapshots(snapshots::Args),
+    Commit(commit::Args),
     Rollback(rollback::Args),
     Clone(clone::Args),
     Send(send::Args),
@@ -135,6 +138,7 @@ impl Verb {
             Self::Uninstall(args) => uninstall::run(&args, context),
             Self::Snapshot(args) => snapshot::run(&args, context),
             Self::Snapshots(args) => snapshots::run(&args, context),
+            Self::Commit(args) => commit::run(args, context),
             Self::Rollback(args) => rollback::run(&args, context),
             Self::Clone(args) => clone::run(&args, context),
             Self::Send(args) => send::run(&args, context),

@@ -118,7 +118,9 @@ impl FromStr for Source {
             return Err(bad("a zero byte in it"));
         }
         match kind {
-            "dir" | "tar" | "debootstrap" | "oci" | "docker-archive" | "image" if rest.is_empty() => {
+            "dir" | "tar" | "debootstrap" | "oci" | "oci-archive" | "docker-archive" | "image"
+                if rest.is_empty() =>
+            {
                 Err(bad("nothing after the colon"))
             }
             "dir" => Ok(Self::Dir(rest.into())),
@@ -127,7 +129,7 @@ impl FromStr for Source {
             "debootstrap" => suite(rest).map(Self::Debootstrap).map_err(|why| bad(&why)),
             "image" => Ok(Self::Image(rest.to_owned())),
             "docker" => given.parse().map(Self::Registry).map_err(|why: String| bad(&why)),
-            "oci" => {
+            "oci" | "oci-archive" => {
                 let (path, tag) = path_and_word(rest);
                 Ok(Self::Oci { path, tag })
             }

@@ -31,12 +31,12 @@ pub(super) struct Layered {
     _pin: Pin,
 }
 
-fn failed(what: impl Into<String>, error: &ImageError) -> ApiError {
+pub(super) fn failed(what: impl Into<String>, error: &ImageError) -> ApiError {
     let plain = because(what, error);
     ApiError { kind: error.kind(), hint: error.hint().map(str::to_owned), ..plain }
 }
 
-fn no_such_image(what: impl Into<String>, name: &str) -> ApiError {
+pub(super) fn no_such_image(what: impl Into<String>, name: &str) -> ApiError {
     ApiError::new(ErrorKind::Failed, what, format!("there is no image {name}"))
         .hint("zonectl image list shows them")
 }
