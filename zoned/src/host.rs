@@ -357,6 +357,10 @@ impl Host for ThisHost {
         (host, zones)
     }
 
+    fn puller(&self) -> PathBuf {
+        self.program.clone()
+    }
+
     fn brands(&self) -> Vec<Brand> {
         table::all().iter().map(|brand| describe(brand)).collect()
     }

@@ -5,6 +5,7 @@ mod attach;
 mod boot;
 mod brand;
 mod clone;
+mod commit;
 mod completions;
 mod console;
 mod create;
@@ -18,6 +19,7 @@ mod export;
 mod get;
 mod halt;
 mod image;
+mod image_export;
 mod install;
 mod ledger;
 mod list;
@@ -91,6 +93,7 @@ pub(crate) enum Verb {
     Uninstall(uninstall::Args),
     Snapshot(snapshot::Args),
     Snapshots(snapshots::Args),
+    Commit(commit::Args),
     Rollback(rollback::Args),
     Clone(clone::Args),
     #[command(name = "move")]
@@ -142,6 +145,7 @@ impl Verb {
             Self::Uninstall(args) => uninstall::run(&args, context),
             Self::Snapshot(args) => snapshot::run(&args, context),
             Self::Snapshots(args) => snapshots::run(&args, context),
+            Self::Commit(args) => commit::run(args, context),
             Self::Rollback(args) => rollback::run(&args, context),
             Self::Clone(args) => clone::run(&args, context),
             Self::Relocate(args) => relocate::run(&args, context),

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 pub use session::Session;
 
 use crate::{
-    ApiError, Attach, Attached, Boot, Brand, CloneZone, Cloned, Create, Edit, Edited, Finding, Image,
-    ImageDetails, ImportImage, Install, LedgerEntry, LogLine, Login, Move, NewSnapshot, ProfileChange,
+    ApiError, Attach, Attached, Boot, Brand, CloneZone, Cloned, CommitZone, Create, Edit, Edited, Finding,
+    Image, ImageDetails, ImportImage, Install, LedgerEntry, LogLine, Login, Move, NewSnapshot, ProfileChange,
     Progress, Pruned, Run, Shutdown, Snapshot, Verified, VerifiedImages, VerifyImages, Zone,
 };
 use http::{Body, Method, Request, answer_json, answer_text};
@@ -190,6 +190,29 @@ impl Client {
         let path = query(path(&["images"]), "source", &import.source);
         let path = if let Some(name) = &import.name { query(path, "name", name) } else { path };
         self.stream(Method::POST, &path, Body::Stream(Box::new(archive)), progress)
+    }
+
+    /// Makes an image of what a zone wrote.
+    pub fn commit(&self, zone: &str, commit: &CommitZone, progress: impl FnMut(Progress)) -> Result<()> {
+        self.stream(Method::POST, &of(zone, &["commit"]), Body::json(commit)?, progress)
+    }
+
+    /// Writes an image to `to`, as an archive of `kind`, `oci` or `docker`.
+    pub fn export_image(
+        &self,
+        name: &str,
+        kind: &str,
+        reference: Option<&str>,
+        compression: Option<&str>,
+        to: &mut dyn std::io::Write,
+    ) -> Result<()> {
+        let mut path = query(path(&["images", name, "export"]), "kind", kind);
+        for (key, value) in [("reference", reference), ("compression", compression)] {
+            if let Some(value) = value {
+                path = query(path, key, value);
+            }
+        }
+        http::call_bytes(&self.socket, Request { method: Method::GET, path: &path, body: Body::None }, to)
     }
 
     /// Removes what no image and no zone needs; with `dry` tells it only.

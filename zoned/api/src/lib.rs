@@ -616,11 +616,24 @@ pub struct ImageStep {
 /// has these as query parameters and the archive as its body.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ImportImage {
-    /// `oci:PATH[:TAG]`, `docker-archive:PATH[:REF]`, `tar:PATH`.
+    /// `oci:PATH[:TAG]`, `docker-archive:PATH[:REF]`, `docker://[HOST[:PORT]/]NAME[:TAG]`, `tar:PATH`, `dir:PATH`, `debootstrap:SUITE`.
     pub source: String,
     /// `NAME[:TAG]`; the one that it comes with when left out.
     #[serde(default)]
     pub name: Option<String>,
+}
+
+/// `POST /v1/zones/{name}/commit`; the answer is a stream of [`Progress`], one JSON a line.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CommitZone {
+    /// `NAME[:TAG]` that the image gets.
+    pub image: String,
+    /// Snapshot; the zone as it is now when left out.
+    #[serde(default)]
+    pub snapshot: Option<String>,
+    /// What the image's history is to say of it.
+    #[serde(default)]
+    pub comment: Option<String>,
 }
 
 /// `POST /v1/prune-images` answers this: what was removed, or would be.

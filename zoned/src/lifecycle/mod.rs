@@ -6,6 +6,7 @@
 mod autoboot;
 mod bus;
 mod clone;
+mod commit;
 mod console;
 mod create;
 mod delete;
@@ -51,6 +52,7 @@ use zone_api::{ApiError, ErrorKind};
 
 use crate::causes::chain;
 
+pub use commit::{CommitJob, ExportJob};
 pub use host::Host;
 pub use images::ImportJob;
 pub use install::InstallJob;

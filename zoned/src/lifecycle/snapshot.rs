@@ -76,7 +76,7 @@ impl Zones {
 
     fn capture_live(&self, name: &str, live: &Live) -> Result<Taken, ApiError> {
         let what = || format!("copy what {name} wrote");
-        if !self.has_layers() {
+        if !self.host.stacks_layers() {
             let why = "this kernel shows each zone a root of its own (before Linux 5.19)";
             return Err(
                 ApiError::new(ErrorKind::Failed, what(), why).hint(format!("zonectl halt {name} first"))

@@ -14,7 +14,7 @@ use zone_api::{ApiError, ErrorKind};
 use super::host::RootSpec;
 use super::{Zones, because};
 use crate::config::{Config, size_in_bytes};
-use crate::confine::{outside, owners};
+use crate::confine::owners;
 use crate::state::{Change, Record, atomic, now};
 use crate::storage::backend::{self, OWN, UPPER, WORK};
 use crate::storage::{LayerId, Meta, flatten, settle};
@@ -69,7 +69,7 @@ impl Zones {
             return Err(ApiError::new(ErrorKind::Failed, format!("find the root of {name}"), why)
                 .hint("zonectl image verify says what else is missing"));
         }
-        if !self.has_layers() {
+        if !self.host.stacks_layers() {
             self.change_root(name, Change::Flatten)?;
             return Ok(RootSpec::Installed);
         }
@@ -273,11 +273,6 @@ impl Zones {
         backend::copy_still(&view.path(), &draft.tree())?;
         draft.publish(&id, &Meta { made: now(), ..Meta::default() })?;
         Ok(id)
-    }
-
-    /// Whether this kernel can show layers to a zone at all; before Linux 5.19 each has a root of its own.
-    pub(super) fn has_layers(&self) -> bool {
-        outside::maps_ids()
     }
 }
 

@@ -71,6 +71,8 @@ fn described() -> OpenApiRouter<Arc<Zones>> {
         .routes(routes!(images::show, images::remove))
         .routes(routes!(images::prune))
         .routes(routes!(images::verify))
+        .routes(routes!(images::export))
+        .routes(routes!(images::commit))
         .routes(routes!(host::brands))
         .routes(routes!(host::brand))
         .routes(routes!(host::doctor))
