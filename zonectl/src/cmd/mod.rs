@@ -13,6 +13,7 @@ mod ctrl_alt_del;
 mod delete;
 mod detach;
 mod doctor;
+mod du;
 mod edit;
 mod events;
 mod export;
@@ -98,6 +99,7 @@ pub(crate) enum Verb {
     Clone(clone::Args),
     #[command(name = "move")]
     Relocate(relocate::Args),
+    Du(du::Args),
     Detach(detach::Args),
     Attach(attach::Args),
     Send(send::Args),
@@ -148,6 +150,7 @@ impl Verb {
             Self::Commit(args) => commit::run(args, context),
             Self::Rollback(args) => rollback::run(&args, context),
             Self::Clone(args) => clone::run(&args, context),
+            Self::Du(args) => du::run(&args, context),
             Self::Relocate(args) => relocate::run(&args, context),
             Self::Detach(args) => detach::run(&args, context),
             Self::Attach(args) => attach::run(&args, context),

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 pub use session::Session;
 
 use crate::{
-    ApiError, Attach, Attached, Boot, Brand, CloneZone, Cloned, CommitZone, Create, Edit, Edited, Finding,
-    Image, ImageDetails, ImportImage, Install, LedgerEntry, LogLine, Login, Move, NewSnapshot, ProfileChange,
-    Progress, Pruned, Run, Shutdown, Snapshot, Verified, VerifiedImages, VerifyImages, Zone,
+    ApiError, Attach, Attached, Boot, Brand, CloneZone, Cloned, CommitZone, Create, DiskUse, Edit, Edited,
+    Finding, Image, ImageDetails, ImportImage, Install, LedgerEntry, LogLine, Login, Move, NewSnapshot,
+    ProfileChange, Progress, Pruned, Run, Shutdown, Snapshot, Verified, VerifiedImages, VerifyImages, Zone,
 };
 use http::{Body, Method, Request, answer_json, answer_text};
 
@@ -336,6 +336,11 @@ impl Client {
     pub fn clone_zone(&self, from: &str, snapshot: Option<&str>, to: &str) -> Result<Cloned> {
         let clone = CloneZone { to: to.to_owned(), snapshot: snapshot.map(str::to_owned) };
         self.json(Method::POST, &of(from, &["clone"]), Body::json(&clone)?)
+    }
+
+    /// Where the disk went.
+    pub fn disk_use(&self) -> Result<DiskUse> {
+        self.json(Method::GET, "/v1/du", Body::None)
     }
 
     /// Puts a zone's own files into another folder.

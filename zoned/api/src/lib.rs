@@ -492,6 +492,34 @@ pub struct Cloned {
     pub notes: Vec<String>,
 }
 
+/// `GET /v1/du`; bytes of disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DiskUse {
+    /// By zone.
+    pub zones: Vec<ZoneDisk>,
+    /// Layers that several zones, or a zone and an image, are made of.
+    pub shared: u64,
+    /// Layers that only images are made of.
+    pub images: u64,
+    /// Layers that nobody uses: `image prune` removes them.
+    pub unused: u64,
+    /// The sum: what the zones have as their own and alone, and each of the others once.
+    pub total: u64,
+}
+
+/// What a zone takes, in bytes of disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ZoneDisk {
+    /// Its name.
+    pub name: String,
+    /// Its own folder: what it wrote, its root where that is no layer, its logs.
+    pub own: u64,
+    /// Layers that only it and its snapshots are made of.
+    pub layers: u64,
+    /// Layers that others are made of too.
+    pub shared: u64,
+}
+
 /// `POST /v1/zones/{name}/move`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Move {

@@ -10,6 +10,7 @@ mod commit;
 mod console;
 mod create;
 mod delete;
+mod du;
 mod edit;
 mod events;
 mod halt;

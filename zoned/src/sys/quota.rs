@@ -1,13 +1,13 @@
 //! Project quotas of ext4 and xfs: ioctl_fs_setxattr of linux/fs.h, quotactl_fd(2) (Linux 5.14).
 
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
 
 use super::check;
-use crate::image::tree::{names, open_folder};
+use crate::image::tree::walk;
 
 /// struct fsxattr
 #[repr(C)]
@@ -70,44 +70,24 @@ fn ask(folder: BorrowedFd<'_>, command: u32, project: u32, quota: &mut Quota) ->
 
 /// Makes all below `folder` of `project`, and what will come below it. Nobody writes to it.
 pub fn assign(folder: OwnedFd, project: u32) -> Result<(), Errno> {
-    use std::os::fd::AsFd;
     if attributes(folder.as_fd())?.projid == project {
         return Ok(());
     }
-    let mut left = vec![names(folder.as_fd()).map_err(errno)?];
     let top = folder.try_clone().map_err(|_| Errno::EMFILE)?;
-    let mut here = folder;
-    while let Some(level) = left.last_mut() {
-        let Some(name) = level.pop() else {
-            left.pop();
-            if !left.is_empty() {
-                here = open_folder(here.as_fd(), c"..", true).map_err(errno)?;
-            }
-            continue;
-        };
-        match kind(here.as_fd(), &name)? {
-            FileType::Directory => {
-                let below = open_folder(here.as_fd(), &name, true).map_err(errno)?;
-                set(below.as_fd(), project)?;
-                left.push(names(below.as_fd()).map_err(errno)?);
-                here = below;
-            }
-            FileType::RegularFile => {
-                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-                let file = rustix::fs::openat(&here, &name, flags, Mode::empty()).map_err(errno)?;
-                set(file.as_fd(), project)?;
+    let each = &mut |folder: BorrowedFd<'_>, name: &CStr, stat: &Stat| {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory | FileType::RegularFile => {
+                let file = rustix::fs::openat(folder, name, flags, Mode::empty())?;
+                set(file.as_fd(), project).map_err(|e| rustix::io::Errno::from_raw_os_error(e as i32))
             }
             // They take a block at most, and cannot be opened for this.
-            _ => {}
+            _ => Ok(()),
         }
-    }
+    };
+    walk(folder, each).map_err(errno)?;
     // The last: as long as it is not, the work is done again.
     set(top.as_fd(), project)
-}
-
-fn kind(folder: BorrowedFd<'_>, name: &CStr) -> Result<FileType, Errno> {
-    let found = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(errno)?;
-    Ok(FileType::from_raw_mode(found.st_mode))
 }
 
 fn attributes(file: BorrowedFd<'_>) -> Result<Attributes, Errno> {

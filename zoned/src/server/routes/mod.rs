@@ -48,6 +48,7 @@ fn described() -> OpenApiRouter<Arc<Zones>> {
         .routes(routes!(snapshots::delete))
         .routes(routes!(snapshots::rollback))
         .routes(routes!(snapshots::clone))
+        .routes(routes!(places::du))
         .routes(routes!(places::relocate))
         .routes(routes!(places::detach))
         .routes(routes!(places::attach))
