@@ -29,6 +29,8 @@ pub struct How {
     pub small_disk: Option<u32>,
     /// Folder that `--root` and `--zones` are in, in place of one of its own.
     pub place: Option<PathBuf>,
+    /// `--root`, where it is not to be in the folder of the test; made if it is not there.
+    pub root: Option<PathBuf>,
     /// Further environment.
     pub env: Vec<(String, String)>,
     /// Network namespace, by its name for ip-netns(8), that it and its zones are in.
@@ -97,7 +99,7 @@ impl Zoned {
 
     /// `--root`
     pub fn root(&self) -> PathBuf {
-        self.place().join("root")
+        self.how.root.clone().unwrap_or_else(|| self.place().join("root"))
     }
 
     /// `--zones`

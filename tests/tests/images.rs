@@ -166,7 +166,8 @@ fn an_image_says_how_its_program_is_started() {
     let layout = layout(zoned.scratch());
     let image = format!("{}:12", layout.display());
     run(&["umoci", "config", "--image", &image, "--config.entrypoint", "sh", "--config.entrypoint", "-c"]);
-    let script = "echo \"$GREETING $(id -u):$(id -g) in $(pwd), $HOME\";\necho second line > /dev/stdout; exec sleep 1000";
+    let script = "echo \"$GREETING $(id -u):$(id -g) in $(pwd), $HOME\";\necho second line > /dev/stdout; \
+        trap 'echo asked to end; exit 0' TERM; while :; do sleep 0.1; done";
     run(&["umoci", "config", "--image", &image, "--config.cmd", script, "--config.user", "guest:1000"]);
     run(&[
         "umoci",
@@ -210,7 +211,10 @@ fn an_image_says_how_its_program_is_started() {
     // Logins have its variables, and are who they are.
     assert_eq!(zoned.sh("z", "echo $GREETING $PATH $(id -u) $HOME").trim(), "hello /bin:/opt/app 0 /root");
     assert_eq!(zoned.sh("z", "cat /proc/cmdline").lines().count(), 1);
-    zoned.zonectl(&["halt", "z"]).ok();
+    // It has a shell that waits for nothing but its end, and no poweroff is asked for.
+    zoned.zonectl(&["shutdown", "z", "-t", "20"]).ok();
+    assert!(console().contains("asked to end"), "{}", console());
+    assert_eq!(zoned.state("z").as_deref(), Some("installed"));
 
     // What somebody set is his.
     zoned.zonectl(&["create", "own", "init=none", "user=root", "workdir=/tmp", "env=A=b"]).ok();

@@ -84,6 +84,7 @@ pub(crate) const ZONE: &[Key] = &[
     key("env", Kind::List(rules::variable)),
     key("user", Kind::Text(rules::user_and_group)),
     key("workdir", Kind::Text(rules::absolute)),
+    key("stop-signal", Kind::Text(rules::signal)),
     key("hostname", Kind::Text(rules::hostname)),
     key("hostid", Kind::Text(rules::hostid)),
     live("profile", Kind::Flag),
@@ -103,6 +104,7 @@ pub(crate) const ZONE: &[Key] = &[
             key("locked", Kind::Text(rules::swap)),
         ]),
     ),
+    live("capped-disk", Kind::Table(&[needed("size", Kind::Text(rules::disk))])),
     live(
         "capped-io",
         Kind::Tables(&[

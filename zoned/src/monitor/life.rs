@@ -18,7 +18,7 @@ use super::share::Share;
 use super::wire::{Event, How, Reply};
 use super::{Ending, FIRST, Live, Monitor, dispatch};
 use crate::causes::chain;
-use crate::config::{Config, Init};
+use crate::config::{self, Config, Init};
 use crate::confine::boot::{self, Request, Start};
 use crate::confine::cgroup::{Cgroup, Hierarchies};
 use crate::confine::clocks::Clocks;
@@ -27,7 +27,7 @@ use crate::confine::login::{self, Program, Streams, User};
 use crate::confine::root::RootSpec;
 use crate::confine::{Failure, inodes, privileges};
 use crate::network;
-use crate::storage::{Stack, View};
+use crate::storage::{Stack, View, backend};
 use crate::sys::child::Told;
 use crate::sys::process::{self, Ended};
 
@@ -135,7 +135,7 @@ impl Monitor {
     /// Files of a zone of layers can be in any of them.
     fn look_at_layers(&mut self) -> Result<(), Failure> {
         let RootSpec::Layered(layers) = &self.spec.root else { return Ok(()) };
-        let mut folders = vec![self.spec.zone_dir.join("upper")];
+        let mut folders = vec![backend::upper(&self.spec.zone_dir)];
         folders.extend(layers.iter().cloned());
         let view = View::of(&folders);
         self.view = Some(view.map_err(|e| Failure::new("look at", "the zone's layers", e))?);
@@ -158,7 +158,7 @@ impl Monitor {
     /// Who an init is to be that the configuration says it of.
     fn init_user(&self) -> Result<Option<User>, Failure> {
         let Some(wanted) = &self.spec.config.user else { return Ok(None) };
-        let upper = self.spec.zone_dir.join("upper");
+        let upper = backend::upper(&self.spec.zone_dir);
         let folders = match &self.spec.root {
             RootSpec::Installed => vec![upper, self.root_path()],
             RootSpec::Layered(layers) => [upper].into_iter().chain(layers.iter().cloned()).collect(),
@@ -432,7 +432,7 @@ impl Monitor {
         }
     }
 
-    /// Asks the guest to end: our reaper by SIGTERM, an init of its own by the program that its
+    /// Asks the guest to end: our reaper by SIGTERM, a program by the signal of its configuration, an init of its own by the program that its
     /// administrator would use, or SIGPWR where there is none.
     pub(super) fn shut_down(&mut self, from: (u64, u64), timeout: u32, again: bool) {
         if self.state == State::Ready {
@@ -444,6 +444,10 @@ impl Monitor {
         let init = live.made.init.pidfd.as_fd();
         if dispatch::runs_ours(live.made.init.pid) {
             let _ = process::signal(init, libc::SIGTERM);
+            return;
+        }
+        if let Some(signal) = self.spec.config.stop_signal.as_deref().and_then(config::signal_number) {
+            let _ = process::signal(init, signal);
             return;
         }
         let verb = if again { "reboot" } else { "poweroff" };

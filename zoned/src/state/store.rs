@@ -66,6 +66,9 @@ pub struct Record {
     /// Folder of its own files, where that is not the one of its record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
+    /// Bytes that its own files may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capped: Option<u64>,
     /// What is being done to the root, to be finished after a crash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<Change>,
@@ -135,6 +138,7 @@ impl Record {
             since: now(),
             layers: Vec::new(),
             path: None,
+            capped: None,
             change: None,
             at: None,
             arch: None,

@@ -330,6 +330,35 @@ fn archives_of_docker_save_are_taken() {
     assert_eq!(store.stream("docker-archive:-", tar.end()).unwrap().image.layers, found.image.layers);
 }
 
+/// An archive of Docker before 1.10; the first is the image's.
+fn old(chain: &[(&str, &str)]) -> Tar {
+    let id = |short: &str| short.repeat(32);
+    let names = json!({"busybox": {"1": id(chain[0].0)}}).to_string();
+    chain.iter().enumerate().fold(
+        Tar::default().add(b"repositories", b'0', b"", names.as_bytes()),
+        |tar, (i, (own, parent))| {
+            let parent = (!parent.is_empty()).then(|| id(parent));
+            let told = json!({"id": id(own), "parent": parent, "architecture": "amd64", "os": "linux",
+                "created": "2014-01-01T00:00:00Z", "config": {"Cmd": ["/bin/sh"], "Image": "", "Volumes": null},
+                "container_config": {"Cmd": ["/bin/sh", "-c", "#(nop) ADD"]}});
+            let layer = if i + 1 == chain.len() { base() } else { upper() };
+            tar.add(format!("{}/VERSION", id(own)).as_bytes(), b'0', b"", b"1.0")
+                .add(format!("{}/json", id(own)).as_bytes(), b'0', b"", told.to_string().as_bytes())
+                .add(format!("{}/layer.tar", id(own)).as_bytes(), b'0', b"", &layer)
+        },
+    )
+}
+
+#[test]
+fn archives_of_the_first_dockers_are_taken() {
+    let store = Store::new();
+    let found = store.stream("docker-archive:-", old(&[("aa", "bb"), ("bb", "")]).end()).unwrap();
+    assert_eq!(found.image.layers, [Digest::of(&base()), Digest::of(&upper())]);
+    assert_eq!((found.name.unwrap().to_string().as_str(), found.image.machine()), ("busybox:1", "x86_64"));
+    assert_eq!(found.config.config.unwrap().cmd.unwrap(), ["/bin/sh"]);
+    assert_eq!(found.config.history.unwrap()[0].created_by.as_deref(), Some("/bin/sh -c #(nop) ADD"));
+}
+
 #[test]
 fn hostile_archives_of_docker_save_are_refused() {
     let with = |layer: &'static str| {
@@ -359,7 +388,10 @@ fn hostile_archives_of_docker_save_are_refused() {
         (text("{}"), "makes no sense"),
         (text(&"[".repeat(1 << 20)), "makes no sense"),
         (text(&" ".repeat(5 << 20)), "larger than 4 MiB"),
-        (Tar::default().add(b"repositories", b'0', b"", b"{}"), "a Docker before 1.10"),
+        (Tar::default().add(b"repositories", b'0', b"", b"{}"), "say which of its images"),
+        (Tar::default().add(b"repositories", b'0', b"", br#"{"a":{"b":"../../etc"}}"#), "names no layer"),
+        (old(&[("aa", "bb"), ("bb", "aa")]), "each other's parents"),
+        (old(&[("aa", "cc")]), "is not there"),
     ] {
         let store = Store::new();
         let said = crate::causes::chain(&store.stream("docker-archive:-", tar.end()).unwrap_err());
