@@ -180,7 +180,7 @@ impl Doing {
     }
 }
 
-const OPERATIONS: [&str; 14] = [
+const OPERATIONS: [&str; 15] = [
     "import",
     "import-archive",
     "install",
@@ -195,6 +195,7 @@ const OPERATIONS: [&str; 14] = [
     "move",
     "detach",
     "prune",
+    "commit",
 ];
 
 /// A host on which things break, and what must be there afterwards.
@@ -285,7 +286,12 @@ impl Story {
         let root = self.zoned.root();
         let tree = |layer: &Value| match layer.as_str().expect("a name").split_once(':') {
             Some((_, hex)) => root.join("images/sha256").join(hex).join("fs"),
-            None => root.join("layers").join(layer.as_str().expect("a name")).join("fs"),
+            // On btrfs it is a part of a subvolume.
+            None => {
+                let folder = root.join("layers").join(layer.as_str().expect("a name"));
+                let own = folder.join("own");
+                if own.is_dir() { own.join("upper") } else { folder.join("fs") }
+            }
         };
         layers.iter().map(tree).collect()
     }
@@ -407,6 +413,10 @@ impl Story {
                 self.ok(&["image", "import", &source, &name]);
                 vec![Doing::step(&["image", "rm", &name], None), Doing::step(&["image", "prune"], None)]
             }
+            "commit" => {
+                let snap = self.some_snapshot().0;
+                vec![Doing::step(&["commit", &snap, &name], None)]
+            }
             _ => unreachable!("{operation}"),
         }
     }
@@ -418,6 +428,7 @@ impl Story {
         let version = self.version;
         match operation {
             "import" | "import-archive" if all => drop(self.images.insert(words[3].clone())),
+            "commit" if all => drop(self.images.insert(words[2].clone())),
             "snapshot" | "snapshot-live" if all => {
                 let at = *self.may_be.iter().next().expect("it is known");
                 self.snapshots.insert(words[1].clone(), at);
@@ -479,7 +490,8 @@ impl Story {
             }
         }
         for own in fs::read_dir(self.zoned.root().join("layers")).expect("the store").flatten() {
-            assert!(used.contains(&own.path().join("fs")), "{story}: nobody needs {}", own.path().display());
+            let is_used = used.iter().any(|tree| tree.starts_with(own.path()));
+            assert!(is_used, "{story}: nobody needs {}", own.path().display());
             assert!(own.path().join("layer.json").is_file(), "{story}: {}", own.path().display());
         }
         let there: BTreeSet<String> = ["z", "zz", "r"]
