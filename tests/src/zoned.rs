@@ -255,15 +255,16 @@ impl Zoned {
         }
     }
 
-    /// The end of the daemon, of all zones and of whatever else this process began, as the host's is: nothing can say
-    /// good-bye. For a test that is alone.
-    pub fn kill_all(&mut self) {
+    /// The end of the daemon, of all zones and of whatever else this process began but for `spare`, as the host's is:
+    /// nothing can say good-bye. For a test that is alone.
+    pub fn kill_all(&mut self, spare: &[u32]) {
         let groups: BTreeSet<String> =
             descendants().iter().flat_map(|process| groups_of(process.pid)).collect();
         self.kill9();
         let end = Instant::now() + Duration::from_secs(10);
         loop {
-            let left = descendants();
+            let mut left = descendants();
+            left.retain(|process| !spare.contains(&(process.pid as u32)));
             if left.is_empty() {
                 break;
             }
