@@ -216,6 +216,11 @@ impl Zones {
         let wrong = |error: io::Error| because("prune images", &error);
         let is_used =
             |id: &LayerId| self.images.used_layers().contains(id) || self.used_layers().contains(id);
+        if self.is_unsure() {
+            let why = "the record of a zone, or of a snapshot, could not be read, and with it what it needs";
+            return Err(ApiError::new(ErrorKind::Failed, "prune images", why)
+                .hint("the log of zoned says which; mend or remove it, and start zoned again"));
+        }
         let mut pruned = Pruned::default();
         for id in self.layers.all().map_err(wrong)? {
             // Those of zones go with the zones and snapshots that they came of.
