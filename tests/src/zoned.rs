@@ -25,6 +25,8 @@ pub struct How {
     pub alone: bool,
     /// Size in MiB of a small ext4 that `--root` is to be on.
     pub small_disk: Option<u32>,
+    /// `--root`, where it is not to be in the folder of the test; made if it is not there.
+    pub root: Option<PathBuf>,
     /// Further environment.
     pub env: Vec<(String, String)>,
     /// Network namespace, by its name for ip-netns(8), that it and its zones are in.
@@ -92,7 +94,7 @@ impl Zoned {
 
     /// `--root`
     pub fn root(&self) -> PathBuf {
-        self.folder.path().join("root")
+        self.how.root.clone().unwrap_or_else(|| self.folder.path().join("root"))
     }
 
     /// `--zones`

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use zones_tests::{Dice, Lab, Zoned, busybox_root};
+use zones_tests::{Dice, How, Lab, Zoned, busybox_root};
 
 fn installed(zoned: &Zoned, name: &str) {
     zoned.zonectl(&["create", name]).ok();
@@ -235,5 +235,29 @@ fn a_zoned_that_is_killed_leaves_no_zone_held_and_nothing_half() {
         }
     }
     zoned.zonectl(&["delete", "z", "-F"]).ok();
+    assert_eq!(layers(&zoned), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_kernel_that_cannot_share_layers_gives_each_zone_its_own() {
+    // As Linux before 5.19 does.
+    let how = How { env: vec![("ZONED_GIVE_FILES".into(), "1".into())], ..How::default() };
+    let zoned = Zoned::start_as(how);
+    running(&zoned, "z");
+    zoned.sh("z", "echo one > /mine; chown 33:44 /mine; rm /bin/vi; mkdir /d; ln /mine /d/hard");
+    zoned.zonectl(&["snapshot", "z@live"]).code(1).says(&["before linux 5.19", "halt z first"]);
+    zoned.zonectl(&["halt", "z"]).ok();
+    zoned.zonectl(&["snapshot", "z@one"]).ok();
+    zoned.zonectl(&["clone", "z", "c"]).ok();
+    zoned.zonectl(&["boot", "z", "-i", "none"]).ok();
+    zoned.sh("z", "echo two > /mine; rm -r /d");
+    zoned.zonectl(&["boot", "c", "-i", "none"]).ok();
+    let seen = "stat -c '%u:%g %h' /mine; cat /mine /d/hard; [ -e /bin/vi ] || echo gone; hostname";
+    assert_eq!(zoned.sh("c", seen), "33:44 2\none\none\ngone\nc\n");
+    zoned.zonectl(&["rollback", "z@one"]).ok();
+    assert_eq!(zoned.sh("z", seen), "33:44 2\none\none\ngone\nz\n");
+    for name in ["z", "c"] {
+        zoned.zonectl(&["delete", name, "-F"]).ok();
+    }
     assert_eq!(layers(&zoned), Vec::<PathBuf>::new());
 }

@@ -8,9 +8,9 @@ use zone_api::Edit;
 use crate::failure::Failure;
 
 /// Sources whose path zoned opens: a relative one is the caller's, not zoned's.
-const PATH_SOURCES: [&str; 4] = ["dir", "tar", "oci", "docker-archive"];
+const PATH_SOURCES: [&str; 5] = ["dir", "tar", "oci", "oci-archive", "docker-archive"];
 /// Sources without a path.
-const OTHER_SOURCES: [&str; 2] = ["debootstrap", "image"];
+const OTHER_SOURCES: [&str; 3] = ["debootstrap", "image", "docker"];
 
 /// `KEY=VALUE`; the value may hold more of `=`.
 #[derive(Debug, Clone, PartialEq, Eq)]

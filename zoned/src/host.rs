@@ -33,6 +33,7 @@ use crate::monitor::brand::Branded;
 use crate::monitor::link::{Link, News, Unanswered};
 use crate::monitor::wire::{self, Event, How, Reply, Request, Spec};
 use crate::network::{self, Place};
+use crate::storage::backend;
 use crate::sys::process;
 use crate::{doctor, image};
 
@@ -151,9 +152,9 @@ fn program_arch(spec: &MonitorSpec) -> Option<String> {
 /// What a zone's folder holds beside its root, all of it from the install on, so that booting it for
 /// the first time makes nothing new there. `work/work` is the overlay's own.
 fn prepare_folder(zone_dir: &Path) -> io::Result<()> {
-    for (name, mode) in [("upper", 0o755), ("work", 0o700), ("work/work", 0o700)] {
-        fs::DirBuilder::new().recursive(true).mode(mode).create(zone_dir.join(name))?;
-    }
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(backend::upper(zone_dir))?;
+    let work = backend::work(zone_dir);
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(work.join(backend::WORK))?;
     for name in ["console.log", MONITOR_LOG] {
         fs::OpenOptions::new().append(true).create(true).mode(0o600).open(zone_dir.join(name))?;
     }
@@ -314,6 +315,12 @@ impl Host for ThisHost {
         }
         findings.extend(network::verify(&self.place, config));
         findings.extend(crate::confine::limits::verify(config, &self.paths.root));
+        let zones = self.paths.root.join("zones");
+        if config.capped_disk.is_some()
+            && let Some(why) = backend::of(&zones).unlimited(&zones)
+        {
+            findings.push(format!("capped-disk: {why}"));
+        }
         let fatal = doctor::examine(&self.paths.root, &self.settings)
             .into_iter()
             .filter(|f| f.verdict == zone_api::Verdict::Fatal);
@@ -348,6 +355,10 @@ impl Host for ThisHost {
         };
         let zones = zones.iter().map(of).collect();
         (host, zones)
+    }
+
+    fn puller(&self) -> PathBuf {
+        self.program.clone()
     }
 
     fn brands(&self) -> Vec<Brand> {

@@ -9,6 +9,7 @@ pub mod image;
 pub mod lifecycle;
 pub mod monitor;
 pub mod network;
+pub mod pull;
 pub mod server;
 pub mod state;
 pub mod storage;

@@ -45,6 +45,12 @@ enum Command {
         /// Zone
         name: String,
     },
+    /// The process that speaks to registries; zoned starts it
+    #[command(hide = true)]
+    Pull {
+        /// Whom it becomes
+        id: u32,
+    },
 }
 
 fn main() -> ExitCode {
@@ -68,6 +74,7 @@ fn main() -> ExitCode {
     };
     match arguments.command {
         Some(Command::Monitor { name }) => be_monitor(&name),
+        Some(Command::Pull { id }) => be_puller(id),
         None => match daemon::run(&options, host) {
             Ok(()) => ExitCode::SUCCESS,
             Err(Stopped::Refused(why)) => refuse(&why),
@@ -118,5 +125,14 @@ fn be_monitor(name: &str) -> ExitCode {
             tracing::error!(zone = name, "{}", failure.sentence());
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The same.
+fn be_puller(id: u32) -> ExitCode {
+    let control = std::io::stdin().as_fd().try_clone_to_owned();
+    match control.and_then(|control| zoned::pull::run(control.into(), id)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => refuse(&format!("pull: {error}")),
     }
 }

@@ -9,7 +9,7 @@ use crate::output::{Colour, Output, Table};
 use crate::progress::Reporter;
 use crate::words;
 
-/// Bring in, show and remove images
+/// Bring in, show, write and remove images
 ///
 /// Zones that are installed from an image share its layers with it and with one another: zonectl install NAME image:IMAGE.
 #[derive(Debug, clap::Args)]
@@ -17,8 +17,12 @@ use crate::words;
   zonectl image import docker-archive:debian.tar
   zonectl image import oci:layout:12 debian:12
   docker save debian:12 | zonectl image import docker-archive:-
+  zonectl image import docker://debian:12
+  zonectl image import docker://registry.example.org/team/app:1.2 app
   zonectl image list
   zonectl image show debian:12
+  zonectl image export debian:12 oci-archive:debian.tar
+  zonectl image export debian:12 docker-archive:- | docker load
   zonectl image rm debian:12
   zonectl image prune")]
 pub(crate) struct Args {
@@ -32,13 +36,28 @@ enum What {
     List,
     /// Bring an image in
     ///
-    /// Sources: oci:PATH[:TAG], a folder in OCI's image layout or an archive of one; docker-archive:PATH[:REF], as docker
-    /// save and podman save write it; tar:PATH, which becomes the one layer. A PATH of - is stdin.
+    /// Sources: docker://[HOST[:PORT]/]NAME[:TAG] or ...@DIGEST, from a registry; oci:PATH[:TAG], a folder in OCI's image
+    /// layout or an archive of one; docker-archive:PATH[:REF], as docker save and podman save write it; tar:PATH, dir:PATH and
+    /// debootstrap:SUITE, which become the one layer. A PATH of - is stdin.
     Import {
         /// Where it comes from
         source: String,
         /// NAME[:TAG] [default: the name that it comes with]
         name: Option<String>,
+    },
+    /// Write an image to a file or a folder
+    ///
+    /// Destinations: oci:DIR[:TAG], a folder in OCI's image layout, which may have other images; oci-archive:FILE[:TAG];
+    /// docker-archive:FILE[:NAME[:TAG]], for docker load. A FILE of - is stdout. The image's layers are those that came, to the
+    /// byte.
+    Export {
+        /// Image, or the digest of its manifest
+        name: String,
+        /// Where it goes
+        dest: super::image_export::Dest,
+        /// gzip, zstd or none [default: gzip; none for docker-archive]
+        #[arg(long, value_name = "HOW", value_parser = ["gzip", "zstd", "none"])]
+        compression: Option<String>,
     },
     /// Show how an image's program is started, and how the image was made
     Show {
@@ -74,6 +93,9 @@ pub(crate) fn run(args: Args, context: &Context<'_>) -> Done {
             context.output.print(&images, || list(&images, context.output))?;
         }
         What::Import { source, name } => import(&source, name, context)?,
+        What::Export { name, dest, compression } => {
+            super::image_export::export(&name, &dest, compression.as_deref(), context)?;
+        }
         What::Show { name } => {
             let details = context.client.image(&name)?;
             context.output.print(&details, || show(&details, context.output))?;

@@ -5,6 +5,7 @@ mod attach;
 mod boot;
 mod brand;
 mod clone;
+mod commit;
 mod completions;
 mod console;
 mod create;
@@ -12,12 +13,14 @@ mod ctrl_alt_del;
 mod delete;
 mod detach;
 mod doctor;
+mod du;
 mod edit;
 mod events;
 mod export;
 mod get;
 mod halt;
 mod image;
+mod image_export;
 mod install;
 mod ledger;
 mod list;
@@ -91,10 +94,12 @@ pub(crate) enum Verb {
     Uninstall(uninstall::Args),
     Snapshot(snapshot::Args),
     Snapshots(snapshots::Args),
+    Commit(commit::Args),
     Rollback(rollback::Args),
     Clone(clone::Args),
     #[command(name = "move")]
     Relocate(relocate::Args),
+    Du(du::Args),
     Detach(detach::Args),
     Attach(attach::Args),
     Send(send::Args),
@@ -142,8 +147,10 @@ impl Verb {
             Self::Uninstall(args) => uninstall::run(&args, context),
             Self::Snapshot(args) => snapshot::run(&args, context),
             Self::Snapshots(args) => snapshots::run(&args, context),
+            Self::Commit(args) => commit::run(args, context),
             Self::Rollback(args) => rollback::run(&args, context),
             Self::Clone(args) => clone::run(&args, context),
+            Self::Du(args) => du::run(&args, context),
             Self::Relocate(args) => relocate::run(&args, context),
             Self::Detach(args) => detach::run(&args, context),
             Self::Attach(args) => attach::run(&args, context),

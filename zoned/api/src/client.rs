@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 pub use session::Session;
 
 use crate::{
-    ApiError, Attach, Attached, Boot, Brand, CloneZone, Cloned, Create, Edit, Edited, Finding, Image,
-    ImageDetails, ImportImage, Install, LedgerEntry, LogLine, Login, Move, NewSnapshot, ProfileChange,
-    Progress, Pruned, Run, Shutdown, Snapshot, Verified, VerifiedImages, VerifyImages, Zone,
+    ApiError, Attach, Attached, Boot, Brand, CloneZone, Cloned, CommitZone, Create, DiskUse, Edit, Edited,
+    Finding, Image, ImageDetails, ImportImage, Install, LedgerEntry, LogLine, Login, Move, NewSnapshot,
+    ProfileChange, Progress, Pruned, Run, Shutdown, Snapshot, Verified, VerifiedImages, VerifyImages, Zone,
 };
 use http::{Body, Method, Request, answer_json, answer_text};
 
@@ -192,6 +192,29 @@ impl Client {
         self.stream(Method::POST, &path, Body::Stream(Box::new(archive)), progress)
     }
 
+    /// Makes an image of what a zone wrote.
+    pub fn commit(&self, zone: &str, commit: &CommitZone, progress: impl FnMut(Progress)) -> Result<()> {
+        self.stream(Method::POST, &of(zone, &["commit"]), Body::json(commit)?, progress)
+    }
+
+    /// Writes an image to `to`, as an archive of `kind`, `oci` or `docker`.
+    pub fn export_image(
+        &self,
+        name: &str,
+        kind: &str,
+        reference: Option<&str>,
+        compression: Option<&str>,
+        to: &mut dyn std::io::Write,
+    ) -> Result<()> {
+        let mut path = query(path(&["images", name, "export"]), "kind", kind);
+        for (key, value) in [("reference", reference), ("compression", compression)] {
+            if let Some(value) = value {
+                path = query(path, key, value);
+            }
+        }
+        http::call_bytes(&self.socket, Request { method: Method::GET, path: &path, body: Body::None }, to)
+    }
+
     /// Removes what no image and no zone needs; with `dry` tells it only.
     pub fn prune_images(&self, dry: bool) -> Result<Pruned> {
         let path = path(&["prune-images"]);
@@ -313,6 +336,11 @@ impl Client {
     pub fn clone_zone(&self, from: &str, snapshot: Option<&str>, to: &str) -> Result<Cloned> {
         let clone = CloneZone { to: to.to_owned(), snapshot: snapshot.map(str::to_owned) };
         self.json(Method::POST, &of(from, &["clone"]), Body::json(&clone)?)
+    }
+
+    /// Where the disk went.
+    pub fn disk_use(&self) -> Result<DiskUse> {
+        self.json(Method::GET, "/v1/du", Body::None)
     }
 
     /// Puts a zone's own files into another folder.

@@ -492,6 +492,34 @@ pub struct Cloned {
     pub notes: Vec<String>,
 }
 
+/// `GET /v1/du`; bytes of disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DiskUse {
+    /// By zone.
+    pub zones: Vec<ZoneDisk>,
+    /// Layers that several zones, or a zone and an image, are made of.
+    pub shared: u64,
+    /// Layers that only images are made of.
+    pub images: u64,
+    /// Layers that nobody uses: `image prune` removes them.
+    pub unused: u64,
+    /// The sum: what the zones have as their own and alone, and each of the others once.
+    pub total: u64,
+}
+
+/// What a zone takes, in bytes of disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ZoneDisk {
+    /// Its name.
+    pub name: String,
+    /// Its own folder: what it wrote, its root where that is no layer, its logs.
+    pub own: u64,
+    /// Layers that only it and its snapshots are made of.
+    pub layers: u64,
+    /// Layers that others are made of too.
+    pub shared: u64,
+}
+
 /// `POST /v1/zones/{name}/move`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Move {
@@ -616,11 +644,24 @@ pub struct ImageStep {
 /// has these as query parameters and the archive as its body.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ImportImage {
-    /// `oci:PATH[:TAG]`, `docker-archive:PATH[:REF]`, `tar:PATH`.
+    /// `oci:PATH[:TAG]`, `docker-archive:PATH[:REF]`, `docker://[HOST[:PORT]/]NAME[:TAG]`, `tar:PATH`, `dir:PATH`, `debootstrap:SUITE`.
     pub source: String,
     /// `NAME[:TAG]`; the one that it comes with when left out.
     #[serde(default)]
     pub name: Option<String>,
+}
+
+/// `POST /v1/zones/{name}/commit`; the answer is a stream of [`Progress`], one JSON a line.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CommitZone {
+    /// `NAME[:TAG]` that the image gets.
+    pub image: String,
+    /// Snapshot; the zone as it is now when left out.
+    #[serde(default)]
+    pub snapshot: Option<String>,
+    /// What the image's history is to say of it.
+    #[serde(default)]
+    pub comment: Option<String>,
 }
 
 /// `POST /v1/prune-images` answers this: what was removed, or would be.

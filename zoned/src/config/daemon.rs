@@ -8,7 +8,8 @@ use super::ConfigError;
 use super::load::Source;
 use super::network::{self, NetworkSettings};
 use super::rules;
-use super::schema::{Key, Kind};
+use super::schema::{Key, Kind, key};
+use crate::pull::is_host;
 
 /// Ids that a zone has to itself: 0 to 65535 inside.
 pub const IDS_PER_ZONE: u32 = 65_536;
@@ -25,6 +26,30 @@ pub struct Settings {
     pub group: String,
     /// The bridge of zoned's own.
     pub network: NetworkSettings,
+    /// Where images come from.
+    pub images: ImageSettings,
+}
+
+/// `[images]` of zoned.toml.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct ImageSettings {
+    /// Registries that may be spoken to without TLS, with their ports: `registry.lan:5000`.
+    pub insecure_registries: Vec<String>,
+    /// Passwords for registries, as docker login and podman login write them.
+    pub auth_file: Option<String>,
+}
+
+/// Keys of `[images]`.
+const IMAGES: &[Key] =
+    &[key("insecure-registries", Kind::List(registry)), key("auth-file", Kind::Text(rules::absolute))];
+
+fn registry(text: &str) -> rules::Verdict {
+    if is_host(text) {
+        Ok(())
+    } else {
+        Err("it must be a host, with its port where it has one: registry.lan:5000".into())
+    }
 }
 
 impl Default for Settings {
@@ -35,6 +60,7 @@ impl Default for Settings {
             id_slots: 16_384,
             group: "zones".into(),
             network: NetworkSettings::default(),
+            images: ImageSettings::default(),
         }
     }
 }
@@ -44,6 +70,7 @@ const KEYS: &[Key] = &[
     Key { name: "id-slots", kind: Kind::Whole, required: false, live: false },
     Key { name: "group", kind: Kind::Text(rules::user), required: false, live: false },
     Key { name: "network", kind: Kind::Table(network::SETTINGS), required: false, live: false },
+    Key { name: "images", kind: Kind::Table(IMAGES), required: false, live: false },
 ];
 
 impl Settings {
@@ -99,6 +126,8 @@ mod tests {
             ("id-slots = 65536", "z:1: id-slots: the last range ends above 4294967295"),
             ("id-slots = 0", "z:1: id-slots: it must be a whole number, 1 or more"),
             ("id-slots = 99999999999", "z:1: invalid value"),
+            ("[images]\ninsecure-registries = [\"http://a\"]", "z:2: images.insecure-registries"),
+            ("[images]\nauth-file = \"config.json\"", "z:2: images.auth-file"),
         ] {
             let error = Settings::parse(bad, "z").unwrap_err().to_string();
             assert!(error.starts_with(says), "{error}");

@@ -115,6 +115,9 @@ pub struct Config {
     /// Memory limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capped_memory: Option<CappedMemory>,
+    /// Disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capped_disk: Option<CappedDisk>,
     /// Limits of disks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capped_io: Vec<resources::CappedIo>,
@@ -263,6 +266,14 @@ pub struct CappedMemory {
     /// Memory that a process may lock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub locked: Option<String>,
+}
+
+/// `[capped-disk]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct CappedDisk {
+    /// Most that the zone's own files take, without what it shares; bytes, or a number with K, M, G or T.
+    pub size: String,
 }
 
 /// `[[fs]]`

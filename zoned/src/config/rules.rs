@@ -167,6 +167,13 @@ pub(crate) fn memory(text: &str) -> Verdict {
     }
 }
 
+pub(crate) fn disk(text: &str) -> Verdict {
+    match bytes(text)? {
+        0..0x10_0000 => Err("a zone needs 1M at least".into()),
+        _ => Ok(()),
+    }
+}
+
 pub(crate) fn swap(text: &str) -> Verdict {
     bytes(text).map(drop)
 }

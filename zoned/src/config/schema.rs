@@ -104,6 +104,7 @@ pub(crate) const ZONE: &[Key] = &[
             key("locked", Kind::Text(rules::swap)),
         ]),
     ),
+    live("capped-disk", Kind::Table(&[needed("size", Kind::Text(rules::disk))])),
     live(
         "capped-io",
         Kind::Tables(&[

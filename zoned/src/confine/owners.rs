@@ -18,10 +18,10 @@ use crate::image::tree::{names, open_folder};
 
 /// File in a zone's folder that says whose its files are: the first id of the zone. While they are being
 /// changed, every first id that a file may have yet, the last being the one that is wanted. Without it 0.
-const MARK: &str = "owners";
+pub const MARK: &str = "owners";
 
 /// Folders whose files are a guest's.
-const FOLDERS: [&str; 2] = ["root", "upper"];
+const FOLDERS: [&str; 3] = ["root", "upper", "own/upper"];
 
 /// What a change of owner takes: mode and capabilities.
 const NOTE: &CStr = c"trusted.zones.owners";

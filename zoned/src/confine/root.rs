@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::boot::c_string;
 use super::{Failure, Ids, mountinfo, mounts};
+use crate::storage::backend;
 use crate::sys::mount;
 
 /// Where a zone's files come from.
@@ -142,7 +143,7 @@ pub fn layers(spec: &RootSpec, zone_dir: &Path, hide: &Path, ids: Ids) -> Result
     let mut options = c"lowerdir=lower,upperdir=upper,workdir=work,userxattr,xino=off".to_owned();
     let trees = match spec {
         RootSpec::Installed => {
-            options = c"lowerdir=own/root,upperdir=own/upper,workdir=own/work,userxattr,xino=off".to_owned();
+            options = c_string(format!("lowerdir=own/root,{}", written(zone_dir)))?;
             vec![own()?]
         }
         RootSpec::Layered(layers) => {
@@ -155,8 +156,7 @@ pub fn layers(spec: &RootSpec, zone_dir: &Path, hide: &Path, ids: Ids) -> Result
                 trees.push(Tree::open(path, c_string(name.as_str())?, read_only, true)?);
                 names.push(name);
             }
-            let text = "upperdir=own/upper,workdir=own/work,userxattr,xino=off";
-            options = c_string(format!("lowerdir={},{text}", names.join(":")))?;
+            options = c_string(format!("lowerdir={},{}", names.join(":"), written(zone_dir)))?;
             trees
         }
         RootSpec::Directory(path) => {
@@ -182,6 +182,13 @@ pub fn layers(spec: &RootSpec, zone_dir: &Path, hide: &Path, ids: Ids) -> Result
         }
     };
     Ok(Layers { stage, trees, options, made: None, read_only: *spec == RootSpec::Host })
+}
+
+/// Options for what a zone writes, on its own folder.
+fn written(zone_dir: &Path) -> String {
+    let inside = |path: PathBuf| path.strip_prefix(zone_dir).map(Path::to_owned).unwrap_or_default();
+    let (upper, work) = (inside(backend::upper(zone_dir)), inside(backend::work(zone_dir)));
+    format!("upperdir=own/{},workdir=own/{},userxattr,xino=off", upper.display(), work.display())
 }
 
 /// Whether files on the stage can have attributes of users (xattr(7)): tmpfs since Linux 6.6.

@@ -178,7 +178,7 @@ fn copy_as(from: &Path, dest: &Path, meter: &Meter<'_>, over: bool) -> Result<(C
 }
 
 /// Neither may lie in the other, by whatever names or bind mounts: a copy would copy itself.
-fn refuse_overlap(from: &Path, dest: &Path) -> Result<(), ImageError> {
+pub(super) fn refuse_overlap(from: &Path, dest: &Path) -> Result<(), ImageError> {
     let open = |path: &Path, source| ImageError::Open { path: path.to_owned(), source };
     for (inner, outer) in [(dest, from), (from, dest)] {
         let real = inner.canonicalize().map_err(|e| open(inner, e))?;
@@ -195,7 +195,7 @@ fn refuse_overlap(from: &Path, dest: &Path) -> Result<(), ImageError> {
 }
 
 /// Bytes of disk that what is in `from` takes, for a message; what cannot be read counts nothing.
-pub(super) fn size(from: &Path) -> u64 {
+pub(crate) fn size(from: &Path) -> u64 {
     let (mut dirs, mut bytes) = (vec![from.to_owned()], 0);
     while let Some(dir) = dirs.pop() {
         for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {

@@ -168,7 +168,7 @@ impl ImageError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::BadSource { .. } => Some(
-                "sources are image:NAME, oci:PATH[:TAG], docker-archive:PATH[:REF], dir:PATH, tar:PATH, tar:- and debootstrap:SUITE[,arch=i386][,variant=minbase][,include=P+P][,mirror=URL]",
+                "sources are image:NAME, oci:PATH[:TAG], docker-archive:PATH[:REF], docker://[HOST/]NAME[:TAG], dir:PATH, tar:PATH, tar:- and debootstrap:SUITE[,arch=i386][,variant=minbase][,include=P+P][,mirror=URL]",
             ),
             Self::NotEmpty { .. } => Some("uninstall the zone first"),
             Self::NoSpace { .. } => Some("free some space there, or give zoned another --root"),
@@ -210,13 +210,20 @@ impl ImageError {
 
 /// A name out of an archive, fit for a terminal: control characters escaped, and not too long.
 pub(super) fn shown(name: &[u8]) -> String {
-    const MOST: usize = 160;
-    let text = String::from_utf8_lossy(name);
+    shown_up_to(&String::from_utf8_lossy(name), 160)
+}
+
+/// The same of a sentence.
+pub(crate) fn shown_long(text: &str) -> String {
+    shown_up_to(text, 1000)
+}
+
+fn shown_up_to(text: &str, most: usize) -> String {
     let mut out = String::new();
-    for c in text.chars().take(MOST) {
+    for c in text.chars().take(most) {
         if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
     }
-    if text.chars().nth(MOST).is_some() {
+    if text.chars().nth(most).is_some() {
         out.push('…');
     }
     out

@@ -1,18 +1,18 @@
 //! Images that come in from files: OCI layouts, archives of `docker save`, and tars that become the one layer of an image.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufWriter, Read};
-use std::os::fd::AsFd;
+use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, OFlags};
 use serde::Deserialize;
 use zone_api::{ErrorKind, Progress};
 
+use super::commit::Commit;
+use super::copy::refuse_overlap;
 use super::digest::Digest;
 use super::error::{ImageError, shown};
 use super::layer::{self, Told};
@@ -21,12 +21,10 @@ use super::manifest::{
     parse, parse_manifest,
 };
 use super::name::ImageName;
-use super::pipe::pipe;
 use super::shelf::{Piece, Shelf};
 use super::split::LayerTar;
 use super::store::{Image, Images};
 use super::tree::LeftOut;
-use super::writer::{Form, write_tree};
 use super::{Execution, Meter, Source};
 use crate::state::now;
 use crate::storage::Pin;
@@ -114,18 +112,22 @@ pub fn import(
             Some(archive) => one_layer(images, source, archive, None, want_arch, progress),
             None => Err(ImageError::bad_image("tar:-", "no archive was sent along")),
         },
-        Source::Dir(path) => of_tree(images, source, path, want_arch, progress),
-        Source::Debootstrap(_) => {
-            let room = |source| ImageError::Open { path: images.layers().images().to_owned(), source };
-            let draft = images.layers().draft().map_err(room)?;
-            let root = draft.folder().join("root");
-            let made = super::install(source, &root, None, want_arch, progress)?;
-            let mut found = of_tree(images, source, &root, want_arch, progress)?;
-            found.notes.extend(made.notes);
-            Ok(found)
+        Source::Dir(from) => {
+            refuse_overlap(from, images.layers().images())?;
+            of_tree(images, source, from, want_arch, progress)
         }
-        Source::Image(_) => {
-            let why = "it is an image already".to_owned();
+        Source::Debootstrap(suite) => {
+            let room = images.layers().draft();
+            let room = room
+                .map_err(|source| ImageError::Open { path: images.layers().images().to_owned(), source })?;
+            let tree = room.tree();
+            std::fs::create_dir(&tree).map_err(|source| ImageError::Open { path: tree.clone(), source })?;
+            super::debootstrap::make(suite, &tree, want_arch, progress)
+                .map_err(|error| super::full(error, &tree, None))?;
+            of_tree(images, source, &tree, want_arch, progress)
+        }
+        Source::Image(_) | Source::Registry(_) => {
+            let why = "it is no file of this host".to_owned();
             Err(ImageError::BadSource { given: source.to_string(), why })
         }
     }
@@ -156,7 +158,8 @@ fn document(shelf: &Shelf, digest: &Digest, size: Option<u64>) -> Result<Vec<u8>
     }
 }
 
-const REF: &str = "org.opencontainers.image.ref.name";
+/// What names an image in a layout.
+pub(super) const REF: &str = "org.opencontainers.image.ref.name";
 /// As containerd and newer Dockers name an image whole.
 const FULL_NAME: &str = "io.containerd.image.name";
 
@@ -523,7 +526,7 @@ fn bring(
     finish(config, manifest, found.config, found.name, notes, pin)
 }
 
-fn finish(
+pub(super) fn finish(
     config: Config,
     manifest: Vec<u8>,
     config_bytes: Vec<u8>,
@@ -576,7 +579,11 @@ fn unpack_all(
 }
 
 /// A manifest for an image that came without: of its layers as they are, unpacked.
-fn manifest_of(images: &Images, config_bytes: &[u8], config: &Config) -> Result<Vec<u8>, ImageError> {
+pub(super) fn manifest_of(
+    images: &Images,
+    config_bytes: &[u8],
+    config: &Config,
+) -> Result<Vec<u8>, ImageError> {
     let plain = |media_type: &str, digest: Digest, size: u64| Descriptor {
         media_type: media_type.to_owned(),
         digest,
@@ -598,42 +605,6 @@ fn manifest_of(images: &Images, config_bytes: &[u8], config: &Config) -> Result<
         manifests: None,
     };
     serde_json::to_vec(&manifest).map_err(|e| ImageError::bad_image("the manifest", e.to_string()))
-}
-
-/// An image of one layer, which has the files of a folder.
-fn of_tree(
-    images: &Images,
-    source: &Source,
-    tree: &Path,
-    want_arch: Option<&str>,
-    progress: &(dyn Fn(Progress) + Sync),
-) -> Result<Imported, ImageError> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let opened = rustix::fs::open(tree, flags, Mode::empty());
-    let opened = opened.map_err(|e| ImageError::Open { path: tree.to_owned(), source: e.into() })?;
-    let (to, from) = pipe();
-    let (written, found) = thread::scope(|scope| {
-        let write = move || {
-            let mut out = BufWriter::with_capacity(256 << 10, &to);
-            let written = write_tree(opened.as_fd(), Form::Layer, 0, &mut out, &|_| ());
-            if written.is_err() {
-                to.fail("its files could not all be read");
-            }
-            written
-        };
-        let written = scope.spawn(write);
-        let found = one_layer(images, source, from, None, want_arch, progress);
-        (written.join(), found)
-    });
-    let written = written.map_err(|_| ImageError::bad_image(&source.to_string(), "it could not be read"))?;
-    match (written, found) {
-        (Ok(written), Ok(mut found)) => {
-            found.notes.extend(written.notes);
-            Ok(found)
-        }
-        // The archive broke off because of it.
-        (Err(error), Err(ImageError::Read { .. })) | (_, Err(error)) | (Err(error), _) => Err(error),
-    }
 }
 
 /// An image of one layer.
@@ -671,8 +642,28 @@ fn one_layer(
     finish(config, manifest, bytes, None, came.left_out.notes(), pin)
 }
 
+/// An image of one layer, made of a folder.
+fn of_tree(
+    images: &Images,
+    source: &Source,
+    tree: &Path,
+    want_arch: Option<&str>,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Imported, ImageError> {
+    let arch = super::program::root_arch(tree, want_arch)?;
+    let commit = Commit {
+        base: None,
+        below: Vec::new(),
+        trees: vec![tree.to_owned()],
+        architecture: if arch == "x86_64" { "amd64" } else { "386" },
+        by: format!("zonectl image import {source}"),
+        comment: None,
+    };
+    super::commit::commit(images, commit, |_| (), progress)
+}
+
 /// Seconds since 1970 as images write them.
-fn rfc3339(seconds: u64) -> String {
+pub(super) fn rfc3339(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     // Days from March 1st of the year 0 (the civil calendar, 400 years at a time).
     let shifted = days + 719_468;

@@ -4,11 +4,13 @@
 //! nothing outside the root is touched.
 
 mod archive;
+mod commit;
 mod copy;
 mod debootstrap;
 mod digest;
 mod empty;
 mod error;
+pub mod export;
 mod field;
 mod header;
 mod import;
@@ -39,11 +41,13 @@ use std::path::Path;
 use rustix::io::Errno;
 use zone_api::Progress;
 
-pub(crate) use copy::is_opaque;
+pub use commit::{Commit, commit};
 pub use copy::{Layer, copy_all};
+pub(crate) use copy::{is_opaque, size};
 pub use digest::Digest;
 pub use empty::{empty, remove};
 pub use error::ImageError;
+pub(crate) use error::shown_long;
 pub use import::{Imported, import};
 pub use layer::verify as verify_layer;
 pub use manifest::{Config, Execution};
@@ -156,7 +160,7 @@ fn fill(
             };
             untar("the archive", archive, None, dest, progress)
         }
-        Source::Image(_) | Source::Oci { .. } | Source::DockerArchive { .. } => {
+        Source::Image(_) | Source::Oci { .. } | Source::DockerArchive { .. } | Source::Registry(_) => {
             let why = "a zone gets the layers of an image, and no copy of them".to_owned();
             Err(ImageError::BadSource { given: source.to_string(), why })
         }

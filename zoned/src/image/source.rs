@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::error::ImageError;
+use crate::pull::Reference;
 
 /// Where a root comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub enum Source {
         /// Which of its images.
         reference: Option<String>,
     },
+    /// `docker://[HOST[:PORT]/]NAME[:TAG]` or `…@DIGEST`: an image of a registry.
+    Registry(Reference),
     /// `debootstrap:SUITE[,arch=…][,variant=minbase][,include=P+P][,mirror=…]`: made from a Debian mirror.
     Debootstrap(Suite),
 }
@@ -47,7 +50,7 @@ impl Source {
 
     /// Whether what it holds is an image: layers and how its program is started.
     pub fn is_image(&self) -> bool {
-        matches!(self, Self::Image(_) | Self::Oci { .. } | Self::DockerArchive { .. })
+        matches!(self, Self::Image(_) | Self::Oci { .. } | Self::DockerArchive { .. } | Self::Registry(_))
     }
 }
 
@@ -115,7 +118,9 @@ impl FromStr for Source {
             return Err(bad("a zero byte in it"));
         }
         match kind {
-            "dir" | "tar" | "debootstrap" | "oci" | "docker-archive" | "image" if rest.is_empty() => {
+            "dir" | "tar" | "debootstrap" | "oci" | "oci-archive" | "docker-archive" | "image"
+                if rest.is_empty() =>
+            {
                 Err(bad("nothing after the colon"))
             }
             "dir" => Ok(Self::Dir(rest.into())),
@@ -123,7 +128,8 @@ impl FromStr for Source {
             "tar" => Ok(Self::Tar(rest.into())),
             "debootstrap" => suite(rest).map(Self::Debootstrap).map_err(|why| bad(&why)),
             "image" => Ok(Self::Image(rest.to_owned())),
-            "oci" => {
+            "docker" => given.parse().map(Self::Registry).map_err(|why: String| bad(&why)),
+            "oci" | "oci-archive" => {
                 let (path, tag) = path_and_word(rest);
                 Ok(Self::Oci { path, tag })
             }
@@ -143,6 +149,7 @@ impl fmt::Display for Source {
             Self::Tar(path) => write!(f, "tar:{}", path.display()),
             Self::Stream => f.write_str("tar:-"),
             Self::Image(name) => write!(f, "image:{name}"),
+            Self::Registry(reference) => write!(f, "docker://{reference}"),
             Self::Oci { path, tag: word } | Self::DockerArchive { path, reference: word } => {
                 let kind = if matches!(self, Self::Oci { .. }) { "oci" } else { "docker-archive" };
                 write!(f, "{kind}:{}", path.display())?;
@@ -225,6 +232,7 @@ mod tests {
             "tar:/x/a:b.tar.gz",
             "tar:-",
             "image:debian:12",
+            "docker://localhost:5000/a/b:12",
             "oci:/x/layout",
             "oci:-:latest",
             "oci:/nonexistent/layout:12",
@@ -245,6 +253,7 @@ mod tests {
             ("dir:", "nothing after"),
             ("oci:", "nothing after"),
             ("zip:/x", "no such kind"),
+            ("docker://A", "small letters"),
             ("debootstrap:../../x", "name of a suite"),
             ("debootstrap:-help", "name of a suite"),
             ("debootstrap:sid,arch=arm64", "no zone has arch"),

@@ -54,6 +54,65 @@ pub(crate) fn names(dir: BorrowedFd<'_>) -> Result<Vec<std::ffi::CString>, Errno
     Ok(found)
 }
 
+/// Shows `each` everything below `top`: its folder, its name, and what it is; a folder before what is in it. Two descriptors
+/// are held however deep the tree is, and no link is followed.
+pub(crate) fn walk(
+    top: OwnedFd,
+    each: &mut dyn FnMut(BorrowedFd<'_>, &CStr, &Stat) -> Result<(), Errno>,
+) -> Result<(), Errno> {
+    let mut left = vec![names(top.as_fd())?];
+    let mut here = top;
+    while let Some(level) = left.last_mut() {
+        let Some(name) = level.pop() else {
+            left.pop();
+            if !left.is_empty() {
+                here = open_folder(here.as_fd(), c"..", true)?;
+            }
+            continue;
+        };
+        let stat = match rustix::fs::statat(&here, &name, AtFlags::SYMLINK_NOFOLLOW) {
+            // Removed since the folder was read.
+            Err(Errno::NOENT) => continue,
+            other => other?,
+        };
+        each(here.as_fd(), &name, &stat)?;
+        if kind(&stat) == FileType::Directory {
+            match open_folder(here.as_fd(), &name, true) {
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => {}
+                other => {
+                    here = other?;
+                    left.push(names(here.as_fd())?);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of disk that `folder` and all below it take, each file once however many names it has.
+///
+/// # Errors
+/// When something cannot be looked at.
+pub(crate) fn disk(folder: &Path) -> io::Result<u64> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let top = match rustix::fs::open(folder, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(0),
+        other => other?,
+    };
+    // stat(2): blocks are of 512 bytes whatever the file system has.
+    let taken = |stat: &Stat| stat.st_blocks as u64 * 512;
+    let mut bytes = taken(&rustix::fs::fstat(&top)?);
+    let mut seen = std::collections::HashSet::new();
+    walk(top, &mut |_, _, stat| {
+        let again = kind(stat) != FileType::Directory && stat.st_nlink > 1 && !seen.insert(id(stat));
+        if !again {
+            bytes += taken(stat);
+        }
+        Ok(())
+    })?;
+    Ok(bytes)
+}
+
 /// Device and inode: which file it is.
 pub(super) type Id = (u64, u64);
 

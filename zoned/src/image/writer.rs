@@ -325,7 +325,8 @@ impl Writer<'_> {
         name: &CStr,
         level: &Level,
     ) -> Result<Option<OwnedFd>, ImageError> {
-        let may_cross = self.form == Form::Plain;
+        // What a zone wrote has no mounts in it: whoever mounted there is not the zone.
+        let may_cross = self.form != Form::Upper;
         let child = match open_folder(dir, name, !may_cross) {
             Ok(child) => child,
             // Removed or replaced since it was looked at.

@@ -89,6 +89,11 @@ pub trait Host: Send + Sync + 'static {
     /// What the host as a whole and each of these live zones use: name, process 1, whether its network is its own.
     fn usage(&self, zones: &[(String, Option<i32>, bool)]) -> (HostUsage, Vec<ZoneUsage>);
 
+    /// The program that speaks to registries.
+    fn puller(&self) -> PathBuf {
+        PathBuf::from("/proc/self/exe")
+    }
+
     /// The brands here.
     fn brands(&self) -> Vec<Brand>;
 }

@@ -15,7 +15,8 @@ use super::install::Filled;
 use super::stack::ROOT;
 use super::{Zones, because};
 use crate::config;
-use crate::image::{self, Execution, ImageError, ImageName, Source};
+use crate::image::{self, Execution, ImageError, ImageName, Imported, Source};
+use crate::pull::Puller;
 use crate::state::{Change, Record};
 use crate::storage::{LayerId, Pin, Stack, View};
 
@@ -31,12 +32,12 @@ pub(super) struct Layered {
     _pin: Pin,
 }
 
-fn failed(what: impl Into<String>, error: &ImageError) -> ApiError {
+pub(super) fn failed(what: impl Into<String>, error: &ImageError) -> ApiError {
     let plain = because(what, error);
     ApiError { kind: error.kind(), hint: error.hint().map(str::to_owned), ..plain }
 }
 
-fn no_such_image(what: impl Into<String>, name: &str) -> ApiError {
+pub(super) fn no_such_image(what: impl Into<String>, name: &str) -> ApiError {
     ApiError::new(ErrorKind::Failed, what, format!("there is no image {name}"))
         .hint("zonectl image list shows them")
 }
@@ -134,8 +135,7 @@ impl Zones {
         let invalid = |why: String| ApiError::new(ErrorKind::Invalid, what(), why);
         let name = name.map(str::parse::<ImageName>).transpose().map_err(invalid)?;
         let parsed: Source = source.parse().map_err(|error| failed(what(), &error))?;
-        let found = image::import(&self.images, &parsed, archive, None, progress);
-        let found = found.map_err(|error| failed(what(), &error))?;
+        let found = self.bring_in(&parsed, archive, None, &what, progress)?;
         let name = name.or(found.name).ok_or_else(|| {
             ApiError::new(ErrorKind::Invalid, what(), "the image comes without a name")
                 .hint("give one: import SOURCE NAME")
@@ -152,6 +152,45 @@ impl Zones {
         tracing::info!("{text}");
         progress(Progress::Note { text });
         Ok(())
+    }
+
+    /// Brings the layers of an image into the store, out of a registry where it is there.
+    fn bring_in(
+        &self,
+        source: &Source,
+        archive: Option<Box<dyn Read + Send>>,
+        want_arch: Option<&str>,
+        what: &dyn Fn() -> String,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Imported, ApiError> {
+        let import = |source: &Source, archive| {
+            let found = image::import(&self.images, source, archive, want_arch, progress);
+            found.map_err(|error| failed(what(), &error))
+        };
+        let Source::Registry(reference) = source else { return import(source, archive) };
+        let pulled = self.puller().pull(reference, want_arch, progress)?;
+        let layout = Source::Oci { path: pulled.layout.clone(), tag: None };
+        let found = import(&layout, None);
+        // What does not come in now never does, and a full disk is better with it gone.
+        if let Err(error) = pulled.discard() {
+            tracing::warn!(%error, "what was pulled is still there");
+        }
+        found.map(|found| Imported { name: reference.name().and_then(|name| name.parse().ok()), ..found })
+    }
+
+    fn puller(&self) -> Puller {
+        let id = match self.settings.id_base {
+            // 65535 is what 16-bit ids say "none" by.
+            0..=65_536 => 65_534,
+            base => base - 1,
+        };
+        Puller {
+            program: self.host.puller(),
+            folder: self.layers.images().join("pull"),
+            id,
+            insecure: self.settings.images.insecure_registries.clone(),
+            auth_file: self.settings.images.auth_file.as_ref().map(PathBuf::from),
+        }
     }
 
     /// Takes an image's name away. Zones that were made from it do not mind.
@@ -189,6 +228,7 @@ impl Zones {
                 pruned.bytes += disk;
             }
         }
+        pruned.bytes += self.puller().prune(dry).map_err(wrong)?;
         let blobs = self.images.prune_blobs(dry).map_err(wrong)?;
         pruned.blobs = blobs.iter().map(ToString::to_string).collect();
         Ok(pruned)
@@ -276,8 +316,7 @@ impl Zones {
             let config = self.images.config(&image).map_err(|error| failed(what(), &error))?;
             (image, config, pin, Vec::new())
         } else {
-            let found = image::import(&self.images, source, archive, want_arch, progress);
-            let found = found.map_err(|error| failed(what(), &error))?;
+            let found = self.bring_in(source, archive, want_arch, &what, progress)?;
             if let Some(name) = &found.name {
                 let [manifest, config] = &found.documents;
                 self.images
@@ -382,7 +421,8 @@ impl Zones {
     ) -> Result<Filled, ApiError> {
         let what = || format!("install from {source}");
         let layered = self.layered(source, archive, want_arch, progress)?;
-        let (folder, root) = (self.store.folder(name), self.store.folder(name).join(ROOT));
+        let folder = self.data(name);
+        let root = folder.join(ROOT);
         if self.host.stacks_layers() {
             // From here on a crash is made good by its record.
             let change = Some(Change::Replace(layered.layers.clone()));

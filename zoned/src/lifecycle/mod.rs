@@ -6,9 +6,11 @@
 mod autoboot;
 mod bus;
 mod clone;
+mod commit;
 mod console;
 mod create;
 mod delete;
+mod du;
 mod edit;
 mod events;
 mod halt;
@@ -51,6 +53,7 @@ use zone_api::{ApiError, ErrorKind};
 
 use crate::causes::chain;
 
+pub use commit::{CommitJob, ExportJob};
 pub use host::Host;
 pub use images::ImportJob;
 pub use install::InstallJob;

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use brands::profile::Facts;
 use zone_api::{ApiError, ProfileChange, Progress};
 
-use super::stack::{ROOT, UPPER, WORK};
+use super::stack::ROOT;
 use super::{Zones, because};
 use crate::config::{Config, IpType};
 use crate::image::profile::{self, Change};
 use crate::state::Verb;
-use crate::storage::View;
+use crate::storage::{View, backend};
 
 impl Zones {
     /// Carries out the hooks in a root that was just filled. Where that fails, the root is as good as without them, and
@@ -44,11 +44,11 @@ impl Zones {
         work: impl FnOnce(&Path, Option<&Path>) -> io::Result<T>,
     ) -> io::Result<T> {
         let (folder, layers) = (self.data(name), self.layers_of(name));
-        let upper = folder.join(UPPER);
+        let upper = backend::upper(&folder);
         if layers.is_empty() {
             return work(&folder.join(ROOT), Some(&upper));
         }
-        let view = View::over(&self.trees(&layers), &upper, &folder.join(WORK))?;
+        let view = View::over(&self.trees(&layers), &upper, &backend::work(&folder))?;
         work(&view.path(), None)
     }
 

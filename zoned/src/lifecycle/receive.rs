@@ -9,13 +9,12 @@ use std::sync::Arc;
 
 use zone_api::{ApiError, Create, ErrorKind, Progress};
 
-use super::stack::UPPER;
 use super::{Zones, because};
 use crate::config::{self, edit};
 use crate::image::read_upper;
 use crate::state::{Change, Durable, Record, Snapshot, Verb, now, snapshots};
 use crate::storage::stream::{Header, Receiver};
-use crate::storage::{LayerId, Meta, Pin};
+use crate::storage::{LayerId, Meta, Pin, backend};
 
 impl Zones {
     /// Makes the zone of a stream, or brings one forward to the stream's snapshot. With `force` what the zone wrote since the
@@ -125,7 +124,7 @@ impl Zones {
         if have.layers != *layers {
             return Err(refused(format!("its snapshot {base} is another one than the sender's")));
         }
-        let upper = self.data(name).join(UPPER);
+        let upper = backend::upper(&self.data(name));
         let written = std::fs::read_dir(&upper).is_ok_and(|mut entries| entries.next().is_some());
         if (record.layers != *layers || written) && !force {
             return Err(refused(format!("it was changed since {base}"))

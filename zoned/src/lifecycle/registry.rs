@@ -358,7 +358,7 @@ impl Zones {
             return;
         }
         let (record, to_write) = match found {
-            Ok(Found::Record(record)) => (record, false),
+            Ok(Found::Record(record)) => (*record, false),
             Ok(Found::Nothing) => match self.free_slot(&table) {
                 Ok(slot) => (Record::new(slot), true),
                 Err(error) => {

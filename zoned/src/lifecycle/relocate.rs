@@ -12,12 +12,12 @@ use uuid::Uuid;
 use zone_api::{ApiError, Attached, Create, ErrorKind};
 
 use super::registry::Entry;
-use super::stack::{ROOT, UPPER};
+use super::stack::ROOT;
 use super::{Zones, because};
 use crate::config::{Config, edit};
 use crate::image;
 use crate::state::{Change, Durable, FILE as STATE, Record, Snapshot, Verb, atomic, snapshots};
-use crate::storage::{LayerId, settle};
+use crate::storage::{LayerId, backend, settle};
 
 /// What a detached zone's folder says of it.
 const MANIFEST: &str = "zone.json";
@@ -472,7 +472,7 @@ fn read_manifest(path: &Path) -> Result<Manifest, String> {
     for snap in manifest.snapshots.keys() {
         crate::config::check_name(snap)?;
     }
-    let folders = [(ROOT, manifest.layers.is_empty()), (UPPER, !manifest.layers.is_empty())];
+    let folders = [(ROOT, manifest.layers.is_empty()), (backend::part(path), !manifest.layers.is_empty())];
     match folders.iter().find(|(folder, needed)| *needed && !path.join(folder).is_dir()) {
         Some((folder, _)) => Err(format!("{} has no folder {folder}", path.display())),
         None => Ok(manifest),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use zone_api::{ApiError, ErrorKind};
 
 use super::registry::Live;
-use super::stack::{ROOT, UPPER};
+use super::stack::ROOT;
 use super::{Zones, because};
 use crate::config;
 use crate::state::{Change, Record, Snapshot, Verb, now, snapshots};
@@ -76,7 +76,7 @@ impl Zones {
 
     fn capture_live(&self, name: &str, live: &Live) -> Result<Taken, ApiError> {
         let what = || format!("copy what {name} wrote");
-        if !self.has_layers() {
+        if !self.host.stacks_layers() {
             let why = "this kernel shows each zone a root of its own (before Linux 5.19)";
             return Err(
                 ApiError::new(ErrorKind::Failed, what(), why).hint(format!("zonectl halt {name} first"))
@@ -92,7 +92,6 @@ impl Zones {
         let mut held = Duration::ZERO;
         let mut copied = || {
             let draft = self.layers.draft()?;
-            let upper = self.data(name).join(UPPER);
             let mut still = |work: &mut dyn FnMut() -> std::io::Result<()>| {
                 let began = Instant::now();
                 let hold = |still| self.host.hold(name, still).map_err(std::io::Error::other);
@@ -102,7 +101,7 @@ impl Zones {
                 held = began.elapsed();
                 done
             };
-            backend::of(draft.folder()).copy(&upper, &draft.tree(), &mut still)?;
+            backend::of(draft.folder()).copy(&self.data(name), draft.folder(), &mut still)?;
             draft.publish(&id, &Meta { made: now(), ..Meta::default() })
         };
         copied().map_err(|error: std::io::Error| because(what(), &error))?;

@@ -13,19 +13,17 @@ use zone_api::{ApiError, ErrorKind};
 
 use super::host::RootSpec;
 use super::{Zones, because};
-use crate::confine::{outside, owners};
+use crate::config::{Config, size_in_bytes};
+use crate::confine::owners;
 use crate::state::{Change, Record, atomic, now};
-use crate::storage::{LayerId, Meta, backend, flatten, settle};
+use crate::storage::backend::{self, OWN, UPPER, WORK};
+use crate::storage::{LayerId, Meta, flatten, settle};
 
 /// Layers that a zone's root has at most. An overlay can have 500; each costs a look for a file that is in none.
 const MOST: usize = 100;
 
-/// Folder that a zone writes to.
-pub(super) const UPPER: &str = "upper";
 /// The root of a zone without layers.
 pub(super) const ROOT: &str = "root";
-/// The overlay's own.
-pub(super) const WORK: &str = "work";
 
 impl Zones {
     fn record(&self, name: &str) -> Result<Record, ApiError> {
@@ -71,7 +69,7 @@ impl Zones {
             return Err(ApiError::new(ErrorKind::Failed, format!("find the root of {name}"), why)
                 .hint("zonectl image verify says what else is missing"));
         }
-        if !self.has_layers() {
+        if !self.host.stacks_layers() {
             self.change_root(name, Change::Flatten)?;
             return Ok(RootSpec::Installed);
         }
@@ -92,8 +90,8 @@ impl Zones {
         owners::give(&folder, 0).map_err(|failure| because(format!("make a layer of {name}"), &failure))?;
         let layers = self.record(name)?.layers;
         let mut parts = Vec::new();
-        if !is_empty(&folder.join(UPPER)).map_err(wrong)? {
-            parts.push(UPPER);
+        if !is_empty(&backend::upper(&folder)).map_err(wrong)? {
+            parts.push(backend::part(&folder));
         }
         if layers.is_empty() {
             parts.push(ROOT);
@@ -142,7 +140,8 @@ impl Zones {
                 new.chain(record.layers).collect()
             }
             Change::Replace(layers) => {
-                self.discard(&self.data(name), &[ROOT, UPPER, WORK])?;
+                // What comes now belongs to the ids that layers have.
+                self.discard(&self.data(name), &[ROOT, OWN, UPPER, WORK, owners::MARK])?;
                 self.make_upper(name, layers)?;
                 layers.clone()
             }
@@ -166,7 +165,7 @@ impl Zones {
             }
             crate::image::remove(&new)?;
             fs::DirBuilder::new().mode(0o755).create(&new)?;
-            let mut all = vec![folder.join(UPPER)];
+            let mut all = vec![backend::upper(&folder)];
             all.extend(self.trees(layers));
             flatten(&all, &new)?;
             settle(&new)?;
@@ -174,14 +173,15 @@ impl Zones {
             atomic::sync_folder(&folder)
         };
         made().map_err(|error: io::Error| because(format!("make a root of the layers of {name}"), &error))?;
-        self.discard(&folder, &[UPPER, WORK])?;
+        self.discard(&folder, &[OWN, UPPER, WORK])?;
         self.make_upper(name, &[])
     }
 
     fn fold_parts(&self, name: &str, parts: &[(String, LayerId)], below: &[LayerId]) -> Result<(), ApiError> {
         let folder = self.data(name);
         for (part, id) in parts {
-            let (from, to) = (folder.join(part), self.layers.tree(id));
+            let name = if part == OWN { OWN } else { "fs" };
+            let (from, to) = (folder.join(part), self.layers.folder(id).join(name));
             let moved = || {
                 if !to.exists() {
                     match fs::rename(&from, &to) {
@@ -189,12 +189,15 @@ impl Zones {
                         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
                             let new = to.with_extension("new");
                             crate::image::remove(&new)?;
-                            backend::of(&self.layers.folder(id)).copy_still(&from, &new)?;
+                            backend::copy_still(&from, &new)?;
                             settle(&new)?;
                             fs::rename(&new, &to)?;
                         }
                         other => other?,
                     }
+                }
+                if part == OWN {
+                    crate::image::remove(&to.join(WORK))?;
                 }
                 atomic::sync_folder(&self.layers.folder(id))?;
                 // What was copied.
@@ -202,7 +205,7 @@ impl Zones {
             };
             moved().map_err(|error| because(format!("make a layer of {}", from.display()), &error))?;
         }
-        if parts.iter().any(|(part, _)| part == UPPER) {
+        if parts.iter().any(|(part, _)| part != ROOT) {
             self.discard(&folder, &[WORK])?;
             let layers: Vec<_> = parts.iter().map(|(_, id)| id).chain(below).cloned().collect();
             self.make_upper(name, &layers)?;
@@ -213,20 +216,42 @@ impl Zones {
     /// The folders that a zone over `layers` writes to, where they are missing.
     pub(super) fn make_upper(&self, name: &str, layers: &[LayerId]) -> Result<(), ApiError> {
         let folder = self.data(name);
-        let (upper, below) = (folder.join(UPPER), layers.first().map(|id| self.layers.tree(id)));
+        let below = layers.first().map(|id| self.layers.tree(id));
         let make = || {
-            if !upper.exists() {
-                let new = folder.join(".upper.new");
+            if !backend::upper(&folder).exists() {
+                backend::of(&folder).make(&folder)?;
+                let upper = backend::upper(&folder);
+                let new = upper.with_file_name(".upper.new");
                 crate::image::remove(&new)?;
-                backend::of(&folder).make(&new)?;
+                fs::DirBuilder::new().mode(0o755).create(&new)?;
                 alike(&new, below.as_deref())?;
                 fs::rename(&new, &upper)?;
             }
-            // `work/work` is the overlay's own.
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder.join(WORK).join(WORK))?;
+            // `work/work` is made by the overlay, else.
+            let work = backend::work(&folder);
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(work.join(WORK))?;
+            work.parent().map_or(Ok(()), atomic::sync_folder)?;
             atomic::sync_folder(&folder)
         };
-        make().map_err(|error: io::Error| because(format!("make {}", upper.display()), &error))
+        make().map_err(|error: io::Error| because(format!("make {}", folder.display()), &error))
+    }
+
+    /// Sees that the zone's own files take no more than its configuration says.
+    pub(super) fn limit_disk(&self, name: &str, config: &Config) -> Result<(), ApiError> {
+        let wanted = config.capped_disk.as_ref().and_then(|disk| size_in_bytes(&disk.size).ok());
+        let record = self.record(name)?;
+        if wanted.is_none() && record.capped.is_none() {
+            return Ok(());
+        }
+        self.make_upper(name, &record.layers)?;
+        let folder = self.data(name);
+        let project = self.settings.id_base + record.id_slot;
+        let limited = backend::of(&folder).limit(&folder, project, wanted);
+        limited.map_err(|error| {
+            because(format!("hold the files of {name} to its capped-disk.size"), &error)
+                .hint(format!("zonectl unset {name} capped-disk.size boots it without a limit"))
+        })?;
+        self.save(name, |record| Record { capped: wanted, ..record.clone() })
     }
 
     /// Makes one layer of a zone's many where they have become too many. Nothing of it runs, and its folder is empty.
@@ -245,14 +270,9 @@ impl Zones {
     fn flat_layer(&self, layers: &[LayerId]) -> io::Result<LayerId> {
         let view = crate::storage::View::of(&self.trees(layers))?;
         let (id, draft) = (LayerId::new_own(), self.layers.draft()?);
-        backend::of(draft.folder()).copy_still(&view.path(), &draft.tree())?;
+        backend::copy_still(&view.path(), &draft.tree())?;
         draft.publish(&id, &Meta { made: now(), ..Meta::default() })?;
         Ok(id)
-    }
-
-    /// Whether this kernel can show layers to a zone at all; before Linux 5.19 each has a root of its own.
-    pub(super) fn has_layers(&self) -> bool {
-        outside::maps_ids()
     }
 }
 

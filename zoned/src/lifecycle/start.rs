@@ -51,6 +51,8 @@ impl Zones {
         if dirty {
             self.host.teardown(name)?;
         }
+        let root = self.ready_root(name)?;
+        self.limit_disk(name, &config)?;
         let spec = MonitorSpec {
             config,
             boot,
@@ -60,7 +62,7 @@ impl Zones {
             uuid,
             zone_dir: self.data(name),
             run_dir: self.paths.run.join(name),
-            root: self.ready_root(name)?,
+            root,
             binds: Vec::new(),
             ephemeral: false,
             session: None,

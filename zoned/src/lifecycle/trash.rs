@@ -11,8 +11,17 @@ use crate::image::profile;
 use crate::state::atomic;
 
 /// What of a zone's folder is its root and grew with it.
-pub(super) const ROOT_PARTS: [&str; 8] =
-    ["root", "upper", "work", "snapshots", "console.log", "console.log.0", "monitor.log", profile::FILE];
+pub(super) const ROOT_PARTS: [&str; 9] = [
+    "root",
+    "own",
+    "upper",
+    "work",
+    "snapshots",
+    "console.log",
+    "console.log.0",
+    "monitor.log",
+    profile::FILE,
+];
 
 impl Zones {
     fn trash(&self) -> PathBuf {

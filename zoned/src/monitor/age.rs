@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 
 use super::Monitor;
 use crate::confine::login;
+use crate::storage::backend;
 
 /// Places of the program, before and after /usr was merged.
 const PLACES: [&str; 3] = ["lib/systemd/systemd", "usr/lib/systemd/systemd", "bin/systemd"];
@@ -20,7 +21,7 @@ impl Monitor {
         if self.spec.run.is_some() {
             return false;
         }
-        let folders = [self.spec.zone_dir.join("upper"), self.root_path()];
+        let folders = [backend::upper(&self.spec.zone_dir), self.root_path()];
         let folders = folders.iter().filter_map(|folder| File::open(folder).ok());
         let mut programs =
             folders.flat_map(|folder| PLACES.map(|place| login::guest_bytes(folder.as_fd(), place)));

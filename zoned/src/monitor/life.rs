@@ -27,7 +27,7 @@ use crate::confine::login::{self, Program, Streams, User};
 use crate::confine::root::RootSpec;
 use crate::confine::{Failure, inodes, privileges};
 use crate::network;
-use crate::storage::{Stack, View};
+use crate::storage::{Stack, View, backend};
 use crate::sys::child::Told;
 use crate::sys::process::{self, Ended};
 
@@ -135,7 +135,7 @@ impl Monitor {
     /// Files of a zone of layers can be in any of them.
     fn look_at_layers(&mut self) -> Result<(), Failure> {
         let RootSpec::Layered(layers) = &self.spec.root else { return Ok(()) };
-        let mut folders = vec![self.spec.zone_dir.join("upper")];
+        let mut folders = vec![backend::upper(&self.spec.zone_dir)];
         folders.extend(layers.iter().cloned());
         let view = View::of(&folders);
         self.view = Some(view.map_err(|e| Failure::new("look at", "the zone's layers", e))?);
@@ -158,7 +158,7 @@ impl Monitor {
     /// Who an init is to be that the configuration says it of.
     fn init_user(&self) -> Result<Option<User>, Failure> {
         let Some(wanted) = &self.spec.config.user else { return Ok(None) };
-        let upper = self.spec.zone_dir.join("upper");
+        let upper = backend::upper(&self.spec.zone_dir);
         let folders = match &self.spec.root {
             RootSpec::Installed => vec![upper, self.root_path()],
             RootSpec::Layered(layers) => [upper].into_iter().chain(layers.iter().cloned()).collect(),

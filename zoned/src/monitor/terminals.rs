@@ -7,6 +7,7 @@ use super::Monitor;
 use crate::config::Init;
 use crate::confine::devices::{Consoles, SCREENS, Wishes};
 use crate::confine::login;
+use crate::storage::backend;
 
 impl Monitor {
     /// Those that its guest means to use.
@@ -14,7 +15,7 @@ impl Monitor {
         if self.spec.run.is_some() {
             return Consoles::single();
         }
-        let folders = [self.spec.zone_dir.join("upper"), self.root_path()];
+        let folders = [backend::upper(&self.spec.zone_dir), self.root_path()];
         let folders: Vec<File> = folders.iter().filter_map(|folder| File::open(folder).ok()).collect();
         let file = |path: &str| folders.iter().find_map(|folder| login::guest_file(folder.as_fd(), path));
         let init = match self.spec.boot.init.clone().map_or_else(|| self.spec.config.init.clone(), Init::from)

@@ -66,6 +66,9 @@ pub struct Record {
     /// Folder of its own files, where that is not the one of its record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
+    /// Bytes that its own files may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capped: Option<u64>,
     /// What is being done to the root, to be finished after a crash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<Change>,
@@ -126,6 +129,7 @@ impl Record {
             since: now(),
             layers: Vec::new(),
             path: None,
+            capped: None,
             change: None,
             at: None,
             arch: None,
@@ -154,7 +158,7 @@ pub(crate) fn now() -> u64 {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found {
     /// This.
-    Record(Record),
+    Record(Box<Record>),
     /// No file.
     Nothing,
     /// A file that makes no sense, moved aside; why.
@@ -240,7 +244,7 @@ impl Store {
             Err(error) => return Err(wrong(error)),
         };
         let why = match serde_json::from_slice::<Record>(&bytes) {
-            Ok(record) if record.version == VERSION => return Ok(Found::Record(record)),
+            Ok(record) if record.version == VERSION => return Ok(Found::Record(Box::new(record))),
             Ok(record) => format!("its version is {}, this zoned knows {VERSION}", record.version),
             Err(error) => error.to_string(),
         };
@@ -292,11 +296,11 @@ mod tests {
         assert_eq!(store.read("a").unwrap(), Found::Nothing);
         let first = store.write("a", &Record::new(7)).unwrap();
         assert_eq!((first.generation, first.id_slot), (1, 7));
-        assert_eq!(store.read("a").unwrap(), Found::Record(first.clone()));
+        assert_eq!(store.read("a").unwrap(), Found::Record(Box::new(first.clone())));
         let next = first.to(Durable::Incomplete, Some(Verb::Install), None);
         let second = store.write("a", &next).unwrap();
         assert_eq!((second.generation, second.uuid), (2, first.uuid));
-        assert_eq!(store.read("a").unwrap(), Found::Record(second));
+        assert_eq!(store.read("a").unwrap(), Found::Record(Box::new(second)));
     }
 
     #[test]

@@ -1,13 +1,41 @@
-//! How the file system below keeps the folder that a zone writes to: what it costs to make a layer of one that is in
-//! use, and whether it can be limited.
+//! How the file system below keeps what a zone writes: what it costs to make a layer of it while it is in use, and
+//! whether it can be limited.
+//!
+//! ```text
+//! ZONE/upper, ZONE/work          an overlay's two folders
+//! ZONE/own/upper, ZONE/own/work  the same on btrfs, where `own` is a subvolume: a rename cannot leave one
+//! ```
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 use crate::image::{ImageError, Layer};
-use crate::sys::btrfs;
+use crate::sys::{btrfs, quota};
+
+/// What a zone writes.
+pub const UPPER: &str = "upper";
+/// The overlay's own.
+pub const WORK: &str = "work";
+/// Subvolume that has both.
+pub const OWN: &str = "own";
+
+/// The name in a zone's folder of what has all that it writes.
+pub fn part(zone: &Path) -> &'static str {
+    if zone.join(OWN).is_dir() { OWN } else { UPPER }
+}
+
+/// Folder of what the zone whose folder is `zone` writes.
+pub fn upper(zone: &Path) -> PathBuf {
+    if zone.join(OWN).is_dir() { zone.join(OWN).join(UPPER) } else { zone.join(UPPER) }
+}
+
+/// The overlay's own folder beside it.
+pub fn work(zone: &Path) -> PathBuf {
+    upper(zone).with_file_name(WORK)
+}
 
 /// Runs what it is given while the zone is held still.
 pub type Still<'a> = &'a mut dyn FnMut(&mut dyn FnMut() -> io::Result<()>) -> io::Result<()>;
@@ -17,26 +45,36 @@ pub trait Backend: Sync {
     /// What `doctor` and `snapshots` call it.
     fn word(&self) -> &'static str;
 
-    /// Makes the folder that a zone writes to.
+    /// Makes in the folder `zone`, which has no `upper` yet, what that is to be in.
     ///
     /// # Errors
     /// As mkdir(2) has them.
-    fn make(&self, folder: &Path) -> io::Result<()>;
+    fn make(&self, zone: &Path) -> io::Result<()>;
 
-    /// Makes `to` what `folder` is at one instant, at which `still` holds the zone.
+    /// Makes the files of the layer in the folder `layer` what the zone whose folder is `zone` has written at one instant, at
+    /// which `still` holds it.
     ///
     /// # Errors
-    /// `to` then holds anything.
-    fn copy(&self, folder: &Path, to: &Path, still: Still<'_>) -> io::Result<()>;
+    /// `layer` then holds anything.
+    fn copy(&self, zone: &Path, layer: &Path, still: Still<'_>) -> io::Result<()>;
 
-    /// The same of a folder that nobody writes to.
+    /// Why what zones write in `parent` cannot be limited, if so.
+    fn unlimited(&self, parent: &Path) -> Option<&'static str>;
+
+    /// Limits what the zone whose folder is `zone` writes; none is no limit. `project` is a number that no other zone has.
     ///
     /// # Errors
-    /// As [`Self::copy`].
-    fn copy_still(&self, folder: &Path, to: &Path) -> io::Result<()> {
-        fs::DirBuilder::new().mode(0o755).create(to)?;
-        Layer::copy(folder, to).map(drop).map_err(flat)
-    }
+    /// When it cannot be limited: it is not then.
+    fn limit(&self, zone: &Path, project: u32, bytes: Option<u64>) -> io::Result<()>;
+}
+
+/// Makes `to` all that `folder` is, to which nobody writes.
+///
+/// # Errors
+/// `to` then holds anything.
+pub fn copy_still(folder: &Path, to: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().mode(0o755).create(to)?;
+    Layer::copy(folder, to).map(drop).map_err(flat)
 }
 
 /// The one for folders in `parent`.
@@ -52,14 +90,36 @@ impl Backend for Folders {
         "overlay"
     }
 
-    fn make(&self, folder: &Path) -> io::Result<()> {
-        fs::DirBuilder::new().mode(0o755).create(folder)
+    fn make(&self, _: &Path) -> io::Result<()> {
+        Ok(())
     }
 
-    fn copy(&self, folder: &Path, to: &Path, still: Still<'_>) -> io::Result<()> {
-        fs::DirBuilder::new().mode(0o755).create(to)?;
+    fn unlimited(&self, parent: &Path) -> Option<&'static str> {
+        let on = fs::File::open(parent).is_ok_and(|opened| quota::is_on(opened.as_fd()));
+        let why = "its file system has no project quotas: mount ext4 or xfs with prjquota, or use btrfs";
+        (!on).then_some(why)
+    }
+
+    fn limit(&self, zone: &Path, project: u32, bytes: Option<u64>) -> io::Result<()> {
+        if let Some(why) = self.unlimited(zone) {
+            return bytes.map_or(Ok(()), |_| Err(io::Error::new(io::ErrorKind::Unsupported, why)));
+        }
+        // Both, or the kernel would not rename from one to the other.
+        for folder in [work(zone), upper(zone)] {
+            let opened = fs::File::open(folder)?;
+            quota::limit(opened.as_fd(), project, bytes.unwrap_or(0))?;
+            if bytes.is_some() {
+                quota::assign(opened.into(), project)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn copy(&self, zone: &Path, layer: &Path, still: Still<'_>) -> io::Result<()> {
+        let (folder, to) = (upper(zone), layer.join("fs"));
+        fs::DirBuilder::new().mode(0o755).create(&to)?;
         // Most of the work is done while the zone goes on.
-        let mut first = Some(Layer::copy(folder, to).map_err(flat)?);
+        let mut first = Some(Layer::copy(&folder, &to).map_err(flat)?);
         still(&mut || first.take().map_or(Ok(()), |first| first.again().map_err(flat)))
     }
 }
@@ -72,16 +132,36 @@ impl Backend for Subvolumes {
         "btrfs"
     }
 
-    fn make(&self, folder: &Path) -> io::Result<()> {
-        btrfs::make_subvolume(folder)
+    fn make(&self, zone: &Path) -> io::Result<()> {
+        let own = zone.join(OWN);
+        if own.is_dir() {
+            return Ok(());
+        }
+        btrfs::make_subvolume(&own)?;
+        fs::set_permissions(own, fs::Permissions::from_mode(0o700))
     }
 
-    fn copy(&self, folder: &Path, to: &Path, still: Still<'_>) -> io::Result<()> {
-        if !btrfs::is_subvolume(folder) {
-            // It was made before it could be one.
-            return Folders.copy(folder, to, still);
+    fn unlimited(&self, _: &Path) -> Option<&'static str> {
+        None
+    }
+
+    fn limit(&self, zone: &Path, _: u32, bytes: Option<u64>) -> io::Result<()> {
+        let own = zone.join(OWN);
+        if !btrfs::is_subvolume(&own) {
+            // It came from another file system, or from an older zoned.
+            let why = "it is in no subvolume: a snapshot of it while it does not run makes one";
+            return bytes.map_or(Ok(()), |_| Err(io::Error::new(io::ErrorKind::Unsupported, why)));
         }
-        still(&mut || btrfs::snapshot(folder, to))
+        btrfs::limit(&own, bytes)
+    }
+
+    fn copy(&self, zone: &Path, layer: &Path, still: Still<'_>) -> io::Result<()> {
+        let (own, to) = (zone.join(OWN), layer.join(OWN));
+        if !btrfs::is_subvolume(&own) {
+            return Folders.copy(zone, layer, still);
+        }
+        still(&mut || btrfs::snapshot(&own, &to))?;
+        crate::image::remove(&to.join(WORK))
     }
 }
 
@@ -94,7 +174,7 @@ fn flat(error: ImageError) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    use std::os::unix::fs::{MetadataExt, symlink};
 
     use super::*;
 
@@ -103,13 +183,13 @@ mod tests {
 
     fn copied(before: Meanwhile<'_>, meanwhile: Meanwhile<'_>) -> (tempfile::TempDir, std::path::PathBuf) {
         let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
-        Folders.make(&from).unwrap();
+        let (from, to) = (dir.path().join(UPPER), dir.path().join("fs"));
+        fs::create_dir(&from).unwrap();
         before(&from);
         // Older than what the passes take for recent.
         std::thread::sleep(std::time::Duration::from_millis(1100));
         Folders
-            .copy(&from, &to, &mut |work| {
+            .copy(dir.path(), dir.path(), &mut |work| {
                 meanwhile(&from);
                 work()
             })

@@ -3,7 +3,7 @@
 //! ```text
 //! ROOT/images/sha256/HEX/    a layer of an image, by the digest of its unpacked archive
 //! ROOT/layers/UUID/          a layer that came of a zone
-//!      fs/                   the files, as an overlay wants them: ids 0 to 65535, whiteouts, `user.overlay.opaque`
+//!      fs/ or own/upper/     the files, as an overlay wants them: ids 0 to 65535, whiteouts, `user.overlay.opaque`
 //!      layer.json            [`Meta`]
 //! ROOT/images/tmp/           what is being made; emptied when zoned starts
 //! ```
@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::backend;
 use crate::image;
 use crate::state::atomic;
 
@@ -143,7 +144,10 @@ impl Layers {
 
     /// Its files.
     pub fn tree(&self, id: &LayerId) -> PathBuf {
-        self.folder(id).join("fs")
+        let folder = self.folder(id);
+        // A subvolume of btrfs, as a zone had it.
+        let own = backend::upper(&folder);
+        if own.is_dir() { own } else { folder.join("fs") }
     }
 
     /// Whether it is here.

@@ -7,6 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use nix::errno::Errno;
+
 /// BTRFS_SUPER_MAGIC of linux/magic.h.
 const MAGIC: u32 = 0x9123_683e;
 /// Number of every subvolume's topmost folder (BTRFS_FIRST_FREE_OBJECTID).
@@ -52,6 +54,60 @@ pub fn snapshot(from: &Path, to: &Path) -> io::Result<()> {
     ask(to, SNAPSHOT, Some(File::open(from)?.as_fd()))
 }
 
+/// struct btrfs_ioctl_qgroup_limit_args
+#[repr(C)]
+struct Limit {
+    group: u64,
+    flags: u64,
+    referenced: u64,
+    exclusive: u64,
+    reserved: [u64; 2],
+}
+
+/// struct btrfs_ioctl_quota_ctl_args
+#[repr(C)]
+struct Control {
+    command: u64,
+    status: u64,
+}
+
+const LIMIT: libc::c_ulong = 0x8030_942b;
+const CONTROL: libc::c_ulong = 0xc010_9428;
+const ENABLE: u64 = 1;
+const WAIT_FOR_COUNT: libc::c_ulong = 0x942e;
+/// BTRFS_QGROUP_LIMIT_MAX_RFER
+const REFERENCED: u64 = 1;
+
+/// Limits what the subvolume at `path` refers to; none is no limit. Quotas are turned on where they are not, which counts
+/// what is there first.
+///
+/// # Errors
+/// As the calls have them.
+pub fn limit(path: &Path, bytes: Option<u64>) -> io::Result<()> {
+    let folder = File::open(path)?;
+    // Group 0 is the subvolume's own.
+    let limit = Limit {
+        group: 0,
+        flags: REFERENCED,
+        referenced: bytes.unwrap_or(u64::MAX),
+        exclusive: 0,
+        reserved: [0; 2],
+    };
+    // SAFETY: the request reads a btrfs_ioctl_qgroup_limit_args, of which `limit` is a live one.
+    let set = || super::check(unsafe { libc::ioctl(folder.as_raw_fd(), LIMIT, &raw const limit) }.into());
+    match (set(), bytes) {
+        (Err(Errno::ENOTCONN), None) => return Ok(()),
+        (Err(Errno::ENOTCONN), Some(_)) => {}
+        (done, _) => return Ok(done.map(drop)?),
+    }
+    let mut control = Control { command: ENABLE, status: 0 };
+    // SAFETY: the request takes a btrfs_ioctl_quota_ctl_args, of which `control` is a live one.
+    super::check(unsafe { libc::ioctl(folder.as_raw_fd(), CONTROL, &raw mut control) }.into())?;
+    // SAFETY: the request takes no argument.
+    super::check(unsafe { libc::ioctl(folder.as_raw_fd(), WAIT_FOR_COUNT) }.into())?;
+    Ok(set().map(drop)?)
+}
+
 fn ask(path: &Path, request: libc::c_ulong, from: Option<BorrowedFd<'_>>) -> io::Result<()> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidFilename.into());
@@ -84,6 +140,9 @@ mod tests {
     fn requests_are_those_of_the_header() {
         // _IOW(0x94, 23 and 24, struct btrfs_ioctl_vol_args_v2)
         assert_eq!(size_of::<Arguments>(), 4096);
+        assert_eq!((size_of::<Limit>(), size_of::<Control>()), (48, 16));
+        assert_eq!(LIMIT, 2 << 30 | 48 << 16 | 0x94 << 8 | 43);
+        assert_eq!(CONTROL, 3 << 30 | 16 << 16 | 0x94 << 8 | 40);
         for (request, number) in [(SNAPSHOT, 23), (CREATE, 24)] {
             assert_eq!(request, 1 << 30 | 4096 << 16 | 0x94 << 8 | number);
         }

@@ -12,6 +12,7 @@ pub mod mount;
 pub mod notify;
 pub mod process;
 pub mod ptrace;
+pub mod quota;
 pub mod scm;
 pub mod thread;
 pub mod tty;

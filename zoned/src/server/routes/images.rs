@@ -8,9 +8,12 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
-use zone_api::{ApiError, Image, ImageDetails, ImportImage, Progress, Pruned, VerifiedImages, VerifyImages};
+use zone_api::{
+    ApiError, CommitZone, Image, ImageDetails, ImportImage, Progress, Pruned, VerifiedImages, VerifyImages,
+};
 
 use super::install::tell;
+use super::streams::body_of;
 use crate::lifecycle::{ImportJob, Zones};
 use crate::server::answer::{Answer, Doc, Name, Params, Switch, off};
 use crate::server::peer::Peer;
@@ -111,4 +114,48 @@ pub(crate) async fn verify(
 ) -> Answer<Json<VerifiedImages>> {
     peer.manages("verify images")?;
     off(move || zones.verify_images(&verify)).await.map(Json)
+}
+
+/// Makes an image of what a zone wrote over the image that it comes of. The answer is one JSON document a line, the last one
+/// `done` or `failed`. A zone that runs is held still for a moment.
+#[utoipa::path(post, path = "/v1/zones/{name}/commit", params(("name" = String, Path)), request_body = CommitZone, responses(
+    (status = 200, body = Progress, content_type = "application/x-ndjson"), (status = 400, body = ApiError),
+    (status = 403, body = ApiError), (status = 404, body = ApiError), (status = 409, body = ApiError)))]
+pub(crate) async fn commit(
+    State(zones): State<Arc<Zones>>,
+    peer: Peer,
+    Name(name): Name,
+    Doc(commit): Doc<CommitZone>,
+) -> Answer<Response> {
+    peer.manages(format!("commit {name}"))?;
+    let job = off(move || zones.begin_commit(&name, &commit)).await?;
+    Ok(tell(None, move |_, progress| job.run(progress)))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Archive {
+    /// `oci`: of an OCI image layout; `docker`: as docker save writes it.
+    kind: String,
+    /// What the image is called in it.
+    reference: Option<String>,
+    /// How its layers are packed: `gzip`, `zstd`, `none`.
+    compression: Option<String>,
+}
+
+/// An image as an archive. A body that does not end as it should is no whole archive.
+#[utoipa::path(get, path = "/v1/images/{name}/export", params(("name" = String, Path), Archive), responses(
+    (status = 200, body = Vec<u8>, content_type = "application/octet-stream"), (status = 400, body = ApiError),
+    (status = 403, body = ApiError), (status = 500, body = ApiError)))]
+pub(crate) async fn export(
+    State(zones): State<Arc<Zones>>,
+    peer: Peer,
+    Name(name): Name,
+    Params(archive): Params<Archive>,
+) -> Answer<Response> {
+    peer.manages(format!("export {name}"))?;
+    let Archive { kind, reference, compression } = archive;
+    let job =
+        off(move || zones.begin_export(&name, reference.as_deref(), &kind, compression.as_deref())).await?;
+    Ok(body_of(move |to| job.run(to)))
 }

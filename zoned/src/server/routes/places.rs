@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
-use zone_api::{ApiError, Attach, Attached, Move};
+use zone_api::{ApiError, Attach, Attached, DiskUse, Move};
 
 use crate::lifecycle::Zones;
 use crate::server::answer::{Answer, Doc, Name, Params, off};
@@ -20,6 +20,14 @@ pub(crate) struct Dry {
     /// Only tell what would be.
     #[serde(default)]
     dry: bool,
+}
+
+/// Where the disk went.
+#[utoipa::path(get, path = "/v1/du", responses(
+    (status = 200, body = DiskUse), (status = 403, body = ApiError), (status = 500, body = ApiError)))]
+pub(crate) async fn du(State(zones): State<Arc<Zones>>, peer: Peer) -> Answer<Json<DiskUse>> {
+    peer.manages("count what zones take")?;
+    off(move || zones.disk_use()).await.map(Json)
 }
 
 /// Puts a zone's own files into another folder.

@@ -49,10 +49,17 @@ pub(crate) async fn send(
 ) -> Answer<Response> {
     peer.manages(format!("send {name}"))?;
     let job = off(move || zones.begin_send(&name, what.snapshot.as_deref(), what.base.as_deref())).await?;
+    Ok(body_of(move |to| job.run(to)))
+}
+
+/// An answer whose body `work` writes on another thread.
+pub(super) fn body_of(
+    work: impl FnOnce(&mut dyn Write) -> Result<(), ApiError> + Send + 'static,
+) -> Response {
     let (to, mut pieces) = mpsc::channel(WAITING);
     tokio::task::spawn_blocking(move || {
         let mut body = Pipe { to: to.clone(), piece: Vec::with_capacity(PIECE) };
-        let sent = job.run(&mut body).map_err(io::Error::other).and_then(|()| body.flush());
+        let sent = work(&mut body).map_err(io::Error::other).and_then(|()| body.flush());
         if let Err(error) = sent {
             tracing::warn!(%error, "a stream was cut off");
             // The connection breaks off: what the client has is not whole.
@@ -60,7 +67,7 @@ pub(crate) async fn send(
         }
     });
     let body = futures_util::stream::poll_fn(move |context| pieces.poll_recv(context));
-    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], Body::from_stream(body)).into_response())
+    ([(header::CONTENT_TYPE, "application/octet-stream")], Body::from_stream(body)).into_response()
 }
 
 /// Makes the zone of a stream, or brings it forward. The answer tells its progress, one JSON document a line, the last one
