@@ -39,6 +39,10 @@ pub(crate) fn for_tests() -> Result<()> {
         Package { name: "dpkg-dev", is_there: || program("dpkg-shlibdeps") },
         Package { name: "e2fsprogs", is_there: || program("mkfs.ext4") },
         Package { name: "xfsprogs", is_there: || program("mkfs.xfs") },
+        // Images that others made.
+        Package { name: "umoci", is_there: || program("umoci") },
+        Package { name: "skopeo", is_there: || program("skopeo") },
+        Package { name: "attr", is_there: || program("setfattr") },
         Package { name: "tar", is_there: || program("tar") },
         Package { name: "iproute2", is_there: || program("ip") },
         Package { name: "nftables", is_there: || program("nft") },

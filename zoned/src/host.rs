@@ -130,7 +130,7 @@ fn program_arch(spec: &MonitorSpec) -> Option<String> {
         Wanted::Dir(path) => path,
     };
     let command = login.command.first()?;
-    let candidates = Program::new(User::root(), std::slice::from_ref(command), None).candidates;
+    let candidates = Program::new(User::root(), std::slice::from_ref(command), None, &[]).candidates;
     let look = |path: &Path| {
         let bound = spec.binds.iter().filter_map(|(from, to)| Some((from, path.strip_prefix(to).ok()?)));
         let (root, path) = match bound.min_by_key(|(_, rest)| rest.components().count()) {

@@ -1,6 +1,7 @@
 //! The verbs, a file each, and what they share.
 
 mod add;
+mod attach;
 mod boot;
 mod brand;
 mod clone;
@@ -10,6 +11,7 @@ mod console;
 mod create;
 mod ctrl_alt_del;
 mod delete;
+mod detach;
 mod doctor;
 mod edit;
 mod events;
@@ -29,6 +31,7 @@ mod profile;
 mod ready;
 mod reboot;
 mod receive;
+mod relocate;
 mod remove;
 mod rollback;
 mod run;
@@ -93,6 +96,10 @@ pub(crate) enum Verb {
     Commit(commit::Args),
     Rollback(rollback::Args),
     Clone(clone::Args),
+    #[command(name = "move")]
+    Relocate(relocate::Args),
+    Detach(detach::Args),
+    Attach(attach::Args),
     Send(send::Args),
     Receive(receive::Args),
     Stat(stat::Args),
@@ -141,6 +148,9 @@ impl Verb {
             Self::Commit(args) => commit::run(args, context),
             Self::Rollback(args) => rollback::run(&args, context),
             Self::Clone(args) => clone::run(&args, context),
+            Self::Relocate(args) => relocate::run(&args, context),
+            Self::Detach(args) => detach::run(&args, context),
+            Self::Attach(args) => attach::run(&args, context),
             Self::Send(args) => send::run(&args, context),
             Self::Receive(args) => receive::run(&args, context),
             Self::Stat(args) => stat::run(args, context),

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 pub use session::Session;
 
 use crate::{
-    ApiError, Boot, Brand, CloneZone, Cloned, CommitZone, Create, Edit, Edited, Finding, Image, ImageDetails,
-    ImportImage, Install, LedgerEntry, LogLine, Login, NewSnapshot, ProfileChange, Progress, Pruned, Run,
-    Shutdown, Snapshot, Verified, VerifiedImages, VerifyImages, Zone,
+    ApiError, Attach, Attached, Boot, Brand, CloneZone, Cloned, CommitZone, Create, Edit, Edited, Finding,
+    Image, ImageDetails, ImportImage, Install, LedgerEntry, LogLine, Login, Move, NewSnapshot, ProfileChange,
+    Progress, Pruned, Run, Shutdown, Snapshot, Verified, VerifiedImages, VerifyImages, Zone,
 };
 use http::{Body, Method, Request, answer_json, answer_text};
 
@@ -336,6 +336,23 @@ impl Client {
     pub fn clone_zone(&self, from: &str, snapshot: Option<&str>, to: &str) -> Result<Cloned> {
         let clone = CloneZone { to: to.to_owned(), snapshot: snapshot.map(str::to_owned) };
         self.json(Method::POST, &of(from, &["clone"]), Body::json(&clone)?)
+    }
+
+    /// Puts a zone's own files into another folder.
+    pub fn relocate(&self, name: &str, path: &str) -> Result<()> {
+        self.done(Method::POST, &of(name, &["move"]), Body::json(&Move { path: path.to_owned() })?)
+    }
+
+    /// Lets go of a zone's folder; gives the manifest. With dry that is all.
+    pub fn detach(&self, name: &str, dry: bool) -> Result<String> {
+        let path = of(name, &["detach"]);
+        let path = if dry { query(path, "dry", "true") } else { path };
+        self.text(Method::POST, &path, Body::None)
+    }
+
+    /// Makes a zone's root of a folder that was detached.
+    pub fn attach(&self, name: &str, attach: &Attach) -> Result<Attached> {
+        self.json(Method::POST, &of(name, &["attach"]), Body::json(attach)?)
     }
 
     /// Presses Ctrl-Alt-Del.

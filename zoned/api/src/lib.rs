@@ -492,6 +492,35 @@ pub struct Cloned {
     pub notes: Vec<String>,
 }
 
+/// `POST /v1/zones/{name}/move`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Move {
+    /// Absolute; it is made, or is empty.
+    pub path: String,
+}
+
+/// `POST /v1/zones/{name}/attach`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Attach {
+    /// Folder of a detached zone, absolute.
+    pub path: String,
+    /// Only tell what differs.
+    #[serde(default)]
+    pub dry: bool,
+    /// Attach it though it would not boot here.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// What `attach` found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Attached {
+    /// What of this host is not as on the one that the zone was detached on.
+    pub differences: Vec<String>,
+    /// Why it would not boot here.
+    pub findings: Vec<String>,
+}
+
 /// A zone's root at one instant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Snapshot {

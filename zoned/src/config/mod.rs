@@ -21,7 +21,8 @@ pub use error::ConfigError;
 pub use facts::{check_kernel, known_brands};
 pub use network::Net;
 pub use rules::{
-    bytes as size_in_bytes, check_init, limit, name_rule as check_name, variable as check_variable,
+    bytes as size_in_bytes, check_init, limit, name_rule as check_name, signal_number,
+    variable as check_variable,
 };
 
 /// What a zone's file says, validated. Keys are those of `docs/reference/configuration.md`.
@@ -75,6 +76,9 @@ pub struct Config {
     /// Where process 1 starts; `None`: `/`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workdir: Option<String>,
+    /// Signal that ends process 1 at a shutdown; `None`: its poweroff(8) does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_signal: Option<String>,
     /// uname -n; `None`: the zone's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,

@@ -75,6 +75,26 @@ pub fn variable(text: &str) -> Result<(), String> {
     }
 }
 
+/// Number of `SIGTERM`, `TERM`, `15` or `SIGRTMIN+3`.
+pub fn signal_number(text: &str) -> Option<i32> {
+    let name = text.strip_prefix("SIG").unwrap_or(text);
+    let number = match name.strip_prefix("RTMIN") {
+        Some("") => 34,
+        // As the C libraries number them for programs.
+        Some(more) => 34 + more.strip_prefix('+')?.parse::<u8>().ok().map(i32::from)?,
+        None => name
+            .parse::<u8>()
+            .map(i32::from)
+            .or_else(|_| format!("SIG{name}").parse::<nix::sys::signal::Signal>().map(|signal| signal as i32))
+            .ok()?,
+    };
+    (1..=64).contains(&number).then_some(number)
+}
+
+pub(crate) fn signal(text: &str) -> Verdict {
+    signal_number(text).map(drop).ok_or_else(|| format!("{text:?} is no signal"))
+}
+
 /// `USER[:GROUP]`, names or numbers of the guest.
 pub(crate) fn user_and_group(text: &str) -> Verdict {
     let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
@@ -304,6 +324,21 @@ mod tests {
         for bad in ["", "global", ".a", "-a", "_a", "a/b", "a b", "é", &"x".repeat(65)] {
             assert!(name_rule(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn signals_and_variables() {
+        let signals = ["SIGTERM", "TERM", "15", "SIGRTMIN+3", "RTMIN", "SIGPWR"].map(signal_number);
+        assert_eq!(signals, [Some(15), Some(15), Some(15), Some(37), Some(34), Some(30)]);
+        for bad in ["", "0", "65", "-1", "SIGSIGTERM", "SIGRTMIN+300", "RTMIN+x", "term"] {
+            assert!(signal(bad).is_err(), "{bad}");
+        }
+        assert!(variable("A=").is_ok() && variable("A=b=c\nd").is_ok());
+        assert!(variable("=b").is_err() && variable("A").is_err() && variable("A=\0").is_err());
+        assert!(user_and_group("65535:0").is_ok() && user_and_group("a:b").is_ok());
+        assert!(
+            user_and_group("65536").is_err() && user_and_group("a:").is_err() && user_and_group("").is_err()
+        );
     }
 
     #[test]

@@ -84,6 +84,7 @@ pub(crate) const ZONE: &[Key] = &[
     key("env", Kind::List(rules::variable)),
     key("user", Kind::Text(rules::user_and_group)),
     key("workdir", Kind::Text(rules::absolute)),
+    key("stop-signal", Kind::Text(rules::signal)),
     key("hostname", Kind::Text(rules::hostname)),
     key("hostid", Kind::Text(rules::hostid)),
     live("profile", Kind::Flag),

@@ -16,7 +16,7 @@ use super::cgroup::{Cgroup, Hierarchies};
 use super::clocks::Clocks;
 use super::devices::Consoles;
 use super::limits::{self, Limits};
-use super::login::{self, Program, Streams};
+use super::login::{self, Program, Streams, User};
 use super::root::{self, Bind, Layers, RootSpec, Tree};
 use super::{Failure, Ids, devices, outside, owners, privileges};
 use crate::config::{Config, Init, IpType};
@@ -88,6 +88,8 @@ pub struct Request<'a> {
     pub kernel: &'a Kernel,
     /// Its process 1.
     pub start: &'a Start,
+    /// Who an init is; root where that is none.
+    pub user: Option<&'a User>,
     /// Its terminals.
     pub consoles: &'a Consoles,
     /// Its clocks; none for the host's.
@@ -665,11 +667,16 @@ fn start(
             bind_consoles(plan, request, &console)?;
             plan.then("use the console", Step::TerminalStdio { control: false });
             ready(plan);
+            let environment = surround(plan, request, init)?;
             match init {
                 Init::Auto => {
                     plan.then(
                         "execute init",
-                        Step::ExecIfPresent(init_exec(&["/sbin/init", "/etc/init", "/bin/init"], args)?),
+                        Step::ExecIfPresent(init_exec(
+                            &["/sbin/init", "/etc/init", "/bin/init"],
+                            args,
+                            &environment,
+                        )?),
                     )
                     .then("reap", Step::Reap);
                 }
@@ -677,7 +684,7 @@ fn start(
                     plan.then("reap", Step::Reap);
                 }
                 Init::Path(path) => {
-                    plan.then(format!("execute {path}"), Step::Exec(init_exec(&[path], args)?));
+                    plan.then(format!("execute {path}"), Step::Exec(init_exec(&[path], args, &environment)?));
                 }
             }
         }
@@ -710,14 +717,45 @@ fn bind_consoles(plan: &mut Plan, request: &Request<'_>, device: &CStr) -> Resul
     Ok(())
 }
 
-fn init_exec(paths: &[&str], args: &[String]) -> Result<Exec, Failure> {
+/// Makes an init who and where the configuration says it is; gives its environment.
+fn surround(plan: &mut Plan, request: &Request<'_>, init: &Init) -> Result<Vec<String>, Failure> {
+    let Request { config, user, .. } = request;
+    let mut environment: Vec<String> = INIT_ENVIRONMENT.iter().map(|one| (*one).to_owned()).collect();
+    if *init == Init::None {
+        return Ok(environment);
+    }
+    if let Some(folder) = &config.workdir {
+        let mut path = String::new();
+        for part in folder.split('/').filter(|part| !part.is_empty()) {
+            path = format!("{path}/{part}");
+            plan.try_then(format!("make {path}"), Step::MakeDirectory(c_string(path.clone())?, 0o755));
+        }
+        plan.then(format!("enter {folder}"), Step::ChangeDirectoryTo(c_string(folder.as_str())?));
+    }
+    if let Some(User { name, uid, gid, groups, home, .. }) = user {
+        login::add_variables(&mut environment, [format!("HOME={home}")].iter());
+        plan.then("give it the console", Step::OwnStdio(*uid))
+            .then(
+                format!("become user {name}"),
+                Step::Become { uid: *uid, gid: *gid, groups: groups.clone() },
+            )
+            // Not before: a change of ids takes it back (PR_SET_PDEATHSIG of prctl(2)).
+            .then("tie its life to the monitor's", Step::DieWithParent);
+    }
+    login::add_variables(&mut environment, config.env.iter());
+    Ok(environment)
+}
+
+const INIT_ENVIRONMENT: [&str; 4] =
+    ["HOME=/", "TERM=linux", "PATH=/sbin:/usr/sbin:/bin:/usr/bin", "container=zone"];
+
+fn init_exec(paths: &[&str], args: &[String], environment: &[String]) -> Result<Exec, Failure> {
     let candidates: Vec<CString> = paths.iter().map(|p| c_string(*p)).collect::<Result<_, _>>()?;
     let mut argv = vec![candidates[0].clone()];
     for arg in args {
         argv.push(c_string(arg.as_str())?);
     }
-    let environment = ["HOME=/", "TERM=linux", "PATH=/sbin:/usr/sbin:/bin:/usr/bin", "container=zone"];
-    let envp = environment.iter().map(|e| c_string(*e)).collect::<Result<_, _>>()?;
+    let envp = environment.iter().map(|e| c_string(e.as_str())).collect::<Result<_, _>>()?;
     Ok(Exec::new(candidates, argv, envp))
 }
 
@@ -727,7 +765,6 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::confine::login::User;
     use crate::sys::process;
 
     fn site(dir: &std::path::Path) -> Site {
@@ -762,7 +799,7 @@ mod tests {
                     nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).unwrap();
                     nix::unistd::chdir(&dir.path().join("run")).unwrap();
                     let command: Vec<String> = command.iter().map(|s| (*s).to_owned()).collect();
-                    let program = Program::new(User::root(), &command, None);
+                    let program = Program::new(User::root(), &command, None, &[]);
                     let (theirs, ours) = login::pipes(site.ids, &program.user).unwrap();
                     let start = Start::Program(Box::new(program), Streams::Pipes(theirs));
                     let config = config();
@@ -773,6 +810,7 @@ mod tests {
                         binds: &[],
                         kernel,
                         start: &start,
+                        user: None,
                         consoles: &Consoles::single(),
                         clocks: Clocks::now(),
                         named_hierarchy: false,

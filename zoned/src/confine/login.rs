@@ -72,15 +72,17 @@ impl User {
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl Program {
-    /// `command` as `user`, looked for in the usual folders; a login shell when it is empty.
-    pub fn new(user: User, command: &[String], term: Option<&str>) -> Self {
+    /// `command` as `user`, looked for in the usual folders, or those of `own`, the zone's variables; a login shell when it is
+    /// empty.
+    pub fn new(user: User, command: &[String], term: Option<&str>, own: &[String]) -> Self {
+        let path = own.iter().find_map(|variable| variable.strip_prefix("PATH=")).unwrap_or(PATH);
         let (candidates, argv) = match command.first() {
             None => {
                 let base = user.shell.rsplit('/').next().unwrap_or("sh");
                 (vec![user.shell.clone(), "/bin/sh".into()], vec![format!("-{base}")])
             }
             Some(name) if name.contains('/') => (vec![name.clone()], command.to_vec()),
-            Some(name) => (PATH.split(':').map(|dir| format!("{dir}/{name}")).collect(), command.to_vec()),
+            Some(name) => (path.split(':').map(|dir| format!("{dir}/{name}")).collect(), command.to_vec()),
         };
         let mut environment = vec![
             format!("PATH={PATH}"),
@@ -89,6 +91,10 @@ impl Program {
             format!("USER={}", user.name),
             format!("LOGNAME={}", user.name),
         ];
+        // Who it is the user's own entry says.
+        let said = ["HOME", "SHELL", "USER", "LOGNAME"];
+        let own = own.iter().filter(|one| one.split_once('=').is_none_or(|(name, _)| !said.contains(&name)));
+        add_variables(&mut environment, own);
         environment.extend(term.map(|term| format!("TERM={term}")));
         Self { user, candidates, argv, environment }
     }
@@ -98,6 +104,15 @@ impl Program {
             list.iter().map(|s| c_string(s.as_str())).collect()
         };
         Ok(Exec::new(strings(&self.candidates)?, strings(&self.argv)?, strings(&self.environment)?))
+    }
+}
+
+/// Adds `NAME=VALUE`s; of two with one name the later counts.
+pub fn add_variables<'a>(to: &mut Vec<String>, own: impl Iterator<Item = &'a String>) {
+    for variable in own {
+        let Some((name, _)) = variable.split_once('=') else { continue };
+        to.retain(|other| other.split_once('=').is_none_or(|(other, _)| other != name));
+        to.push(variable.clone());
     }
 }
 
@@ -257,6 +272,31 @@ pub fn find_user(root: BorrowedFd<'_>, wanted: &str) -> Option<User> {
     lookup(&passwd, &groups, wanted)
 }
 
+/// The user of `user = "USER[:GROUP]"`, by a guest's passwd and group. Numbers need no entry there.
+///
+/// # Errors
+/// What is not there, as a clause.
+pub fn user_of(passwd: &str, groups: &str, wanted: &str) -> Result<User, String> {
+    let (name, group) = wanted.split_once(':').map_or((wanted, None), |(user, group)| (user, Some(group)));
+    let number = |text: &str| text.parse::<u32>().ok().filter(|id| *id < super::IDS);
+    let found = lookup(passwd, groups, name).or_else(|| {
+        let uid = number(name)?;
+        let (home, shell) = ("/".to_owned(), "/bin/sh".to_owned());
+        Some(User { name: name.to_owned(), uid, gid: 0, groups: vec![0], home, shell })
+    });
+    let mut user = found.ok_or_else(|| format!("the zone has no user {name}"))?;
+    if let Some(group) = group {
+        let named = groups.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let (name, gid) = (fields.next()?, fields.nth(1)?);
+            if name == group { number(gid) } else { None }
+        });
+        let gid = named.or_else(|| number(group)).ok_or_else(|| format!("the zone has no group {group}"))?;
+        (user.gid, user.groups) = (gid, vec![gid]);
+    }
+    Ok(user)
+}
+
 fn lookup(passwd: &str, groups: &str, wanted: &str) -> Option<User> {
     let valid = |id: u32| id < super::IDS;
     let found = passwd.lines().find_map(|line| {
@@ -332,11 +372,32 @@ mod tests {
     }
 
     #[test]
+    fn users_of_a_configuration_are_names_or_numbers() {
+        let of = |wanted| user_of(PASSWD, GROUP, wanted).map(|user| (user.uid, user.gid, user.groups));
+        assert_eq!(of("anna"), Ok((1000, 1001, vec![1001, 10])));
+        assert_eq!(of("anna:staff"), Ok((1000, 50, vec![50])));
+        assert_eq!(of("7:8"), Ok((7, 8, vec![8])));
+        assert_eq!(of("7"), Ok((7, 0, vec![0])));
+        assert!(of("joe").is_err() && of("anna:none").is_err() && of("70000").is_err());
+    }
+
+    #[test]
+    fn a_zones_variables_take_the_place_of_others() {
+        let own = ["PATH=/opt/bin".to_owned(), "A=1".to_owned(), "A=2".to_owned(), "HOME=/x".to_owned()];
+        let program = Program::new(User::root(), &["ls".into()], None, &own);
+        assert_eq!(program.candidates, ["/opt/bin/ls"]);
+        assert_eq!(program.environment.iter().filter(|one| one.starts_with("A=")).count(), 1);
+        assert!(
+            program.environment.contains(&"A=2".into()) && program.environment.contains(&"HOME=/root".into())
+        );
+    }
+
+    #[test]
     fn programs_are_looked_for_in_path() {
-        let program = Program::new(User::root(), &["ls".into(), "-l".into()], None);
+        let program = Program::new(User::root(), &["ls".into(), "-l".into()], None, &[]);
         assert!(program.candidates.contains(&"/bin/ls".into()));
         assert_eq!(program.argv, ["ls", "-l"]);
-        let shell = Program::new(User::root(), &[], Some("xterm"));
+        let shell = Program::new(User::root(), &[], Some("xterm"), &[]);
         assert_eq!(shell.argv, ["-sh"]);
         assert!(shell.environment.contains(&"TERM=xterm".into()));
     }

@@ -75,6 +75,8 @@ struct Copy<'a> {
     clones: bool,
     /// Whether it is a layer: nothing is left out of one.
     exact: bool,
+    /// Names in the topmost folder that are left out.
+    skip: &'a [&'a str],
     /// Whether it is a layer that goes over what lower ones left.
     over: bool,
     /// Folders of the source that were copied, by their path.
@@ -128,6 +130,18 @@ impl Layer {
         copy.tree(source, to)?;
         Ok(copy.folders)
     }
+}
+
+/// Copies all of `from` into the empty folder `to`, but for `skip` in its topmost folder. Nobody writes to it.
+///
+/// # Errors
+/// `to` then holds anything.
+pub fn copy_all(from: &Path, to: &Path, skip: &[&str]) -> Result<(), ImageError> {
+    let (source, root) = (open(from)?, open(to)?);
+    let meter = Meter::begin(&|_| {}, "copying", None);
+    let mut copy = Copy { exact: true, skip, ..Copy::new(&meter, root.as_fd()) };
+    let to = root.try_clone().map_err(|source| ImageError::Open { path: to.to_owned(), source })?;
+    copy.tree(source, to)
 }
 
 fn open(path: &Path) -> Result<OwnedFd, ImageError> {
@@ -215,6 +229,7 @@ impl<'a> Copy<'a> {
             path: Vec::new(),
             clones: true,
             exact: false,
+            skip: &[],
             over: false,
             folders: HashMap::new(),
             since: None,
@@ -261,7 +276,10 @@ impl<'a> Copy<'a> {
     fn level(&mut self, dir: BorrowedFd<'_>, to: BorrowedFd<'_>, path: usize) -> Result<Level, ImageError> {
         let stat = rustix::fs::fstat(dir).map_err(|e| self.failed(e))?;
         self.check_ids(&stat)?;
-        let left = names(dir).map_err(|e| self.failed(e))?;
+        let mut left = names(dir).map_err(|e| self.failed(e))?;
+        if self.path.is_empty() {
+            left.retain(|name| !self.skip.iter().any(|skip| skip.as_bytes() == name.to_bytes()));
+        }
         if self.since.is_some() {
             let there: HashSet<&CString> = left.iter().collect();
             for gone in names(to).map_err(|e| self.failed(e))?.iter().filter(|name| !there.contains(name)) {

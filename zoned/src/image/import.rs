@@ -1,17 +1,18 @@
 //! Images that come in from files: OCI layouts, archives of `docker save`, and tars that become the one layer of an image.
 
-use std::collections::BTreeSet;
-use std::io::Read;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufWriter, Read};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{Mode, OFlags};
 use serde::Deserialize;
 use zone_api::{ErrorKind, Progress};
 
-use super::commit::Commit;
 use super::copy::refuse_overlap;
 use super::digest::Digest;
 use super::error::{ImageError, shown};
@@ -21,11 +22,13 @@ use super::manifest::{
     parse, parse_manifest,
 };
 use super::name::ImageName;
+use super::pipe::pipe;
 use super::shelf::{Piece, Shelf};
 use super::split::LayerTar;
 use super::store::{Image, Images};
 use super::tree::LeftOut;
-use super::{Meter, Source};
+use super::writer::{Form, write_tree};
+use super::{Execution, Meter, Source};
 use crate::state::now;
 use crate::storage::Pin;
 
@@ -96,6 +99,9 @@ pub fn import(
         }
         Source::DockerArchive { path, reference } => {
             let shelf = open(images, path, archive, progress)?;
+            if shelf.find("manifest.json")?.is_none() && shelf.find("repositories")?.is_some() {
+                return of_repositories(images, &shelf, reference.as_deref(), progress);
+            }
             let found = docker(&shelf, reference.as_deref())?;
             bring(images, found, progress)
         }
@@ -109,19 +115,19 @@ pub fn import(
             Some(archive) => one_layer(images, source, archive, None, want_arch, progress),
             None => Err(ImageError::bad_image("tar:-", "no archive was sent along")),
         },
-        Source::Dir(from) => {
-            refuse_overlap(from, images.layers().images())?;
-            of_tree(images, source, from, want_arch, progress)
+        Source::Dir(path) => {
+            // It would be read while it is written.
+            refuse_overlap(path, images.layers().images())?;
+            of_tree(images, source, path, want_arch, progress)
         }
-        Source::Debootstrap(suite) => {
-            let room = images.layers().draft();
-            let room = room
-                .map_err(|source| ImageError::Open { path: images.layers().images().to_owned(), source })?;
-            let tree = room.tree();
-            std::fs::create_dir(&tree).map_err(|source| ImageError::Open { path: tree.clone(), source })?;
-            super::debootstrap::make(suite, &tree, want_arch, progress)
-                .map_err(|error| super::full(error, &tree, None))?;
-            of_tree(images, source, &tree, want_arch, progress)
+        Source::Debootstrap(_) => {
+            let room = |source| ImageError::Open { path: images.layers().images().to_owned(), source };
+            let draft = images.layers().draft().map_err(room)?;
+            let root = draft.folder().join("root");
+            let made = super::install(source, &root, None, want_arch, progress)?;
+            let mut found = of_tree(images, source, &root, want_arch, progress)?;
+            found.notes.extend(made.notes);
+            Ok(found)
         }
         Source::Image(_) | Source::Registry(_) => {
             let why = "it is no file of this host".to_owned();
@@ -136,8 +142,9 @@ fn open(
     archive: Option<Box<dyn Read + Send>>,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Shelf, ImageError> {
-    let meter = Meter::begin(progress, "reading the archive", None);
-    Shelf::open(path, archive, images.layers().images(), &|n| meter.add(n))
+    let meter = std::cell::OnceCell::new();
+    let read = |n| meter.get_or_init(|| Meter::begin(progress, "reading the archive", None)).add(n);
+    Shelf::open(path, archive, images.layers().images(), &read)
 }
 
 /// A blob of a layout that is a document.
@@ -307,15 +314,10 @@ struct Saved {
 /// An image of an archive of `docker save`, or of podman's.
 fn docker(shelf: &Shelf, reference: Option<&str>) -> Result<Found, ImageError> {
     let what = "manifest.json";
-    let Some(bytes) = shelf.document(what)? else {
-        let why = match shelf.find("repositories")? {
-            Some(_) => {
-                "it has no manifest.json: it was saved by a Docker before 1.10; load and save it with a newer one"
-            }
-            None => "it has no manifest.json: is it of docker save?",
-        };
-        return Err(ImageError::bad_image("the archive", why));
-    };
+    let bytes = shelf.document(what)?;
+    let bytes = bytes.ok_or_else(|| {
+        ImageError::bad_image("the archive", "it has no manifest.json: is it of docker save?")
+    })?;
     let saved: Vec<Saved> = parse(what, &bytes)?;
     let wanted = reference.map(|reference| (reference, reference.parse::<ImageName>().ok()));
     let is_wanted = |saved: &&Saved| {
@@ -369,6 +371,89 @@ fn docker(shelf: &Shelf, reference: Option<&str>) -> Result<Found, ImageError> {
     let name = name.and_then(|name| name.parse().ok());
     let manifest = own_manifest(shelf, &config_bytes)?;
     Ok(Found { manifest, config: config_bytes, layers, name })
+}
+
+/// A layer of Docker before 1.10, which was an image of its own: `ID/json`.
+#[derive(Deserialize)]
+struct Old {
+    parent: Option<String>,
+    created: Option<String>,
+    config: Option<Execution>,
+    #[serde(default)]
+    architecture: String,
+    #[serde(default)]
+    os: String,
+    container_config: Option<Execution>,
+}
+
+/// An image of an archive of Docker before 1.10: a chain of layers, of which no digest is told.
+fn of_repositories(
+    images: &Images,
+    shelf: &Shelf,
+    reference: Option<&str>,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Imported, ImageError> {
+    let what = "repositories";
+    let bytes = shelf.document(what)?.unwrap_or_default();
+    let named: BTreeMap<String, BTreeMap<String, String>> = parse(what, &bytes)?;
+    let all =
+        named.iter().flat_map(|(name, tags)| tags.iter().map(move |(tag, id)| (format!("{name}:{tag}"), id)));
+    let all: Vec<(String, &String)> = all.collect();
+    let wanted = reference.and_then(|reference| reference.parse::<ImageName>().ok());
+    let is_wanted = |(name, _): &&(String, &String)| {
+        reference.is_none() || reference == Some(name) || wanted.is_some() && name.parse().ok() == wanted
+    };
+    let chosen: Vec<_> = all.iter().filter(is_wanted).collect();
+    let [(name, top)] = chosen[..] else {
+        let names: Vec<_> = all.iter().take(20).map(|(name, _)| shown(name.as_bytes())).collect();
+        let why = format!("say which of its images: {}", names.join(", "));
+        return Err(ImageError::BadImage { what: "the archive".to_owned(), why, kind: ErrorKind::Invalid });
+    };
+    let (mut chain, mut next) = (Vec::new(), Some((*top).clone()));
+    while let Some(id) = next {
+        if id.len() != 64 || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(ImageError::bad_image(what, format!("{} names no layer", shown(id.as_bytes()))));
+        }
+        if chain.len() == manifest::MOST_LAYERS {
+            return Err(ImageError::bad_image(
+                what,
+                "it has more than 127 layers, or they are each other's parents",
+            ));
+        }
+        let told = format!("{id}/json");
+        let bytes = shelf.document(&told)?.ok_or_else(|| ImageError::bad_image(&told, "it is not there"))?;
+        let old: Old = parse(&told, &bytes)?;
+        next = old.parent.clone();
+        let file = format!("{id}/layer.tar");
+        let piece = shelf.find(&file)?.ok_or_else(|| ImageError::bad_image(&file, "it is not there"))?;
+        chain.push((file, old, piece));
+    }
+    chain.reverse();
+    let total = chain.iter().map(|(.., piece)| piece.len()).sum();
+    progress(Progress::Step { step: format!("unpacking {} layers", chain.len()), total: Some(total) });
+    let telling = Telling { progress, done: AtomicU64::new(0), told: Mutex::new(Instant::now()) };
+    let mut config =
+        Config { rootfs: RootFs { kind: "layers".to_owned(), ..RootFs::default() }, ..Config::default() };
+    let (mut pins, mut notes, mut history) = (Vec::new(), Vec::new(), Vec::new());
+    for (file, old, piece) in chain {
+        let came = layer::import(images.layers(), &file, piece, &Told::default(), &|n| telling.add(n))?;
+        notes.extend(came.left_out.notes());
+        pins.push(came.pin);
+        config.rootfs.diff_ids.push(came.archive);
+        let by = old.container_config.and_then(|made| Some(made.cmd?.join(" ")));
+        history.push(History { created: old.created.clone(), created_by: by, ..History::default() });
+        (config.architecture, config.os, config.created) = (old.architecture, old.os, old.created);
+        config.config = old.config;
+    }
+    config.history = Some(history);
+    config.check("the image")?;
+    let bytes =
+        serde_json::to_vec(&config).map_err(|e| ImageError::bad_image("the configuration", e.to_string()))?;
+    let manifest = manifest_of(images, &bytes, &config)?;
+    notes.sort();
+    notes.dedup();
+    let pin = images.layers().pin(config.rootfs.diff_ids.iter().map(Digest::layer));
+    finish(config, manifest, bytes, name.parse().ok(), notes, pin)
 }
 
 /// The manifest that an archive has for that configuration, where it is a layout as well.
@@ -525,6 +610,42 @@ pub(super) fn manifest_of(
     serde_json::to_vec(&manifest).map_err(|e| ImageError::bad_image("the manifest", e.to_string()))
 }
 
+/// An image of one layer, which has the files of a folder.
+fn of_tree(
+    images: &Images,
+    source: &Source,
+    tree: &Path,
+    want_arch: Option<&str>,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Imported, ImageError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(tree, flags, Mode::empty());
+    let opened = opened.map_err(|e| ImageError::Open { path: tree.to_owned(), source: e.into() })?;
+    let (to, from) = pipe();
+    let (written, found) = thread::scope(|scope| {
+        let write = move || {
+            let mut out = BufWriter::with_capacity(256 << 10, &to);
+            let written = write_tree(opened.as_fd(), Form::Layer, 0, &mut out, &|_| ());
+            if written.is_err() {
+                to.fail("its files could not all be read");
+            }
+            written
+        };
+        let written = scope.spawn(write);
+        let found = one_layer(images, source, from, None, want_arch, progress);
+        (written.join(), found)
+    });
+    let written = written.map_err(|_| ImageError::bad_image(&source.to_string(), "it could not be read"))?;
+    match (written, found) {
+        (Ok(written), Ok(mut found)) => {
+            found.notes.extend(written.notes);
+            Ok(found)
+        }
+        // The archive broke off because of it.
+        (Err(error), Err(ImageError::Read { .. })) | (_, Err(error)) | (Err(error), _) => Err(error),
+    }
+}
+
 /// An image of one layer.
 fn one_layer(
     images: &Images,
@@ -538,7 +659,7 @@ fn one_layer(
     let telling = Telling { progress, done: AtomicU64::new(0), told: Mutex::new(Instant::now()) };
     let came =
         layer::import(images.layers(), &format!("{source}"), from, &Told::default(), &|n| telling.add(n))?;
-    let pin = images.layers().pin([came.archive.layer()]);
+    let pin = came.pin;
     let tree = images.layers().tree(&came.archive.layer());
     let arch = super::program::root_arch(&tree, want_arch)?;
     let created = rfc3339(now());
@@ -558,26 +679,6 @@ fn one_layer(
         serde_json::to_vec(&config).map_err(|e| ImageError::bad_image("the configuration", e.to_string()))?;
     let manifest = manifest_of(images, &bytes, &config)?;
     finish(config, manifest, bytes, None, came.left_out.notes(), pin)
-}
-
-/// An image of one layer, made of a folder.
-fn of_tree(
-    images: &Images,
-    source: &Source,
-    tree: &Path,
-    want_arch: Option<&str>,
-    progress: &(dyn Fn(Progress) + Sync),
-) -> Result<Imported, ImageError> {
-    let arch = super::program::root_arch(tree, want_arch)?;
-    let commit = Commit {
-        base: None,
-        below: Vec::new(),
-        trees: vec![tree.to_owned()],
-        architecture: if arch == "x86_64" { "amd64" } else { "386" },
-        by: format!("zonectl image import {source}"),
-        comment: None,
-    };
-    super::commit::commit(images, commit, |_| (), progress)
 }
 
 /// Seconds since 1970 as images write them.

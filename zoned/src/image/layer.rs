@@ -15,7 +15,7 @@ use super::tree::LeftOut;
 use super::unpack::unpack_layer;
 use super::{free, full};
 use crate::state::now;
-use crate::storage::{Draft, LayerId, Layers, Meta};
+use crate::storage::{Draft, LayerId, Layers, Meta, Pin};
 
 /// What the blob of a layer is told to be.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +30,8 @@ pub(super) struct Told {
 pub(super) struct Came {
     pub(super) archive: Digest,
     pub(super) left_out: LeftOut,
+    /// Keeps it in the store.
+    pub(super) pin: Pin,
 }
 
 /// Unpacks `from` into the store; `read` is told of bytes read. After an error the store is as it was. The caller has
@@ -46,9 +48,9 @@ pub(super) fn import(
     let before = free(draft.folder());
     let done = fill(&draft, what, from, told, read).and_then(|(archive, meta, left_out)| {
         let id = archive.layer();
-        let _pin = layers.pin([id.clone()]);
+        let pin = layers.pin([id.clone()]);
         draft.publish(&id, &meta).map_err(|e| ImageError::file("keep", what.as_bytes(), e))?;
-        Ok(Came { archive, left_out })
+        Ok(Came { archive, left_out, pin })
     });
     done.map_err(|error| {
         tracing::debug!(taken = before.saturating_sub(free(layers.images())), "a layer did not come in");

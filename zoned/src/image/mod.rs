@@ -42,7 +42,7 @@ use rustix::io::Errno;
 use zone_api::Progress;
 
 pub use commit::{Commit, commit};
-pub use copy::Layer;
+pub use copy::{Layer, copy_all};
 pub(crate) use copy::{is_opaque, size};
 pub use digest::Digest;
 pub use empty::{empty, remove};

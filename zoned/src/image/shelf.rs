@@ -137,6 +137,9 @@ impl Shelf {
             let skip = |from: &mut BufReader<&File>, len: u64| from.seek_relative(len as i64);
             archive.pass(skip).map_err(|bad| failed(bad, &after))?;
         }
+        if !archive.ended {
+            return Err(failed(Bad::CutOff, &after));
+        }
         let len = file.metadata().map_or(u64::MAX, |found| found.len());
         // What was passed over may not be there.
         if found

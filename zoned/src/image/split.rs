@@ -223,6 +223,10 @@ pub(super) fn keep_lost(folder: &Path, tree: &Path, lost: &Path, ids: &[Id]) -> 
                     out.file(&name, &segments, wanted)?;
                     continue;
                 }
+                if !gone.contains_key(&wanted) {
+                    // It is where it was, and a link that led there is not.
+                    collect(open_root(tree)?, &mut gone)?;
+                }
                 let (dir, name) = gone.get(&wanted).ok_or_else(damaged)?;
                 let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
                 let file = File::from(rustix::fs::openat(&**dir, name.as_c_str(), flags, Mode::empty())?);

@@ -68,6 +68,7 @@ impl Zones {
         to: &str,
     ) -> Result<(), ApiError> {
         let _claim = self.claim(to, Verb::Clone)?;
+        self.refuse_detached("clone to", to)?;
         let arch = self.lock().zones.get(from).and_then(|entry| entry.record.arch.clone());
         let begun = Some("clone did not finish".to_owned());
         self.save(to, |record| Record {

@@ -24,6 +24,9 @@ impl Zones {
             }
         }
         let claim = self.claim(name, Verb::Delete)?;
+        if !force {
+            self.refuse_detached("delete", name)?;
+        }
         // The record before the configuration: a crash between them leaves a configured zone.
         self.trash_zone(name)?;
         self.host.forget(name);

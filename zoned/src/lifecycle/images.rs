@@ -10,6 +10,7 @@ use zone_api::{
     VerifyImages,
 };
 
+use super::host::RootSpec;
 use super::install::Filled;
 use super::stack::ROOT;
 use super::{Zones, because};
@@ -17,7 +18,7 @@ use crate::config;
 use crate::image::{self, Execution, ImageError, ImageName, Imported, Source};
 use crate::pull::Puller;
 use crate::state::{Change, Record};
-use crate::storage::{LayerId, Pin, Stack};
+use crate::storage::{LayerId, Pin, Stack, View};
 
 /// An image on its way into a zone: its layers are held until the zone's record names them.
 pub(super) struct Layered {
@@ -376,20 +377,22 @@ fn is_interactive(words: &[String]) -> bool {
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// An absolute path without `.` and `..`.
+fn plain(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
 /// Where `word` is found that an image calls its program; links stay as they are, since programs look at their name.
 fn program(stack: &Stack, word: &str, env: &[String], workdir: &str) -> Option<String> {
     let is_there = |path: &String| stack.find(Path::new(path)).is_some_and(|found| found.is_program());
-    let plain = |path: &str| {
-        let mut parts: Vec<&str> = Vec::new();
-        for part in path.split('/') {
-            match part {
-                "" | "." => {}
-                ".." => drop(parts.pop()),
-                part => parts.push(part),
-            }
-        }
-        format!("/{}", parts.join("/"))
-    };
     if word.contains('/') {
         let path = if word.starts_with('/') { plain(word) } else { plain(&format!("{workdir}/{word}")) };
         return Some(path).filter(is_there);
@@ -442,13 +445,56 @@ impl Zones {
         Ok(Filled { arch: arch.map(str::to_owned), layered: Some(layered) })
     }
 
+    /// What a zone that exists while its program runs has of an image: its files, and its variables.
+    pub(super) fn image_to_run(
+        &self,
+        name: &str,
+        zone_dir: &Path,
+        source: &Source,
+        config: &mut config::Config,
+    ) -> Result<RootSpec, ApiError> {
+        let what = || format!("run over {source}");
+        let layered = self.layered(source, None, config.arch.as_deref(), &|_| {})?;
+        let root = zone_dir.join(ROOT);
+        let looked = if self.host.stacks_layers() {
+            let layers = layered.layers.clone();
+            // Of this zone there is no record on disk; it is what keeps the layers.
+            self.save(name, |record| Record { layers, ..record.clone() })?;
+            let view = View::of(&layered.trees).map_err(|error| because(what(), &error))?;
+            image::root_arch(&view.path(), config.arch.as_deref())
+        } else {
+            std::fs::create_dir(&root)
+                .and_then(|()| crate::storage::flatten(&layered.trees, &root))
+                .map_err(|error| because(what(), &error))?;
+            image::root_arch(&root, config.arch.as_deref())
+        };
+        let arch = match looked {
+            Ok(arch) => Some(arch),
+            Err(ImageError::NoProgram) => layered.machine,
+            Err(error) => return Err(failed(what(), &error)),
+        };
+        config.arch = config.arch.take().or(arch.map(str::to_owned));
+        if config.env.is_empty() {
+            let env = layered.execution.env.clone().unwrap_or_default();
+            config.env = env.into_iter().filter(|one| config::check_variable(one).is_ok()).collect();
+        }
+        let stacks = self.host.stacks_layers();
+        Ok(if stacks { RootSpec::Layered(layered.trees.clone()) } else { RootSpec::Installed })
+    }
+
     /// Makes what an image says of its program the zone's configuration; keys that are set stay as they are.
     pub(super) fn take_execution(&self, name: &str, layered: &Layered, progress: &(dyn Fn(Progress) + Sync)) {
         let text = match self.execution_edits(name, layered) {
             Ok((edits, _)) if edits.is_empty() => return,
             Ok((edits, said)) => match self.set_unclaimed(name, &edits) {
                 Ok(_) => format!("from the image: {}", said.join(", ")),
-                Err(error) => format!("the image's program was not configured: {error}"),
+                // One that no configuration can hold is not to keep the others out.
+                Err(_) => {
+                    let one = |edit: &Edit| self.set_unclaimed(name, std::slice::from_ref(edit)).err();
+                    let refused: Vec<String> =
+                        edits.iter().filter_map(one).map(|error| error.to_string()).collect();
+                    format!("from the image: {}; but {}", said.join(", "), refused.join("; "))
+                }
             },
             Err(why) => format!("the image's program was not configured: {why}"),
         };
@@ -470,27 +516,33 @@ impl Zones {
         };
         // One that no configuration can hold is left out, not the others with it.
         let env: Vec<String> = env.unwrap_or_default();
-        let (env, odd): (Vec<_>, Vec<_>) =
+        let (mut env, odd): (Vec<_>, Vec<_>) =
             env.into_iter().partition(|one| config::check_variable(one).is_ok());
         let workdir = working_dir.filter(|folder| !folder.is_empty() && folder != "/");
-        let workdir =
-            workdir.map(|folder| if folder.starts_with('/') { folder } else { format!("/{folder}") });
+        let workdir = workdir.map(|folder| plain(&folder));
         let words: Vec<String> = entrypoint.into_iter().flatten().chain(cmd.into_iter().flatten()).collect();
-        if !is_interactive(&words) && !document.contains_key("init") {
+        let is_program = !is_interactive(&words) && !document.contains_key("init");
+        if is_program {
             let stack = Stack::open(&layered.trees).map_err(|error| error.to_string())?;
             let found = program(&stack, &words[0], &env, workdir.as_deref().unwrap_or("/"));
-            let found = found.ok_or_else(|| format!("{} is not in it", words[0]))?;
+            let found = found.ok_or_else(|| format!("{:?} is not in it", words[0]))?;
             set("init", found);
             if words.len() > 1 {
                 set("bootargs", list(&words[1..]));
             }
+            // It is no init, and knows of no poweroff(8).
+            set("stop-signal", stop_signal.unwrap_or_else(|| "SIGTERM".to_owned()));
+        }
+        let is_root =
+            user.as_deref().is_none_or(|user| matches!(user, "" | "0" | "root" | "0:0" | "root:root"));
+        if is_program && is_root && !env.iter().any(|variable| variable.starts_with("HOME=")) {
+            // As the programs of images have it; the kernel gives process 1 another.
+            env.push("HOME=/root".to_owned());
         }
         if !env.is_empty() {
             set("env", list(&env));
         }
-        if let Some(user) =
-            user.filter(|user| !matches!(user.as_str(), "" | "0" | "root" | "0:0" | "root:root"))
-        {
+        if let Some(user) = user.filter(|_| !is_root) {
             set("user", user);
         }
         if let Some(workdir) = workdir {
@@ -503,7 +555,6 @@ impl Zones {
         };
         let labels =
             labels.unwrap_or_default().into_iter().map(|(key, value)| (format!("label.{key}"), value));
-        let signal = stop_signal.into_iter().map(|signal| ("stop-signal".to_owned(), signal));
         let known: BTreeSet<String> = document
             .get("attr")
             .and_then(|item| item.as_array_of_tables())
@@ -512,7 +563,6 @@ impl Zones {
             .filter_map(|table| table.get("name")?.as_str().map(str::to_owned))
             .collect();
         let attrs: Vec<_> = labels
-            .chain(signal)
             .filter(|(key, value)| !known.contains(key) && !(key.clone() + value).contains(['\0', '\n']))
             .collect();
         if !attrs.is_empty() {

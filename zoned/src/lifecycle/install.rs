@@ -32,6 +32,7 @@ impl Zones {
             return Err(ApiError::new(ErrorKind::Invalid, format!("install {name}"), "no source was named"));
         }
         let claim = self.claim(name, Verb::Install)?;
+        self.refuse_detached("install", name)?;
         Ok(InstallJob { claim, source: source.to_owned() })
     }
 }
@@ -48,7 +49,7 @@ impl InstallJob {
     ) -> Result<(), ApiError> {
         let Self { claim, source } = self;
         let (zones, name) = (&claim.zones, claim.name.as_str());
-        let folder = zones.store.folder(name);
+        let folder = zones.data(name);
         let arch = zones.config(name)?.arch;
         let begun = Some("install did not finish".to_owned());
         zones.save(name, |record| record.to(Durable::Incomplete, Some(Verb::Install), begun))?;

@@ -25,6 +25,7 @@ mod reboot;
 mod receive;
 mod recover;
 mod registry;
+mod relocate;
 mod restart;
 mod run;
 mod send;

@@ -22,7 +22,7 @@ impl Zones {
         if !config.profile {
             return;
         }
-        let journal = self.store.folder(name).join(profile::FILE);
+        let journal = self.data(name).join(profile::FILE);
         let facts = self.facts(&config);
         let done = self.in_root(name, |root, _| profile::apply(root, &facts, &journal));
         let text = match done {
@@ -43,7 +43,7 @@ impl Zones {
         name: &str,
         work: impl FnOnce(&Path, Option<&Path>) -> io::Result<T>,
     ) -> io::Result<T> {
-        let (folder, layers) = (self.store.folder(name), self.layers_of(name));
+        let (folder, layers) = (self.data(name), self.layers_of(name));
         let upper = folder.join(UPPER);
         if layers.is_empty() {
             return work(&folder.join(ROOT), Some(&upper));
@@ -81,7 +81,7 @@ impl Zones {
     /// When there is no such zone, it is not merely installed, or a file cannot be written.
     pub fn undo_profile(self: &Arc<Self>, name: &str) -> Result<Vec<ProfileChange>, ApiError> {
         let _claim = self.claim(name, Verb::Profile)?;
-        let journal = self.store.folder(name).join(profile::FILE);
+        let journal = self.data(name).join(profile::FILE);
         let kept = self
             .in_root(name, |root, upper| profile::undo(root, upper, &journal))
             .map_err(|error| because(format!("profile {name}"), &error))?;

@@ -67,6 +67,7 @@ impl Zones {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<(), ApiError> {
         let _claim = self.claim(name, Verb::Receive)?;
+        self.refuse_detached("receive", name)?;
         self.finish_change(name)?;
         self.check_base(name, header, force)?;
         let _pin = self.layers_in(name, header, receiver, progress)?;
@@ -124,7 +125,7 @@ impl Zones {
         if have.layers != *layers {
             return Err(refused(format!("its snapshot {base} is another one than the sender's")));
         }
-        let upper = self.store.folder(name).join(UPPER);
+        let upper = self.data(name).join(UPPER);
         let written = std::fs::read_dir(&upper).is_ok_and(|mut entries| entries.next().is_some());
         if (record.layers != *layers || written) && !force {
             return Err(refused(format!("it was changed since {base}"))
@@ -145,7 +146,7 @@ impl Zones {
         let wrong = |error: io::Error| because(what(), &error);
         let pin = self.layers.pin(header.layers.iter().cloned());
         loop {
-            let next = receiver.borrow_mut().next().map_err(wrong)?;
+            let next = receiver.borrow_mut().next_layer().map_err(wrong)?;
             let Some(id) = next else { break };
             if !header.layers.contains(&id) {
                 return Err(ApiError::new(

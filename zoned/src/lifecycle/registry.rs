@@ -14,8 +14,8 @@ use super::{Paths, because, log, no_such_zone};
 use crate::config::Config;
 use crate::config::daemon::Settings;
 use crate::image::Images;
-use crate::state::{Durable, Found, Record, Snapshot, Store, Verb, check, snapshots};
-use crate::storage::Layers;
+use crate::state::{Change, Durable, Found, Record, Snapshot, Store, Verb, check, snapshots};
+use crate::storage::{LayerId, Layers};
 
 /// The zones of this host.
 pub struct Zones {
@@ -96,6 +96,18 @@ impl Entry {
         }
     }
 
+    /// Layers of its root, of its snapshots and of what is being made of it.
+    pub(super) fn layers(&self) -> BTreeSet<LayerId> {
+        let mut used: BTreeSet<LayerId> = self.record.layers.iter().cloned().collect();
+        used.extend(self.snapshots.values().flat_map(|snapshot| snapshot.layers.iter().cloned()));
+        match &self.record.change {
+            Some(Change::Fold(parts)) => used.extend(parts.iter().map(|(_, id)| id.clone())),
+            Some(Change::Replace(layers)) => used.extend(layers.iter().cloned()),
+            _ => {}
+        }
+        used
+    }
+
     pub(super) fn state(&self) -> State {
         self.live.as_ref().map_or(self.record.state.into(), |live| live.state)
     }
@@ -138,11 +150,6 @@ impl Zones {
     /// File of a zone's configuration.
     pub(crate) fn config_path(&self, name: &str) -> PathBuf {
         self.paths.configs.join(format!("{name}.toml"))
-    }
-
-    /// Folder of a zone.
-    pub(super) fn folder(&self, name: &str, ephemeral: bool) -> PathBuf {
-        if ephemeral { self.paths.root.join("ephemeral").join(name) } else { self.store.folder(name) }
     }
 
     /// A zone's configuration, with the architecture of its root where it names none.
@@ -261,15 +268,17 @@ impl Zones {
     /// # Errors
     /// When there is no such zone, or the log cannot be read.
     pub fn log(&self, name: &str) -> Result<Vec<LogLine>, ApiError> {
-        let folder = self.known(name, "log")?;
+        self.known(name, "log")?;
+        let ephemeral = self.lock().zones.get(name).is_some_and(|entry| entry.ephemeral);
+        let folder = if ephemeral { self.data(name) } else { self.store.folder(name) };
         log::read(&folder).map_err(|error| because(format!("log {name}"), &error))
     }
 
-    /// Folder of a zone that must be there.
+    /// Folder of the own files of a zone that must be there.
     pub(super) fn known(&self, name: &str, what: &str) -> Result<PathBuf, ApiError> {
         self.find(name);
         match self.lock().zones.get(name) {
-            Some(entry) => Ok(self.folder(name, entry.ephemeral)),
+            Some(entry) => Ok(self.data_of(name, entry)),
             None => Err(no_such_zone(format!("{what} {name}"), name)),
         }
     }

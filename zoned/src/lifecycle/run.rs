@@ -12,6 +12,7 @@ use super::login::refuse;
 use super::registry::Claim;
 use super::{Zones, because};
 use crate::config::{Config, edit};
+use crate::image::Source;
 use crate::state::{Durable, Record, Verb};
 
 /// Names of these zones: this and eight hex digits.
@@ -37,6 +38,8 @@ enum Root {
     Spec(RootSpec),
     /// To be installed first.
     Source(String),
+    /// To be brought in first.
+    Image(Source),
 }
 
 struct Unborn {
@@ -76,7 +79,13 @@ impl Zones {
                     }
                     Root::Spec(RootSpec::Dir(folder))
                 }
-                _ if source.contains(':') && !source.ends_with(":-") => Root::Source(source.to_owned()),
+                _ if source.contains(':') && !source.ends_with(":-") => match source.parse::<Source>() {
+                    Ok(image) if image.is_stream() => {
+                        return Err(invalid(format!("root {source:?} is stdin")));
+                    }
+                    Ok(image) if image.is_image() => Root::Image(image),
+                    _ => Root::Source(source.to_owned()),
+                },
                 _ => return Err(invalid(format!("root {source:?} is no absolute path and no source"))),
             },
         };
@@ -89,7 +98,7 @@ impl Zones {
 
     /// Removes what a `run` zone left.
     pub(super) fn forget_ephemeral(&self, name: &str) {
-        let folder = self.folder(name, true);
+        let folder = self.paths.root.join("ephemeral").join(name);
         if let Err(error) = self.trash_folder(&folder) {
             tracing::warn!(zone = name, %error, "its folder cannot be removed");
         }
@@ -122,13 +131,14 @@ impl RunJob {
     fn start(mut self, session: Session) -> Result<(), ApiError> {
         let zones = Arc::clone(&self.zone.claim.zones);
         let name = self.zone.claim.name.clone();
-        let zone_dir = zones.folder(&name, true);
+        let zone_dir = zones.data(&name);
         std::fs::DirBuilder::new()
             .mode(0o700)
             .create(&zone_dir)
             .map_err(|error| because(format!("make {}", zone_dir.display()), &error))?;
         let root = match self.root {
             Root::Spec(spec) => spec,
+            Root::Image(source) => zones.image_to_run(&name, &zone_dir, &source, &mut self.config)?,
             Root::Source(source) => {
                 let root = zone_dir.join("root");
                 std::fs::DirBuilder::new()

@@ -1,5 +1,6 @@
 //! snapshot: all of a zone's root at one instant, kept under a name; and the way back to it.
 
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -62,7 +63,7 @@ impl Zones {
             Some(live) => self.capture_live(name, &live),
             None => {
                 self.fold(name)?;
-                self.flatten(name)?;
+                self.squash(name)?;
                 let layers = self.layers_of(name);
                 Ok(Taken { _pin: self.layers.pin(layers.clone()), layers, held: None })
             }
@@ -91,7 +92,7 @@ impl Zones {
         let mut held = Duration::ZERO;
         let mut copied = || {
             let draft = self.layers.draft()?;
-            let upper = self.store.folder(name).join(UPPER);
+            let upper = self.data(name).join(UPPER);
             let mut still = |work: &mut dyn FnMut() -> std::io::Result<()>| {
                 let began = Instant::now();
                 let hold = |still| self.host.hold(name, still).map_err(std::io::Error::other);
@@ -111,6 +112,12 @@ impl Zones {
 
     /// Makes a layer of the root of a zone that runs over it: a rename, of which the overlay does not notice anything.
     fn share_root(&self, name: &str, live: &Live) -> Result<(), ApiError> {
+        let device = |path: &std::path::Path| std::fs::metadata(path).map(|found| found.dev()).ok();
+        if device(&self.data(name)) != device(self.layers.images()) {
+            let why = "its root is on another file system than the layers";
+            return Err(ApiError::new(ErrorKind::Failed, format!("share the root of {name}"), why)
+                .hint(format!("halt {name} once for its first snapshot or clone")));
+        }
         let change = self
             .prepare_fold(&[ROOT])
             .map_err(|error| because(format!("share the root of {name}"), &error))?;

@@ -15,7 +15,7 @@ use super::host::RootSpec;
 use super::{Zones, because};
 use crate::confine::{outside, owners};
 use crate::state::{Change, Record, atomic, now};
-use crate::storage::{LayerId, Meta, backend, settle};
+use crate::storage::{LayerId, Meta, backend, flatten, settle};
 
 /// Layers that a zone's root has at most. An overlay can have 500; each costs a look for a file that is in none.
 const MOST: usize = 100;
@@ -39,13 +39,7 @@ impl Zones {
         let table = self.lock();
         let mut used = BTreeSet::new();
         for entry in table.zones.values() {
-            used.extend(entry.record.layers.iter().cloned());
-            used.extend(entry.snapshots.values().flat_map(|snapshot| snapshot.layers.iter().cloned()));
-            match &entry.record.change {
-                Some(Change::Fold(parts)) => used.extend(parts.iter().map(|(_, id)| id.clone())),
-                Some(Change::Replace(layers)) => used.extend(layers.iter().cloned()),
-                None => {}
-            }
+            used.append(&mut entry.layers());
         }
         used
     }
@@ -77,6 +71,10 @@ impl Zones {
             return Err(ApiError::new(ErrorKind::Failed, format!("find the root of {name}"), why)
                 .hint("zonectl image verify says what else is missing"));
         }
+        if !self.has_layers() {
+            self.change_root(name, Change::Flatten)?;
+            return Ok(RootSpec::Installed);
+        }
         Ok(RootSpec::Layered(self.trees(&layers)))
     }
 
@@ -89,7 +87,7 @@ impl Zones {
     pub(super) fn fold(&self, name: &str) -> Result<(), ApiError> {
         let wrong = |error: io::Error| because(format!("make a layer of {name}"), &error);
         self.finish_change(name)?;
-        let folder = self.store.folder(name);
+        let folder = self.data(name);
         // Layers are the same for all zones.
         owners::give(&folder, 0).map_err(|failure| because(format!("make a layer of {name}"), &failure))?;
         let layers = self.record(name)?.layers;
@@ -134,15 +132,23 @@ impl Zones {
         let record = self.record(name)?;
         let Some(change) = record.change else { return Ok(()) };
         let layers = match &change {
+            Change::Move(path) => return self.move_parts(name, path),
+            Change::CopyTo(path) => return self.drop_copy(name, path),
+            Change::Detach => return self.pack(name),
+            Change::Attach => return self.unpack(name),
             Change::Fold(parts) => {
                 self.fold_parts(name, parts, &record.layers)?;
                 let new = parts.iter().map(|(_, id)| id.clone());
                 new.chain(record.layers).collect()
             }
             Change::Replace(layers) => {
-                self.discard(&self.store.folder(name), &[ROOT, UPPER, WORK])?;
+                self.discard(&self.data(name), &[ROOT, UPPER, WORK])?;
                 self.make_upper(name, layers)?;
                 layers.clone()
+            }
+            Change::Flatten => {
+                self.own_root(name, &record.layers)?;
+                Vec::new()
             }
         };
         self.save(name, |record| Record { layers, change: None, ..record.clone() })?;
@@ -150,16 +156,49 @@ impl Zones {
         Ok(())
     }
 
+    /// A copy of all that the zone sees of its layers and its own folder, as its root.
+    fn own_root(&self, name: &str, layers: &[LayerId]) -> Result<(), ApiError> {
+        let folder = self.data(name);
+        let (root, new) = (folder.join(ROOT), folder.join(".root.new"));
+        let made = || {
+            if root.exists() {
+                return Ok(());
+            }
+            crate::image::remove(&new)?;
+            fs::DirBuilder::new().mode(0o755).create(&new)?;
+            let mut all = vec![folder.join(UPPER)];
+            all.extend(self.trees(layers));
+            flatten(&all, &new)?;
+            settle(&new)?;
+            fs::rename(&new, &root)?;
+            atomic::sync_folder(&folder)
+        };
+        made().map_err(|error: io::Error| because(format!("make a root of the layers of {name}"), &error))?;
+        self.discard(&folder, &[UPPER, WORK])?;
+        self.make_upper(name, &[])
+    }
+
     fn fold_parts(&self, name: &str, parts: &[(String, LayerId)], below: &[LayerId]) -> Result<(), ApiError> {
-        let folder = self.store.folder(name);
+        let folder = self.data(name);
         for (part, id) in parts {
             let (from, to) = (folder.join(part), self.layers.tree(id));
             let moved = || {
                 if !to.exists() {
-                    fs::rename(&from, &to)?;
+                    match fs::rename(&from, &to) {
+                        // The zone was moved to another file system than that of the layers.
+                        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                            let new = to.with_extension("new");
+                            crate::image::remove(&new)?;
+                            backend::of(&self.layers.folder(id)).copy_still(&from, &new)?;
+                            settle(&new)?;
+                            fs::rename(&new, &to)?;
+                        }
+                        other => other?,
+                    }
                 }
-                atomic::sync_folder(&folder)?;
-                atomic::sync_folder(&self.layers.folder(id))
+                atomic::sync_folder(&self.layers.folder(id))?;
+                // What was copied.
+                self.discard(&folder, &[part]).map_err(io::Error::other)
             };
             moved().map_err(|error| because(format!("make a layer of {}", from.display()), &error))?;
         }
@@ -173,7 +212,7 @@ impl Zones {
 
     /// The folders that a zone over `layers` writes to, where they are missing.
     pub(super) fn make_upper(&self, name: &str, layers: &[LayerId]) -> Result<(), ApiError> {
-        let folder = self.store.folder(name);
+        let folder = self.data(name);
         let (upper, below) = (folder.join(UPPER), layers.first().map(|id| self.layers.tree(id)));
         let make = || {
             if !upper.exists() {
@@ -191,7 +230,7 @@ impl Zones {
     }
 
     /// Makes one layer of a zone's many where they have become too many. Nothing of it runs, and its folder is empty.
-    pub(super) fn flatten(&self, name: &str) -> Result<(), ApiError> {
+    pub(super) fn squash(&self, name: &str) -> Result<(), ApiError> {
         let layers = self.record(name)?.layers;
         if layers.len() <= MOST {
             return Ok(());

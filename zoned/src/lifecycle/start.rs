@@ -58,7 +58,7 @@ impl Zones {
             id: self.take_id(),
             id_slot,
             uuid,
-            zone_dir: self.store.folder(name),
+            zone_dir: self.data(name),
             run_dir: self.paths.run.join(name),
             root: self.ready_root(name)?,
             binds: Vec::new(),

@@ -22,7 +22,9 @@ impl Zones {
     /// Removes those parts of a folder.
     pub(super) fn discard(&self, folder: &Path, parts: &[&str]) -> Result<(), ApiError> {
         let wrong = |path: &Path, error: io::Error| because(format!("remove {}", path.display()), &error);
-        let bin = self.trash().join(Uuid::new_v4().simple().to_string());
+        // Beside it where it may be of another file system.
+        let trash = if folder.starts_with(self.store.zones()) { self.trash() } else { folder.join(".trash") };
+        let bin = trash.join(Uuid::new_v4().simple().to_string());
         std::fs::create_dir_all(&bin).map_err(|error| wrong(&bin, error))?;
         for part in parts {
             let path = folder.join(part);
@@ -32,7 +34,11 @@ impl Zones {
             }
         }
         atomic::sync_folder(folder).map_err(|error| wrong(folder, error))?;
-        self.empty_bin(&bin)
+        self.empty_bin(&bin)?;
+        if folder.join(".trash") == trash {
+            std::fs::remove_dir(&trash).ok();
+        }
+        Ok(())
     }
 
     /// Removes all of a zone's folder.
@@ -61,8 +67,10 @@ impl Zones {
 
     /// Goes on where a crash cut this off.
     pub(super) fn empty_trash(&self) {
-        let Ok(bins) = std::fs::read_dir(self.trash()) else { return };
-        for bin in bins.flatten() {
+        let paths =
+            self.lock().zones.values().filter_map(|entry| entry.record.path.clone()).collect::<Vec<_>>();
+        let all = paths.into_iter().map(|path| path.join(".trash")).chain([self.trash()]);
+        for bin in all.filter_map(|trash| std::fs::read_dir(trash).ok()).flatten().flatten() {
             if let Err(error) = self.empty_bin(&bin.path()) {
                 tracing::warn!(%error, "what an uninstall began to remove is still there");
             }

@@ -17,7 +17,12 @@ impl Zones {
         let _claim = self.claim(name, Verb::Uninstall)?;
         let begun = Some("uninstall did not finish".to_owned());
         self.save(name, |record| record.to(Durable::Incomplete, Some(Verb::Uninstall), begun))?;
-        if let Err(error) = self.discard(&self.store.folder(name), &ROOT_PARTS) {
+        let (own, data) = (self.store.folder(name), self.data(name));
+        let mut removed = self.discard(&own, &ROOT_PARTS);
+        if data != own {
+            removed = removed.and_then(|()| self.empty_place(&data));
+        }
+        if let Err(error) = removed {
             let why = format!("uninstall failed: {error}");
             self.note(name, &why);
             self.save(name, |record| record.to(Durable::Incomplete, None, Some(why)))?;

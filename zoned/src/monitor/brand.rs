@@ -85,7 +85,7 @@ impl Branded {
             arch,
             host_release: told(|h| h.release()),
             host_version: told(|h| h.version()),
-            bootargs: bootargs.to_vec(),
+            bootargs: bootargs.iter().map(|word| word.replace('\n', " ")).collect(),
             strict: config.strict,
             wide_inodes,
             vsyscall: match config.vsyscall {

@@ -18,7 +18,7 @@ use super::share::Share;
 use super::wire::{Event, How, Reply};
 use super::{Ending, FIRST, Live, Monitor, dispatch};
 use crate::causes::chain;
-use crate::config::{Config, Init};
+use crate::config::{self, Config, Init};
 use crate::confine::boot::{self, Request, Start};
 use crate::confine::cgroup::{Cgroup, Hierarchies};
 use crate::confine::clocks::Clocks;
@@ -27,7 +27,7 @@ use crate::confine::login::{self, Program, Streams, User};
 use crate::confine::root::RootSpec;
 use crate::confine::{Failure, inodes, privileges};
 use crate::network;
-use crate::storage::View;
+use crate::storage::{Stack, View};
 use crate::sys::child::Told;
 use crate::sys::process::{self, Ended};
 
@@ -116,8 +116,8 @@ impl Monitor {
             let init = self.spec.boot.init.clone().map_or_else(|| config.init.clone(), Init::from);
             return Ok((Start::Init(init, self.bootargs().to_vec()), Vec::new(), false));
         };
-        let program =
-            Program::new(self.find_user(run, &self.root_path())?, &run.command, run.term.as_deref());
+        let user = self.find_user(run, &self.root_path())?;
+        let program = Program::new(user, &run.command, run.term.as_deref(), &config.env);
         match run.tty {
             Some(size) => Ok((Start::Program(Box::new(program), Streams::Terminal(size)), Vec::new(), true)),
             None => {
@@ -155,6 +155,21 @@ impl Monitor {
         }
     }
 
+    /// Who an init is to be that the configuration says it of.
+    fn init_user(&self) -> Result<Option<User>, Failure> {
+        let Some(wanted) = &self.spec.config.user else { return Ok(None) };
+        let upper = self.spec.zone_dir.join("upper");
+        let folders = match &self.spec.root {
+            RootSpec::Installed => vec![upper, self.root_path()],
+            RootSpec::Layered(layers) => [upper].into_iter().chain(layers.iter().cloned()).collect(),
+            RootSpec::Directory(_) | RootSpec::Host => vec![self.root_path()],
+        };
+        let stack = Stack::open(&folders).map_err(|e| Failure::new("look at", "the zone's users", e))?;
+        let text = |path| stack.text(path).unwrap_or_default();
+        let found = login::user_of(&text("etc/passwd"), &text("etc/group"), wanted);
+        found.map(Some).map_err(|why| Failure::new("find user", wanted, std::io::Error::other(why)))
+    }
+
     fn find_user(&self, login: &Login, root: &Path) -> Result<User, Failure> {
         let wanted = login.user.as_deref().unwrap_or("root");
         let opened = File::open(root).map_err(|e| Failure::new("open", root.display(), e))?;
@@ -183,6 +198,7 @@ impl Monitor {
             binds: &self.spec.binds,
             kernel: &branded.kernel,
             start,
+            user: self.init_user()?.as_ref(),
             consoles: &self.consoles(),
             clocks,
             named_hierarchy: self.wants_named_hierarchy(),
@@ -223,7 +239,7 @@ impl Monitor {
     fn go(&mut self) -> Result<(), Failure> {
         let ids = self.site.ids;
         let root_is_own = self.spec.root != RootSpec::Host;
-        let bootargs = self.bootargs().join(" ");
+        let bootargs = self.bootargs().join(" ").replace('\n', " ");
         let Some(live) = &mut self.live else { return Ok(()) };
         let fail = |e: std::io::Error| Failure::new("duplicate", "a descriptor", e);
         let kmsg = super::kmsg::Kmsg::feeding(live.made.kmsg.take());
@@ -298,7 +314,7 @@ impl Monitor {
             return self.reply(from, Reply::Done);
         }
         let prepared = self.init_root().and_then(|root| self.find_user(login, &root)).and_then(|user| {
-            let program = Program::new(user, &login.command, login.term.as_deref());
+            let program = Program::new(user, &login.command, login.term.as_deref(), &self.spec.config.env);
             match login.tty {
                 Some(size) => Ok((program, Streams::Terminal(size), Vec::new())),
                 None => {
@@ -416,7 +432,7 @@ impl Monitor {
         }
     }
 
-    /// Asks the guest to end: our reaper by SIGTERM, an init of its own by the program that its
+    /// Asks the guest to end: our reaper by SIGTERM, a program by the signal of its configuration, an init of its own by the program that its
     /// administrator would use, or SIGPWR where there is none.
     pub(super) fn shut_down(&mut self, from: (u64, u64), timeout: u32, again: bool) {
         if self.state == State::Ready {
@@ -430,8 +446,12 @@ impl Monitor {
             let _ = process::signal(init, libc::SIGTERM);
             return;
         }
+        if let Some(signal) = self.spec.config.stop_signal.as_deref().and_then(config::signal_number) {
+            let _ = process::signal(init, signal);
+            return;
+        }
         let verb = if again { "reboot" } else { "poweroff" };
-        let program = Program::new(User::root(), &[verb.to_owned()], None);
+        let program = Program::new(User::root(), &[verb.to_owned()], None, &[]);
         let entered = login::pipes(self.site.ids, &program.user)
             .and_then(|(theirs, ours)| Ok((self.enter(&program, &Streams::Pipes(theirs))?, ours)));
         match entered {

@@ -7,5 +7,5 @@ mod transition;
 
 pub use snapshots::Snapshot;
 pub(crate) use store::now;
-pub use store::{Change, Durable, Found, Record, Restarts, StateError, Store};
+pub use store::{Change, Durable, FILE, Found, Record, Restarts, StateError, Store};
 pub use transition::{Outcome, Verb, check, monitor_may, outcome};

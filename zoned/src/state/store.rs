@@ -11,6 +11,9 @@ use zone_api::State;
 use super::{Verb, atomic};
 use crate::storage::LayerId;
 
+/// Name of the file.
+pub const FILE: &str = "state.json";
+
 /// Version of the file's form.
 const VERSION: u32 = 1;
 
@@ -60,6 +63,9 @@ pub struct Record {
     /// What lies below `upper`, the topmost first; none: the folder `root` of the zone's own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub layers: Vec<LayerId>,
+    /// Folder of its own files, where that is not the one of its record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
     /// What is being done to the root, to be finished after a crash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<Change>,
@@ -82,6 +88,16 @@ pub enum Change {
     Fold(Vec<(String, LayerId)>),
     /// All files of its own give way to these layers.
     Replace(Vec<LayerId>),
+    /// The zone gets a root of its own in place of its layers.
+    Flatten,
+    /// They go to this folder of the same file system.
+    Move(PathBuf),
+    /// The layers are packed into its folder, of which zoned then knows nothing any more.
+    Detach,
+    /// The layers in its folder are taken in.
+    Attach,
+    /// They are copied to this folder, which is emptied where that is cut off.
+    CopyTo(PathBuf),
 }
 
 /// How often a zone was booted again by itself.
@@ -109,6 +125,7 @@ impl Record {
             reason: None,
             since: now(),
             layers: Vec::new(),
+            path: None,
             change: None,
             at: None,
             arch: None,
@@ -124,7 +141,7 @@ impl Record {
     /// Without a root, and what is known of one.
     pub fn emptied(&self) -> Self {
         let record = self.to(Durable::Configured, None, None);
-        Self { layers: Vec::new(), change: None, at: None, arch: None, ..record }
+        Self { layers: Vec::new(), path: None, change: None, at: None, arch: None, ..record }
     }
 }
 
@@ -215,7 +232,7 @@ impl Store {
     /// # Errors
     /// When there is a file that cannot be read, or moved aside.
     pub fn read(&self, name: &str) -> Result<Found, StateError> {
-        let path = self.folder(name).join("state.json");
+        let path = self.folder(name).join(FILE);
         let wrong = |source| StateError::Read { path: path.clone(), source };
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
@@ -237,7 +254,7 @@ impl Store {
     /// The file then holds what it held.
     pub fn write(&self, name: &str, record: &Record) -> Result<Record, StateError> {
         let folder = self.folder(name);
-        let path = folder.join("state.json");
+        let path = folder.join(FILE);
         let wrong = |source| StateError::Write { path: path.clone(), source };
         make_folder(&folder).map_err(wrong)?;
         let record = Record { generation: record.generation + 1, ..record.clone() };

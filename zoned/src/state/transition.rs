@@ -19,6 +19,9 @@ pub enum Verb {
     Rollback,
     Clone,
     Receive,
+    Move,
+    Detach,
+    Attach,
     Boot,
     Ready,
     Halt,
@@ -45,6 +48,9 @@ impl Verb {
             Self::Rollback => "rollback",
             Self::Clone => "clone",
             Self::Receive => "receive",
+            Self::Move => "move",
+            Self::Detach => "detach",
+            Self::Attach => "attach",
             Self::Boot => "boot",
             Self::Ready => "ready",
             Self::Halt => "halt",
@@ -117,7 +123,7 @@ const COLUMNS: [State; 7] = [
 ];
 
 #[rustfmt::skip] // A table reads by its columns.
-const TABLE: [(Verb, [Cell; 7]); 20] = [
+const TABLE: [(Verb, [Cell; 7]); 23] = [
     // from:             configured     incomplete       installed        ready       running     shutting_down down
     (Verb::Create,    [EXISTS,        EXISTS,          EXISTS,          EXISTS,     EXISTS,     EXISTS,     EXISTS]),
     (Verb::Delete,    [GONE,          UNINSTALL_FIRST, UNINSTALL_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST]),
@@ -128,6 +134,9 @@ const TABLE: [(Verb, [Cell; 7]); 20] = [
     (Verb::Rollback,  [INSTALL_FIRST, UNINSTALL_FIRST, STAY,            HALT_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST]),
     (Verb::Clone,     [INSTALLED,     UNINSTALL_FIRST, UNINSTALL_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST]),
     (Verb::Receive,   [INSTALLED,     UNINSTALL_FIRST, STAY,            HALT_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST]),
+    (Verb::Move,      [INSTALL_FIRST, UNINSTALL_FIRST, STAY,            HALT_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST]),
+    (Verb::Detach,    [INSTALL_FIRST, UNINSTALL_FIRST, CONFIGURED,      HALT_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST]),
+    (Verb::Attach,    [INSTALLED,     UNINSTALL_FIRST, UNINSTALL_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST, HALT_FIRST]),
     (Verb::Boot,      [INSTALL_FIRST, UNINSTALL_FIRST, RUNNING,         RUNNING,    UP,         ENDING,     ENDING]),
     (Verb::Ready,     [INSTALL_FIRST, UNINSTALL_FIRST, READY,           IS_READY,   UP,         ENDING,     ENDING]),
     (Verb::Halt,      [NOT_UP,        NOT_UP,          NOT_UP,          INSTALLED,  INSTALLED,  INSTALLED,  INSTALLED]),
@@ -200,7 +209,7 @@ mod tests {
 
     use super::*;
 
-    const VERBS: [Verb; 20] = [
+    const VERBS: [Verb; 23] = [
         Verb::Create,
         Verb::Delete,
         Verb::Install,
@@ -210,6 +219,9 @@ mod tests {
         Verb::Rollback,
         Verb::Clone,
         Verb::Receive,
+        Verb::Move,
+        Verb::Detach,
+        Verb::Attach,
         Verb::Boot,
         Verb::Ready,
         Verb::Halt,

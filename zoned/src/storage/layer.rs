@@ -195,6 +195,22 @@ impl Layers {
         Pin { layers: Arc::clone(self), ids }
     }
 
+    /// Renames the layer to `to`, out of the store, unless something under way needs it or `to` is on another file system;
+    /// whether it did.
+    ///
+    /// # Errors
+    /// As rename(2) has them.
+    pub fn take_out(&self, id: &LayerId, to: &Path) -> io::Result<bool> {
+        let pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        if pins.contains_key(id) {
+            return Ok(false);
+        }
+        match fs::rename(self.folder(id), to) {
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => Ok(false),
+            other => other.map(|()| true),
+        }
+    }
+
     /// Removes the layer unless something under way needs it; whether it did. The caller has seen that no record names it,
     /// and keeps records from coming to name it meanwhile, but by way of a pin.
     ///

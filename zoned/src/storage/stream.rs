@@ -174,7 +174,7 @@ impl<R: Read> Receiver<R> {
     ///
     /// # Errors
     /// When it is cut off or was changed.
-    pub fn next(&mut self) -> io::Result<Option<LayerId>> {
+    pub fn next_layer(&mut self) -> io::Result<Option<LayerId>> {
         let before = self.sum.clone();
         let (kind, bytes) = self.frame(PIECE)?;
         match kind {
@@ -248,6 +248,8 @@ impl<R: Read> Read for Archive<R> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -273,12 +275,14 @@ mod tests {
         bytes
     }
 
-    fn read(bytes: &[u8]) -> io::Result<(Header, Vec<(LayerId, Vec<u8>)>)> {
+    type Read = (Header, Vec<(LayerId, Vec<u8>)>);
+
+    fn read(bytes: &[u8]) -> io::Result<Read> {
         let (receiver, header) = Receiver::begin(io::Cursor::new(bytes.to_vec()))?;
         let receiver = Rc::new(RefCell::new(receiver));
         let mut layers = Vec::new();
         loop {
-            let next = receiver.borrow_mut().next()?;
+            let next = receiver.borrow_mut().next_layer()?;
             let Some(id) = next else { return Ok((header, layers)) };
             let mut content = Vec::new();
             let mut archive = Receiver::archive(&receiver);

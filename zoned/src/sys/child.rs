@@ -118,6 +118,8 @@ pub enum Step {
         /// TIOCSCTTY
         control: bool,
     },
+    /// Gives the file that is standard input to a user (fchown(2)).
+    OwnStdio(u32),
     /// Makes three slots the standard streams.
     Stdio(Slot, Slot, Slot),
     /// Default dispositions and an empty mask for all signals.
@@ -473,6 +475,7 @@ impl Runner {
                 }
                 self.stdio([self.terminal; 3])
             }
+            Step::OwnStdio(user) => call!(SYS_fchown, 0, *user, -1).map(drop),
             Step::Stdio(a, b, c) => self.stdio([self.slot(*a), self.slot(*b), self.slot(*c)]),
             Step::DefaultSignals => default_signals(),
             Step::BoundCapabilities(keep) => {

@@ -13,6 +13,8 @@ use proptest::prelude::*;
 use super::*;
 
 mod entries;
+mod images;
+mod layers;
 mod roots;
 mod streams;
 mod writer;

@@ -5,6 +5,7 @@ mod host;
 mod images;
 mod install;
 mod looking;
+mod places;
 mod sessions;
 mod snapshots;
 mod streams;
@@ -47,6 +48,9 @@ fn described() -> OpenApiRouter<Arc<Zones>> {
         .routes(routes!(snapshots::delete))
         .routes(routes!(snapshots::rollback))
         .routes(routes!(snapshots::clone))
+        .routes(routes!(places::relocate))
+        .routes(routes!(places::detach))
+        .routes(routes!(places::attach))
         .routes(routes!(streams::send))
         .routes(routes!(streams::receive))
         .routes(routes!(verbs::uninstall))
