@@ -618,7 +618,7 @@ fn who_it_is_sent_on_to_does_not_hear_who_asks() {
     }
     let blob = layer(b"content", b"content");
     let elsewhere = Server::start(|_, to| Server::respond(to, "200 OK", &[], b"content"));
-    let (there, manifest) = (elsewhere.host(), served(&[blob.clone()], CONFIG));
+    let (there, manifest) = (elsewhere.host(), served(std::slice::from_ref(&blob), CONFIG));
     let server = Server::start(move |asked, to| {
         if asked.header("authorization").is_none() {
             return Server::respond(
@@ -675,7 +675,7 @@ fn without_tls_only_this_host_and_those_that_are_named_are_spoken_to() {
     if reaches {
         let named = format!("{name}:{}", registry.port);
         let error = client.refused(&format!("docker://{named}/team/one:v1"));
-        assert!(error.why.starts_with(&format!("{name}")), "{error}");
+        assert!(error.why.starts_with(&name), "{error}");
         client.puller.insecure = vec![named.clone()];
         client.pull(&format!("docker://{named}/team/one:v1")).expect("it is named");
     }
