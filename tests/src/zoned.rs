@@ -1,5 +1,6 @@
 //! A zoned of the test's own, with its own folders, that leaves nothing behind.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -11,12 +12,13 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, Uid};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::client::{Client, Outcome};
-use crate::host::{binary, eventually, lock, processes, target};
+use crate::host::{binary, descendants, eventually, lock, processes, target};
 
 /// How a test wants its zoned.
 #[derive(Debug, Default, Clone)]
@@ -25,6 +27,8 @@ pub struct How {
     pub alone: bool,
     /// Size in MiB of a small ext4 that `--root` is to be on.
     pub small_disk: Option<u32>,
+    /// Folder that `--root` and `--zones` are in, in place of one of its own.
+    pub place: Option<PathBuf>,
     /// `--root`, where it is not to be in the folder of the test; made if it is not there.
     pub root: Option<PathBuf>,
     /// Further environment.
@@ -73,8 +77,9 @@ impl Zoned {
         let tmp = target().join("tmp");
         fs::create_dir_all(&tmp).with_context(|| format!("create {}", tmp.display()))?;
         let folder = tempfile::Builder::new().prefix("zones-").tempdir_in(tmp).context("create a folder")?;
+        let place = how.place.as_deref().unwrap_or(folder.path());
         for part in ["root", "zones"] {
-            fs::create_dir(folder.path().join(part)).with_context(|| format!("create {part}"))?;
+            fs::create_dir(place.join(part)).with_context(|| format!("create {part}"))?;
         }
         if let Some(mib) = how.small_disk {
             let disk = File::create(folder.path().join("disk")).context("create a disk")?;
@@ -94,12 +99,16 @@ impl Zoned {
 
     /// `--root`
     pub fn root(&self) -> PathBuf {
-        self.how.root.clone().unwrap_or_else(|| self.folder.path().join("root"))
+        self.how.root.clone().unwrap_or_else(|| self.place().join("root"))
     }
 
     /// `--zones`
     pub fn zones(&self) -> PathBuf {
-        self.folder.path().join("zones")
+        self.place().join("zones")
+    }
+
+    fn place(&self) -> &Path {
+        self.how.place.as_deref().unwrap_or(self.folder.path())
     }
 
     /// `--run`
@@ -246,6 +255,38 @@ impl Zoned {
         }
     }
 
+    /// The end of the daemon, of all zones and of whatever else this process began, as the host's is: nothing can say
+    /// good-bye. For a test that is alone.
+    pub fn kill_all(&mut self) {
+        let groups: BTreeSet<String> =
+            descendants().iter().flat_map(|process| groups_of(process.pid)).collect();
+        self.kill9();
+        let end = Instant::now() + Duration::from_secs(10);
+        loop {
+            let left = descendants();
+            if left.is_empty() {
+                break;
+            }
+            for process in &left {
+                let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+                let _ = waitpid(Pid::from_raw(process.pid), Some(WaitPidFlag::WNOHANG));
+            }
+            assert!(Instant::now() < end, "they do not die: {left:?}");
+            thread::sleep(Duration::from_millis(5));
+        }
+        // What the kernel knows of them goes with it.
+        for key in groups {
+            for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+                remove_groups(&hierarchy.path().join("zoned").join(&key));
+            }
+            remove_groups(&Path::new("/sys/fs/cgroup/zoned").join(&key));
+        }
+        for entry in fs::read_dir(self.run_dir()).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        }
+    }
+
     /// A new daemon over the same folders.
     pub fn start_again(&mut self) {
         self.start_again_with(self.how.env.clone());
@@ -319,6 +360,22 @@ impl Zoned {
             |p: &&str| Path::new(p).starts_with(self.folder.path()) || Path::new(p).starts_with(&self.run);
         points.filter(ours).map(str::to_owned).collect()
     }
+}
+
+/// Names of the control groups of zones that a process is in.
+fn groups_of(pid: i32) -> Vec<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let keys = text.lines().filter_map(|line| line.split_once("/zoned/")?.1.split('/').next());
+    keys.map(str::to_owned).collect()
+}
+
+fn remove_groups(group: &Path) {
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_groups(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(group);
 }
 
 impl Drop for Zoned {

@@ -100,7 +100,11 @@ impl Images {
     /// # Errors
     /// When a folder cannot be made or the file not be read.
     pub fn recover(&self) -> io::Result<()> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(self.blobs())?;
+        let blobs = self.blobs();
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&blobs)?;
+        for folder in [self.layers.images(), blobs.parent().unwrap_or(&blobs)] {
+            atomic::sync_folder(folder)?;
+        }
         let path = self.names_path();
         let bytes = match fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -145,6 +149,7 @@ impl Images {
     /// # Errors
     /// All is as it was then, but for documents that nobody names.
     pub fn keep(&self, name: &ImageName, image: &Image, documents: &[&[u8]]) -> io::Result<()> {
+        self.layers.settle()?;
         let mut names = self.lock();
         for bytes in documents {
             atomic::write(&self.blobs().join(Digest::of(bytes).hex()), bytes, 0o600)?;

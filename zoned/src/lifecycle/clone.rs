@@ -29,11 +29,8 @@ impl Zones {
         }
         let (layers, _pin) = match snap {
             Some(snap) => {
-                let layers = self.snapshot_of(from, snap)?.layers;
-                let pin = self.layers.pin(layers.iter().cloned());
-                // It may have been removed before it was pinned.
-                self.snapshot_of(from, snap)?;
-                (layers, pin)
+                let (snapshot, pin) = self.pinned(from, snap)?;
+                (snapshot.layers, pin)
             }
             None => {
                 let _claim = self.claim(from, Verb::Snapshot)?;
@@ -83,6 +80,7 @@ impl Zones {
                 if let Err(error) = self.in_root(to, |root, _| profile::forget_machine(root)) {
                     self.note(to, &format!("its /etc/machine-id is that of {from}: {error}"));
                 }
+                super::install::settle(&self.data(to))?;
                 self.save(to, |record| record.to(Durable::Installed, None, None))
             }
             Err(error) => {

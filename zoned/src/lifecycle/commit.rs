@@ -46,10 +46,7 @@ impl Zones {
         let config = self.config(zone)?;
         let (layers, pin, arch) = match &commit.snapshot {
             Some(snap) => {
-                let snapshot = self.snapshot_of(zone, snap)?;
-                let pin = self.layers.pin(snapshot.layers.iter().cloned());
-                // It may have been removed before it was pinned.
-                let snapshot = self.snapshot_of(zone, snap)?;
+                let (snapshot, pin) = self.pinned(zone, snap)?;
                 (snapshot.layers, pin, snapshot.arch)
             }
             None => {
@@ -77,6 +74,14 @@ impl CommitJob {
     /// # Errors
     /// There is then none of that name, or the one that there was.
     pub fn run(self, progress: &(dyn Fn(Progress) + Sync)) -> Result<(), ApiError> {
+        let zones = Arc::clone(&self.zones);
+        let made = self.make(progress);
+        // What was made a layer of for the image alone.
+        zones.sweep_layers();
+        made
+    }
+
+    fn make(self, progress: &(dyn Fn(Progress) + Sync)) -> Result<(), ApiError> {
         let what = || format!("commit {}", self.from);
         let zones = &self.zones;
         let own = self.layers.iter().rposition(|id| matches!(id, LayerId::Own(_))).map_or(0, |at| at + 1);

@@ -24,7 +24,12 @@ pub(crate) fn append(folder: &Path, text: &str) -> io::Result<()> {
     let mut line = serde_json::to_vec(&LogLine { time: state::now(), text: text.to_owned() })?;
     line.push(b'\n');
     // One write, so that lines of two writers do not mix.
-    OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?.write_all(&line)
+    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+    let before = file.metadata()?.len();
+    file.write_all(&line).inspect_err(|_| {
+        // On a full disk a part of it may be there, which would spoil the next line.
+        file.set_len(before).ok();
+    })
 }
 
 /// All lines, oldest first. A line that a crash cut off is left out.

@@ -70,36 +70,49 @@ impl Zones {
         self.finish_change(name)?;
         self.check_base(name, header, force)?;
         let _pin = self.layers_in(name, header, receiver, progress)?;
+        self.layers.settle().map_err(|error| because(format!("receive {name}"), &error))?;
 
         let state = self.lock().zones.get(name).map(|entry| entry.record.state);
         let begun = Some("receive did not finish".to_owned());
+        let snapshot = header.snapshot.as_ref().map(|(snap, made)| {
+            let parent = header.base.as_ref().map(|(base, _)| base.clone());
+            let (layers, arch) = (header.layers.clone(), header.arch.clone());
+            Box::new((snap.clone(), Snapshot { made: *made, layers, parent, arch, held: None }))
+        });
+        // From here on it is finished after a crash: the root and its snapshot come together.
         self.save(name, |record| {
             let record = match state {
                 Some(Durable::Installed) => record.clone(),
-                _ => record.to(Durable::Incomplete, Some(Verb::Receive), begun),
+                _ => record.to(Durable::Incomplete, None, begun),
             };
-            Record {
-                change: Some(Change::Replace(header.layers.clone())),
-                arch: header.arch.clone(),
-                ..record
-            }
+            let layers = header.layers.clone();
+            Record { change: Some(Change::Receive { layers, snapshot }), arch: header.arch.clone(), ..record }
         })?;
         self.finish_change(name)?;
-        if let Some((snap, made)) = &header.snapshot {
-            let parent = header.base.as_ref().map(|(base, _)| base.clone());
-            let (layers, arch) = (header.layers.clone(), header.arch.clone());
-            let snapshot = Snapshot { made: *made, layers, parent, arch, held: None };
-            snapshots::write(&self.store.folder(name), snap, &snapshot)
-                .map_err(|error| because(format!("keep {name}@{snap}"), &error))?;
-            if let Some(entry) = self.lock().zones.get_mut(name) {
-                entry.snapshots.insert(snap.clone(), snapshot);
-            }
-        }
-        let at = header.snapshot.as_ref().map(|(snap, _)| snap.clone());
-        self.save(name, |record| Record { at, ..record.to(Durable::Installed, None, None) })?;
         let at = header.snapshot.as_ref().map_or_else(String::new, |(snap, _)| format!("@{snap}"));
         self.note(name, &format!("received from {}{at}", header.zone));
         Ok(())
+    }
+
+    /// The end of it, the root being there.
+    pub(super) fn received(
+        &self,
+        name: &str,
+        layers: &[LayerId],
+        snapshot: Option<&(String, Snapshot)>,
+    ) -> Result<(), ApiError> {
+        if let Some((snap, snapshot)) = snapshot {
+            snapshots::write(&self.store.folder(name), snap, snapshot)
+                .map_err(|error| because(format!("keep {name}@{snap}"), &error))?;
+            if let Some(entry) = self.lock().zones.get_mut(name) {
+                entry.snapshots.insert(snap.clone(), snapshot.clone());
+            }
+        }
+        let at = snapshot.map(|(snap, _)| snap.clone());
+        self.save(name, |record| {
+            let layers = layers.to_vec();
+            Record { layers, at, change: None, ..record.to(Durable::Installed, None, None) }
+        })
     }
 
     /// Whether the zone can be brought forward to what comes.

@@ -11,7 +11,7 @@ use super::registry::{Entry, Live};
 use super::run::is_run_name;
 use super::{Paths, Zones, because};
 use crate::config;
-use crate::state::{Durable, Record};
+use crate::state::{Durable, Record, atomic};
 
 impl Zones {
     /// Makes the folders that zones are kept in.
@@ -46,8 +46,11 @@ impl Zones {
             }
         }
         names.extend(self.config_names());
+        // All of them before anything is finished: what a zone is made of is known by its record alone.
         for name in &names {
             self.take_up(name);
+        }
+        for name in &names {
             self.resume(name);
         }
         self.resume_restarts();
@@ -62,7 +65,7 @@ impl Zones {
     fn resume(&self, name: &str) {
         let cut = self.lock().zones.get(name).and_then(|entry| entry.record.verb);
         let Some(verb) = cut else {
-            if let Err(error) = self.finish_change(name) {
+            if let Err(error) = self.carry_out(name) {
                 tracing::error!(zone = name, %error, "a change of its root is not finished");
             }
             return;
@@ -186,7 +189,8 @@ fn make_folder(folder: &Path, mode: u32) -> Result<(), ApiError> {
     }
     match std::fs::DirBuilder::new().mode(mode).create(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && folder.is_dir() => {}
-        other => other.map_err(wrong)?,
+        Err(error) => return Err(wrong(error)),
+        Ok(()) => folder.parent().map_or(Ok(()), atomic::sync_folder).map_err(wrong)?,
     }
     // One that was there before may be open to more than it should.
     if mode == 0o700 {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub struct Zones {
     pub(super) runtime: Handle,
     /// Told of what happens.
     pub(super) bus: super::bus::Bus,
+    /// Whether a record could not be read, so that what it needs is not known.
+    pub(super) unsure: AtomicBool,
     table: Mutex<Table>,
     /// Told of every change of a live zone.
     pub(super) changed: Condvar,
@@ -102,7 +105,9 @@ impl Entry {
         used.extend(self.snapshots.values().flat_map(|snapshot| snapshot.layers.iter().cloned()));
         match &self.record.change {
             Some(Change::Fold(parts)) => used.extend(parts.iter().map(|(_, id)| id.clone())),
-            Some(Change::Replace(layers)) => used.extend(layers.iter().cloned()),
+            Some(Change::Replace(layers) | Change::Receive { layers, .. }) => {
+                used.extend(layers.iter().cloned())
+            }
             _ => {}
         }
         used
@@ -127,6 +132,7 @@ impl Zones {
             layers,
             runtime,
             bus: super::bus::Bus::default(),
+            unsure: AtomicBool::new(false),
             table: Mutex::default(),
             changed: Condvar::new(),
         })
@@ -372,15 +378,20 @@ impl Zones {
                 (Record::new(slot).to(Durable::Incomplete, None, Some(why)), true)
             }
             Err(error) => {
+                self.unsure.store(true, Ordering::Relaxed);
                 let why = because("read its state", &error).why;
                 (Record::new(0).to(Durable::Incomplete, None, Some(why)), false)
             }
         };
         let corrupt = record.reason.clone().filter(|_| to_write);
         let mut entry = Entry::new(record, false);
-        match snapshots::read(&self.store.folder(name)) {
-            Ok(found) => entry.snapshots = found,
-            Err(error) => tracing::error!(zone = name, %error, "its snapshots cannot be read"),
+        // One without a root has none, though a crash may have left their files.
+        if entry.record.state != Durable::Configured {
+            let (found, all) = snapshots::read(&self.store.folder(name));
+            entry.snapshots = found;
+            if !all {
+                self.unsure.store(true, Ordering::Relaxed);
+            }
         }
         table.zones.insert(name.to_owned(), entry);
         drop(table);

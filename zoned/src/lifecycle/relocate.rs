@@ -157,11 +157,11 @@ impl Zones {
             self.finish_change(name)?;
             return Err(error);
         }
-        self.save(name, |record| Record { path: Some(path.to_owned()), change: None, ..record.clone() })?;
-        if let Err(error) = self.empty_place(old) {
-            tracing::warn!(zone = name, %error, "its old folder is still there");
-        }
-        Ok(())
+        self.save(name, |record| {
+            let change = Some(Change::Clear(old.to_owned(), Vec::new()));
+            Record { path: Some(path.to_owned()), change, ..record.clone() }
+        })?;
+        self.finish_change(name)
     }
 
     /// Carries out a move within a file system, from any point.
@@ -266,26 +266,37 @@ impl Zones {
             atomic::write(&folder.join(MANIFEST), text.as_bytes(), 0o600)
         };
         packed().map_err(wrong)?;
-        self.save(name, Record::emptied)?;
+        let left = Change::Clear(self.store.folder(name), vec![snapshots::FOLDER.to_owned()]);
+        self.save(name, |record| Record { change: Some(left), ..record.emptied() })?;
         if let Some(entry) = self.lock().zones.get_mut(name) {
             entry.snapshots.clear();
         }
-        self.discard(&self.store.folder(name), &[snapshots::FOLDER])?;
-        self.sweep_layers();
+        // It is let go of: an error from here on would bring the folder's layers back.
+        if let Err(error) = self.carry_out(name) {
+            tracing::warn!(zone = name, %error, "the files of its snapshots are still there");
+        }
         Ok(())
     }
 
     /// Puts the layers in a zone's folder where they belong, as far as they are not there, and takes its manifest away.
     fn take_back(&self, name: &str, folder: &Path) -> Result<(), ApiError> {
         let wrong = |error: io::Error| because(format!("put the layers of {name} back"), &error);
+        match fs::remove_file(folder.join(MANIFEST)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(wrong(error)),
+            _ => {}
+        }
         for id in self.layers_of_all(name) {
-            let from = folder.join(LAYERS).join(id.to_string());
+            let (from, to) = (folder.join(LAYERS).join(id.to_string()), self.layers.folder(&id));
             if !self.layers.has(&id) && from.exists() {
-                fs::rename(&from, self.layers.folder(&id)).map_err(wrong)?;
+                fs::rename(&from, &to).map_err(wrong)?;
+                to.parent().map_or(Ok(()), atomic::sync_folder).map_err(wrong)?;
             }
         }
-        self.save(name, |record| Record { change: None, ..record.clone() })?;
-        self.discard(folder, &[MANIFEST, LAYERS])
+        self.save(name, |record| {
+            let change = Some(Change::Clear(folder.to_owned(), vec![LAYERS.to_owned()]));
+            Record { change, ..record.clone() }
+        })?;
+        self.finish_change(name)
     }
 
     fn layers_of_all(&self, name: &str) -> BTreeSet<LayerId> {
@@ -391,6 +402,8 @@ impl Zones {
             // From here on nobody takes its layers for unused.
             entry.snapshots.clone_from(&manifest.snapshots);
         }
+        // Whoever brought it here may not have waited for the disk.
+        settle(&path).map_err(wrong)?;
         for id in manifest.all_layers() {
             let (from, to) = (path.join(LAYERS).join(id.to_string()), self.layers.folder(id));
             if self.layers.has(id) {
@@ -413,11 +426,11 @@ impl Zones {
         if !manifest.layers.is_empty() {
             self.make_upper(name, &manifest.layers)?;
         }
-        self.save(name, |record| Record { change: None, ..record.clone() })?;
-        if let Err(error) = self.discard(&path, &[MANIFEST, LAYERS]) {
-            tracing::warn!(zone = name, %error, "what its folder was detached with is still there");
-        }
-        Ok(())
+        self.save(name, |record| {
+            let change = Some(Change::Clear(path.clone(), vec![MANIFEST.to_owned(), LAYERS.to_owned()]));
+            Record { change, ..record.clone() }
+        })?;
+        self.carry_out(name)
     }
 
     fn take_out_again(&self, name: &str, path: &Path, manifest: &Manifest) -> io::Result<()> {

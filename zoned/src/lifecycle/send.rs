@@ -37,10 +37,7 @@ impl Zones {
         self.known(name, "send")?;
         let (snapshot, layers, pin) = match snap {
             Some(snap) => {
-                let found = self.snapshot_of(name, snap)?;
-                let pin = self.layers.pin(found.layers.iter().cloned());
-                // It may have been removed before it was pinned.
-                self.snapshot_of(name, snap)?;
+                let (found, pin) = self.pinned(name, snap)?;
                 (Some((snap.to_owned(), found.made)), found.layers, pin)
             }
             None => {
@@ -73,6 +70,14 @@ impl SendJob {
     /// # Errors
     /// The stream is then cut off.
     pub fn run(self, to: &mut dyn Write) -> Result<(), ApiError> {
+        let zones = Arc::clone(&self.zones);
+        let sent = self.write(to);
+        // What was made a layer of for the stream alone.
+        zones.sweep_layers();
+        sent
+    }
+
+    fn write(self, to: &mut dyn Write) -> Result<(), ApiError> {
         let what = format!("send {}", self.header.zone);
         let wrong = |error: io::Error| because(what.clone(), &error);
         let mut sender = Sender::begin(to, &self.header).map_err(wrong)?;

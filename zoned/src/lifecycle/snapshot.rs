@@ -28,6 +28,15 @@ impl Zones {
     /// # Errors
     /// There is then no such snapshot, and the zone is as it was.
     pub fn snapshot(self: &Arc<Self>, name: &str, snap: &str) -> Result<zone_api::Snapshot, ApiError> {
+        let made = self.make_snapshot(name, snap);
+        if made.is_err() {
+            // What it was to be made of.
+            self.sweep_layers();
+        }
+        made
+    }
+
+    fn make_snapshot(self: &Arc<Self>, name: &str, snap: &str) -> Result<zone_api::Snapshot, ApiError> {
         let what = || format!("snapshot {name}@{snap}");
         config::check_name(snap).map_err(|why| ApiError::new(ErrorKind::Invalid, what(), why))?;
         let _claim = self.claim(name, Verb::Snapshot)?;
@@ -117,7 +126,7 @@ impl Zones {
             return Err(ApiError::new(ErrorKind::Failed, format!("share the root of {name}"), why)
                 .hint(format!("halt {name} once for its first snapshot or clone")));
         }
-        let change = self
+        let (change, _pin) = self
             .prepare_fold(&[ROOT])
             .map_err(|error| because(format!("share the root of {name}"), &error))?;
         let Change::Fold(parts) = &change else { return Ok(()) };
@@ -154,6 +163,21 @@ impl Zones {
             ApiError::new(ErrorKind::Failed, format!("find {name}@{snap}"), why)
                 .hint(format!("zonectl snapshots {name} lists them"))
         })
+    }
+
+    /// A snapshot, the layers of which stay for as long as the pin does.
+    pub(super) fn pinned(&self, name: &str, snap: &str) -> Result<(Snapshot, Pin), ApiError> {
+        let found = self.snapshot_of(name, snap)?;
+        let pin = self.layers.pin(found.layers.iter().cloned());
+        // It may have been removed, or detached with its zone, before it was pinned.
+        self.snapshot_of(name, snap)?;
+        match found.layers.iter().find(|id| !self.layers.has(id)) {
+            None => Ok((found, pin)),
+            Some(missing) => {
+                let why = format!("layer {missing} is not there");
+                Err(ApiError::new(ErrorKind::Failed, format!("find {name}@{snap}"), why))
+            }
+        }
     }
 
     /// Forgets a snapshot. What others are made of stays.

@@ -8,16 +8,18 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use zone_api::{ApiError, ErrorKind};
 
 use super::host::RootSpec;
+use super::registry::Entry;
 use super::{Zones, because};
 use crate::config::{Config, size_in_bytes};
 use crate::confine::owners;
 use crate::state::{Change, Record, atomic, now};
 use crate::storage::backend::{self, OWN, UPPER, WORK};
-use crate::storage::{LayerId, Meta, flatten, settle};
+use crate::storage::{LayerId, Meta, Pin, flatten, settle};
 
 /// Layers that a zone's root has at most. An overlay can have 500; each costs a look for a file that is in none.
 const MOST: usize = 100;
@@ -42,16 +44,26 @@ impl Zones {
         used
     }
 
+    /// Whether something may be made of layers that no record names: nothing is removed then.
+    pub(super) fn is_unsure(&self) -> bool {
+        // What a folder that is being attached brings is named only once it is all here.
+        let attaching = |entry: &Entry| matches!(entry.record.change, Some(Change::Attach));
+        self.unsure.load(Ordering::Relaxed) || self.lock().zones.values().any(attaching)
+    }
+
     /// Removes the layers of zones that are in no use any more. Those of images stay until they are pruned.
     pub(super) fn sweep_layers(&self) {
-        // The list first: what comes to be in use after it was made is not on it, or is pinned.
+        if self.is_unsure() {
+            return;
+        }
         let all = match self.layers.all() {
             Ok(all) => all,
             Err(error) => return tracing::warn!(%error, "layers that nobody uses cannot be found"),
         };
         let used = self.used_layers();
         for id in all.difference(&used).filter(|id| matches!(id, LayerId::Own(_))) {
-            if let Err(error) = self.layers.remove(id) {
+            // What an operation made a layer of meanwhile is in its record, or pinned.
+            if let Err(error) = self.layers.remove_unless(id, || self.used_layers().contains(id)) {
                 tracing::warn!(layer = %id, %error, "nobody uses it, and it cannot be removed");
             }
         }
@@ -100,15 +112,16 @@ impl Zones {
             return Ok(());
         }
         settle(&folder).map_err(wrong)?;
-        let change = self.prepare_fold(&parts).map_err(wrong)?;
+        let (change, _pin) = self.prepare_fold(&parts).map_err(wrong)?;
         self.change_root(name, change)
     }
 
-    /// The root folder alone, of a zone that may run.
-    pub(super) fn prepare_fold(&self, parts: &[&str]) -> io::Result<Change> {
-        let mut fold = Vec::new();
-        for part in parts {
-            let id = LayerId::new_own();
+    /// Makes the layers that parts of a zone's folder are to become, without their files.
+    pub(super) fn prepare_fold(&self, parts: &[&str]) -> io::Result<(Change, Pin)> {
+        let mut fold: Vec<(String, LayerId)> = Vec::new();
+        let ids: Vec<LayerId> = parts.iter().map(|_| LayerId::new_own()).collect();
+        let pin = self.layers.pin(ids.clone());
+        for (part, id) in parts.iter().zip(ids) {
             let folder = self.layers.folder(&id);
             fs::DirBuilder::new().mode(0o700).create(&folder)?;
             let meta = Meta { made: now(), ..Meta::default() };
@@ -116,7 +129,7 @@ impl Zones {
             folder.parent().map_or(Ok(()), atomic::sync_folder)?;
             fold.push(((*part).to_owned(), id));
         }
-        Ok(Change::Fold(fold))
+        Ok((Change::Fold(fold), pin))
     }
 
     /// Writes a change down and carries it out.
@@ -127,6 +140,16 @@ impl Zones {
 
     /// Carries out what was written down, if anything.
     pub(super) fn finish_change(&self, name: &str) -> Result<(), ApiError> {
+        if self.record(name)?.change.is_none() {
+            return Ok(());
+        }
+        self.carry_out(name)?;
+        self.sweep_layers();
+        Ok(())
+    }
+
+    /// The same; layers that nobody uses any more are left.
+    pub(super) fn carry_out(&self, name: &str) -> Result<(), ApiError> {
         let record = self.record(name)?;
         let Some(change) = record.change else { return Ok(()) };
         let layers = match &change {
@@ -134,15 +157,18 @@ impl Zones {
             Change::CopyTo(path) => return self.drop_copy(name, path),
             Change::Detach => return self.pack(name),
             Change::Attach => return self.unpack(name),
+            Change::Clear(folder, parts) => return self.clear(name, folder, parts),
+            Change::Receive { layers, snapshot } => {
+                self.replace_root(name, layers)?;
+                return self.received(name, layers, snapshot.as_deref());
+            }
             Change::Fold(parts) => {
                 self.fold_parts(name, parts, &record.layers)?;
                 let new = parts.iter().map(|(_, id)| id.clone());
                 new.chain(record.layers).collect()
             }
             Change::Replace(layers) => {
-                // What comes now belongs to the ids that layers have.
-                self.discard(&self.data(name), &[ROOT, OWN, UPPER, WORK, owners::MARK])?;
-                self.make_upper(name, layers)?;
+                self.replace_root(name, layers)?;
                 layers.clone()
             }
             Change::Flatten => {
@@ -150,9 +176,23 @@ impl Zones {
                 Vec::new()
             }
         };
-        self.save(name, |record| Record { layers, change: None, ..record.clone() })?;
-        self.sweep_layers();
-        Ok(())
+        self.save(name, |record| Record { layers, change: None, ..record.clone() })
+    }
+
+    fn replace_root(&self, name: &str, layers: &[LayerId]) -> Result<(), ApiError> {
+        // What comes now belongs to the ids that layers have.
+        self.discard(&self.data(name), &[ROOT, OWN, UPPER, WORK, owners::MARK])?;
+        self.make_upper(name, layers)
+    }
+
+    /// Removes what is left of another place of a zone's files. That it cannot be does not keep the zone from anything.
+    fn clear(&self, name: &str, folder: &Path, parts: &[String]) -> Result<(), ApiError> {
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        let cleared = if parts.is_empty() { self.empty_place(folder) } else { self.discard(folder, &parts) };
+        if let Err(error) = cleared {
+            tracing::warn!(zone = name, %error, "what it does not need any more is still there");
+        }
+        self.save(name, |record| Record { change: None, ..record.clone() })
     }
 
     /// A copy of all that the zone sees of its layers and its own folder, as its root.
@@ -258,19 +298,18 @@ impl Zones {
         if layers.len() <= MOST {
             return Ok(());
         }
-        let flat = self
-            .flat_layer(&layers)
-            .map_err(|e| because(format!("make one layer of those of {name}"), &e))?;
+        let flat = LayerId::new_own();
         let _pin = self.layers.pin([flat.clone()]);
+        self.flat_layer(&layers, &flat)
+            .map_err(|e| because(format!("make one layer of those of {name}"), &e))?;
         self.change_root(name, Change::Replace(vec![flat]))
     }
 
-    fn flat_layer(&self, layers: &[LayerId]) -> io::Result<LayerId> {
+    fn flat_layer(&self, layers: &[LayerId], id: &LayerId) -> io::Result<()> {
         let view = crate::storage::View::of(&self.trees(layers))?;
-        let (id, draft) = (LayerId::new_own(), self.layers.draft()?);
+        let draft = self.layers.draft()?;
         backend::copy_still(&view.path(), &draft.tree())?;
-        draft.publish(&id, &Meta { made: now(), ..Meta::default() })?;
-        Ok(id)
+        draft.publish(id, &Meta { made: now(), ..Meta::default() })
     }
 }
 

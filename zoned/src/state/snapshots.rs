@@ -31,28 +31,36 @@ pub struct Snapshot {
     pub held: Option<u64>,
 }
 
-/// Those of the zone in `folder`, by name. A file that makes no sense is left out, and told.
-///
-/// # Errors
-/// When the folder cannot be read.
-pub fn read(folder: &Path) -> io::Result<BTreeMap<String, Snapshot>> {
-    let mut found = BTreeMap::new();
+/// Those of the zone in `folder`, by name, and whether these are all. What cannot be read is left out, and told.
+pub fn read(folder: &Path) -> (BTreeMap<String, Snapshot>, bool) {
+    let (mut found, mut all) = (BTreeMap::new(), true);
     let entries = match std::fs::read_dir(folder.join(FOLDER)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
-        other => other?,
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return (found, true),
+        Err(error) => {
+            tracing::error!(folder = %folder.display(), %error, "the snapshots in it cannot be read");
+            return (found, false);
+        }
     };
     for entry in entries {
-        let path = entry?.path();
+        let Ok(entry) = entry else {
+            all = false;
+            break;
+        };
+        let path = entry.path();
         let name = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".json"));
         let Some(name) = name.filter(|name| crate::config::check_name(name).is_ok()) else { continue };
         let snapshot =
             std::fs::read(&path).and_then(|bytes| serde_json::from_slice(&bytes).map_err(io::Error::from));
         match snapshot {
             Ok(snapshot) => drop(found.insert(name.to_owned(), snapshot)),
-            Err(error) => tracing::error!(file = %path.display(), %error, "a snapshot that cannot be read"),
+            Err(error) => {
+                all = false;
+                tracing::error!(file = %path.display(), %error, "a snapshot that cannot be read");
+            }
         }
     }
-    Ok(found)
+    (found, all)
 }
 
 /// Writes one.
@@ -86,7 +94,7 @@ mod tests {
     #[test]
     fn snapshots_are_kept_and_rubbish_is_left_out() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(read(dir.path()).unwrap().is_empty());
+        assert_eq!(read(dir.path()), (BTreeMap::new(), true));
         let layers = vec![LayerId::new_own(), format!("sha256:{}", "00".repeat(32)).parse().unwrap()];
         let one = Snapshot { made: 7, layers, parent: None, arch: Some("i686".into()), held: Some(12) };
         write(dir.path(), "one", &one).unwrap();
@@ -95,8 +103,9 @@ mod tests {
         std::fs::write(dir.path().join("snapshots/three.json"), "{").unwrap();
         std::fs::write(dir.path().join("snapshots/.x.json.tmp"), "{").unwrap();
         let all = BTreeMap::from([("one".to_owned(), one), ("two".to_owned(), two.clone())]);
-        assert_eq!(read(dir.path()).unwrap(), all);
+        assert_eq!(read(dir.path()), (all, false));
+        std::fs::remove_file(dir.path().join("snapshots/three.json")).unwrap();
         remove(dir.path(), "one").unwrap();
-        assert_eq!(read(dir.path()).unwrap(), BTreeMap::from([("two".to_owned(), two)]));
+        assert_eq!(read(dir.path()), (BTreeMap::from([("two".to_owned(), two)]), true));
     }
 }

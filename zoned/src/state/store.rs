@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use zone_api::State;
 
-use super::{Verb, atomic};
+use super::{Snapshot, Verb, atomic};
 use crate::storage::LayerId;
 
 /// Name of the file.
@@ -101,6 +101,15 @@ pub enum Change {
     Attach,
     /// They are copied to this folder, which is emptied where that is cut off.
     CopyTo(PathBuf),
+    /// All files of its own give way to what came in a stream: its layers, and the snapshot that they are.
+    Receive {
+        /// The topmost first.
+        layers: Vec<LayerId>,
+        /// Its name, and what is kept of it.
+        snapshot: Option<Box<(String, Snapshot)>>,
+    },
+    /// Only rubbish is left to be removed: these of the folder, or, where none are named, the zone's files in it.
+    Clear(PathBuf, Vec<String>),
 }
 
 /// How often a zone was booted again by itself.

@@ -119,10 +119,21 @@ impl Layers {
         for folder in [&self.images, &self.images.join("sha256"), &self.own, &self.temp()] {
             match fs::DirBuilder::new().mode(0o700).create(folder) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
+                Err(_) => {}
+                // What comes to be in it is to last.
+                Ok(()) => folder.parent().map_or(Ok(()), atomic::sync_folder)?,
             }
         }
         image::empty(&self.temp())
+    }
+
+    /// Sees to it that layers which are here are so after a crash: who put one here may not have come to it yet.
+    ///
+    /// # Errors
+    /// As open(2) and fsync(2) have them.
+    pub fn settle(&self) -> io::Result<()> {
+        atomic::sync_folder(&self.images.join("sha256"))?;
+        atomic::sync_folder(&self.own)
     }
 
     /// ROOT/images.
@@ -238,6 +249,8 @@ impl Layers {
             }
             fs::rename(self.folder(id), &bin)?;
         }
+        // Or a crash could leave it in the store with a part of its files.
+        self.folder(id).parent().map_or(Ok(()), atomic::sync_folder)?;
         image::remove(&bin)?;
         Ok(true)
     }
@@ -293,7 +306,7 @@ impl Draft {
         let folder = self.layers.folder(id);
         match fs::rename(&self.folder, &folder) {
             // Somebody else was faster.
-            Err(_) if self.layers.has(id) => return Ok(()),
+            Err(_) if self.layers.has(id) => {}
             other => other?,
         }
         folder.parent().map_or(Ok(()), atomic::sync_folder)
