@@ -111,8 +111,10 @@ impl Host<'_> {
         for name in self.names() {
             let zone = self.zoned.zone(&name).expect("it is listed");
             let path = self.zoned.root().join("zones").join(&name).join("state.json");
-            let record: Value = serde_json::from_slice(&fs::read(&path).unwrap_or_default()).unwrap_or_default();
-            let toml = fs::read_to_string(self.zoned.zones().join(format!("{name}.toml"))).unwrap_or_default();
+            let record: Value =
+                serde_json::from_slice(&fs::read(&path).unwrap_or_default()).unwrap_or_default();
+            let toml =
+                fs::read_to_string(self.zoned.zones().join(format!("{name}.toml"))).unwrap_or_default();
             zones.push(json!({
                 "name": name, "state": zone["state"], "path": zone["path"], "snapshots": self.json(&["snapshots", &name]),
                 "change": record["change"], "at": record["at"], "durable": record["state"], "config": toml,
@@ -136,7 +138,8 @@ impl Host<'_> {
         let mut needed: Vec<Value> = Vec::new();
         for name in self.names() {
             let path = root.join("zones").join(&name).join("state.json");
-            let record: Value = serde_json::from_slice(&fs::read(&path).unwrap_or_default()).unwrap_or_default();
+            let record: Value =
+                serde_json::from_slice(&fs::read(&path).unwrap_or_default()).unwrap_or_default();
             let snapshots = self.json(&["snapshots", &name]);
             let snapshots = snapshots.as_array().cloned().unwrap_or_default();
             let lists = snapshots.iter().map(|snapshot| &snapshot["layers"]).chain([&record["layers"]]);
@@ -171,7 +174,8 @@ impl Host<'_> {
                 break;
             }
             failures += 1;
-            let last = said.lines().filter(|line| line.starts_with("zonectl: ")).collect::<Vec<_>>().join("; ");
+            let last =
+                said.lines().filter(|line| line.starts_with("zonectl: ")).collect::<Vec<_>>().join("; ");
             told.insert(last);
             assert_eq!(code, Some(1), "{story}");
             assert!(said.to_lowercase().contains("no space left"), "{story}");
@@ -206,7 +210,11 @@ impl Host<'_> {
         if !runs {
             self.ok(&["boot", name, "-i", "none"]);
         }
-        assert_eq!(self.zoned.sh(name, "cat /mine /d/hard; md5sum < /d/big | cut -c1-8"), "mine\nmine\nd1dd210d\n", "{name}");
+        assert_eq!(
+            self.zoned.sh(name, "cat /mine /d/hard; md5sum < /d/big | cut -c1-8"),
+            "mine\nmine\nd1dd210d\n",
+            "{name}"
+        );
         if !runs {
             self.ok(&["halt", name]);
         }
@@ -268,7 +276,10 @@ fn a_full_disk_fails_operations_cleanly_at_every_point() {
     installed(&zoned, "z");
 
     host.sweep("create", (&["create", "new"], None));
-    host.sweep("install from a folder", (&["install", "new", &format!("dir:{}", busybox_root().display())], None));
+    host.sweep(
+        "install from a folder",
+        (&["install", "new", &format!("dir:{}", busybox_root().display())], None),
+    );
     host.ok(&["delete", "new", "-F"]);
     host.sweep("import", (&["image", "import", &source, "one"], None));
     host.ok(&["image", "verify"]);
@@ -327,7 +338,10 @@ fn a_zone_that_does_not_fit_stays_where_it_is() {
     let to = disk.at.join("z");
     host.sweep("move to another disk", (&["move", "z", text(&to)], None));
     host.whole("z");
-    assert_eq!(fs::metadata(&to).expect("it is there").dev(), fs::metadata(&disk.at).expect("it is there").dev());
+    assert_eq!(
+        fs::metadata(&to).expect("it is there").dev(),
+        fs::metadata(&disk.at).expect("it is there").dev()
+    );
     host.ok(&["snapshot", "z@far"]);
     host.sweep("detach with its layers", (&["detach", "z"], None));
     host.ok(&["attach", "z", text(&to)]);

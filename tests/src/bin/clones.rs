@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use zones_tests::{Zoned, debian};
+use zones_tests::{How, Zoned, debian};
 
 fn run(words: &[&str]) -> Result<()> {
     let output = Command::new(words[0]).args(&words[1..]).output();
@@ -29,13 +29,12 @@ fn taken(folder: &Path) -> Result<(u64, u64)> {
 }
 
 fn main() -> Result<()> {
-    let count: usize = std::env::args().nth(1).map_or(Ok(1000), |n| n.parse()).context("CLONES is a number")?;
+    let count: usize =
+        std::env::args().nth(1).map_or(Ok(1000), |n| n.parse()).context("CLONES is a number")?;
     ensure!(count >= 100, "CLONES is 100 or more");
     let tar = debian("bookworm", "amd64")?;
-    let mut settings = zones_tests::How::default();
     // Each has a range of ids of its own.
-    settings.settings = "id-slots = 20000\n".to_owned();
-    let zoned = Zoned::start_as(settings);
+    let zoned = Zoned::start_as(How { settings: "id-slots = 20000\n".to_owned(), ..How::default() });
     zoned.install("source", &format!("tar:{}", tar.display()), &[]);
     let lxc = zoned.scratch().join("lxc");
     let root = lxc.join("source/rootfs");
@@ -66,10 +65,9 @@ fn main() -> Result<()> {
         part.sort();
         (part[part.len() / 2].as_secs_f64() * 1e3, part[0].as_secs_f64() * 1e3)
     };
-    for (name, times, (before, after)) in [
-        ("zonectl clone", &ours, (before.0, after.0)),
-        ("lxc-copy -s", &theirs, (before.1, after.1)),
-    ] {
+    for (name, times, (before, after)) in
+        [("zonectl clone", &ours, (before.0, after.0)), ("lxc-copy -s", &theirs, (before.1, after.1))]
+    {
         let ((first, least), (last, least_last)) = (tenth(times, false), tenth(times, true));
         let n = times.len() as u64;
         println!(
