@@ -136,12 +136,12 @@ impl Layer {
 ///
 /// # Errors
 /// `to` then holds anything.
-pub fn copy_all(from: &Path, to: &Path, skip: &[&str]) -> Result<(), ImageError> {
-    let (source, root) = (open(from)?, open(to)?);
+pub fn copy_all(from: &Path, dest: &Path, skip: &[&str]) -> Result<(), ImageError> {
+    let (source, root) = (open(from)?, open(dest)?);
     let meter = Meter::begin(&|_| {}, "copying", None);
     let mut copy = Copy { exact: true, skip, ..Copy::new(&meter, root.as_fd()) };
-    let to = root.try_clone().map_err(|source| ImageError::Open { path: to.to_owned(), source })?;
-    copy.tree(source, to)
+    let to = root.try_clone().map_err(|source| ImageError::Open { path: dest.to_owned(), source })?;
+    copy.tree(source, to).map_err(|error| super::full(error, dest, None))
 }
 
 fn open(path: &Path) -> Result<OwnedFd, ImageError> {

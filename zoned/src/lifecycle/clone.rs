@@ -22,6 +22,20 @@ impl Zones {
         snap: Option<&str>,
         to: &str,
     ) -> Result<Vec<String>, ApiError> {
+        let made = self.make_clone(from, snap, to);
+        if made.is_err() {
+            // What it was to be made of.
+            self.sweep_layers();
+        }
+        made
+    }
+
+    fn make_clone(
+        self: &Arc<Self>,
+        from: &str,
+        snap: Option<&str>,
+        to: &str,
+    ) -> Result<Vec<String>, ApiError> {
         self.known(from, "clone")?;
         if from == to {
             let why = "it cannot be a clone of itself";

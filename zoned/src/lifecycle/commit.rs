@@ -7,7 +7,7 @@ use std::sync::Arc;
 use zone_api::{ApiError, CommitZone, ErrorKind, Progress};
 
 use super::images::{failed, no_such_image};
-use super::{Zones, because};
+use super::{Zones, because, room};
 use crate::config::{Config, Init};
 use crate::image::export::{self, Export, Kind, Packed};
 use crate::image::{self, Commit, Execution, ImageName};
@@ -107,10 +107,9 @@ impl CommitJob {
         let made = image::commit(&zones.images, commit, change, progress);
         let made = made.map_err(|error| failed(what(), &error))?;
         let [manifest, config] = &made.documents;
-        zones
-            .images
-            .keep(&self.name, &made.image, &[manifest, config])
-            .map_err(|error| because(format!("keep image {}", self.name), &error))?;
+        zones.images.keep(&self.name, &made.image, &[manifest, config]).map_err(|error| {
+            because(format!("keep image {}", self.name), &room(zones.layers.images(), error))
+        })?;
         drop(made.pin);
         for text in made.notes {
             progress(Progress::Note { text });

@@ -32,6 +32,7 @@ impl Zones {
             .and_then(|()| self.save(name, Record::clone));
         if let Err(error) = kept {
             std::fs::remove_file(self.config_path(name)).ok();
+            std::fs::remove_dir(self.store.folder(name)).ok();
             self.lock().zones.remove(name);
             return Err(error);
         }

@@ -13,7 +13,7 @@ use zone_api::{
 use super::host::RootSpec;
 use super::install::Filled;
 use super::stack::ROOT;
-use super::{Zones, because};
+use super::{Zones, because, room};
 use crate::config;
 use crate::image::{self, Execution, ImageError, ImageName, Imported, Source};
 use crate::pull::Puller;
@@ -143,7 +143,7 @@ impl Zones {
         let [manifest, config] = &found.documents;
         self.images
             .keep(&name, &found.image, &[manifest, config])
-            .map_err(|error| because(format!("keep image {name}"), &error))?;
+            .map_err(|error| because(format!("keep image {name}"), &room(self.layers.images(), error)))?;
         drop(found.pin);
         for text in found.notes {
             progress(Progress::Note { text });
@@ -204,7 +204,7 @@ impl Zones {
         match self.images.forget(&parsed) {
             Ok(true) => Ok(()),
             Ok(false) => Err(no_such_image(what(), name)),
-            Err(error) => Err(because(what(), &error)),
+            Err(error) => Err(because(what(), &room(self.layers.images(), error))),
         }
     }
 
@@ -319,9 +319,9 @@ impl Zones {
             let found = self.bring_in(source, archive, want_arch, &what, progress)?;
             if let Some(name) = &found.name {
                 let [manifest, config] = &found.documents;
-                self.images
-                    .keep(name, &found.image, &[manifest, config])
-                    .map_err(|error| because(format!("keep image {name}"), &error))?;
+                self.images.keep(name, &found.image, &[manifest, config]).map_err(|error| {
+                    because(format!("keep image {name}"), &room(self.layers.images(), error))
+                })?;
             }
             (found.image, found.config, found.pin, found.notes)
         };

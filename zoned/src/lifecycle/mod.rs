@@ -47,7 +47,8 @@ mod keeping;
 mod tests;
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use zone_api::{ApiError, ErrorKind};
 
@@ -75,6 +76,17 @@ pub struct Paths {
 /// An error with the whole chain of its causes.
 pub(crate) fn because(what: impl Into<String>, error: &dyn Error) -> ApiError {
     ApiError::new(ErrorKind::Failed, what, chain(error))
+}
+
+/// Says where there is no room, where that is why; `folder` is on that file system.
+fn room(folder: &Path, error: io::Error) -> io::Error {
+    let kind = error.kind();
+    match kind {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            io::Error::new(kind, format!("no space left on the file system of {}", folder.display()))
+        }
+        _ => error,
+    }
 }
 
 fn no_such_zone(what: impl Into<String>, name: &str) -> ApiError {

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use zone_api::{ApiError, Create, ErrorKind, Progress};
 
-use super::{Zones, because};
+use super::{Zones, because, room};
 use crate::config::{self, edit};
-use crate::image::read_upper;
+use crate::image::{ImageError, read_upper};
 use crate::state::{Change, Durable, Record, Snapshot, Verb, now, snapshots};
 use crate::storage::stream::{Header, Receiver};
 use crate::storage::{LayerId, Meta, Pin, backend};
@@ -53,6 +53,9 @@ impl Zones {
             && let Err(error) = self.delete(name, true)
         {
             tracing::warn!(zone = name, %error, "the zone of a stream that failed is still there");
+        }
+        if received.is_err() {
+            self.sweep_layers();
         }
         received
     }
@@ -103,7 +106,7 @@ impl Zones {
     ) -> Result<(), ApiError> {
         if let Some((snap, snapshot)) = snapshot {
             snapshots::write(&self.store.folder(name), snap, snapshot)
-                .map_err(|error| because(format!("keep {name}@{snap}"), &error))?;
+                .map_err(|error| because(format!("keep {name}@{snap}"), &room(self.store.zones(), error)))?;
             if let Some(entry) = self.lock().zones.get_mut(name) {
                 entry.snapshots.insert(snap.clone(), snapshot.clone());
             }
@@ -155,7 +158,7 @@ impl Zones {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Pin, ApiError> {
         let what = || format!("receive {name}");
-        let wrong = |error: io::Error| because(what(), &error);
+        let wrong = |error: io::Error| because(what(), &room(self.layers.images(), error));
         let pin = self.layers.pin(header.layers.iter().cloned());
         loop {
             let next = receiver.borrow_mut().next_layer().map_err(wrong)?;
@@ -176,6 +179,13 @@ impl Zones {
             DirBuilder::new().mode(0o755).create(draft.tree()).map_err(wrong)?;
             let notes = read_upper("the stream", archive, &draft.tree(), progress).map_err(|error| {
                 let hint = error.hint().map(str::to_owned);
+                let error = match error {
+                    // The draft is gone when this is read.
+                    ImageError::NoSpace { more, .. } => {
+                        ImageError::NoSpace { dest: self.layers.images().to_owned(), more }
+                    }
+                    other => other,
+                };
                 ApiError { hint, ..because(what(), &error) }
             })?;
             for text in notes {

@@ -13,7 +13,7 @@ use zone_api::{ApiError, Attached, Create, ErrorKind};
 
 use super::registry::Entry;
 use super::stack::ROOT;
-use super::{Zones, because};
+use super::{Zones, because, room};
 use crate::config::{Config, edit};
 use crate::image;
 use crate::state::{Change, Durable, FILE as STATE, Record, Snapshot, Verb, atomic, snapshots};
@@ -105,7 +105,7 @@ impl Zones {
         let what = || format!("move {name}");
         let claim = self.claim(name, Verb::Move)?;
         self.finish_change(name)?;
-        let wrong = |error: io::Error| because(what(), &error);
+        let wrong = |error: io::Error| because(what(), &room(path.parent().unwrap_or(path), error));
         self.check_place(path).map_err(|why| ApiError::new(ErrorKind::Invalid, what(), why))?;
         let old = self.data(name);
         let made = make_place(path).map_err(wrong)?;
@@ -246,8 +246,8 @@ impl Zones {
 
     /// Carries out a detach, from any point: layers that nobody else uses go along, of others a copy.
     pub(super) fn pack(&self, name: &str) -> Result<(), ApiError> {
-        let wrong = |error: io::Error| because(format!("detach {name}"), &error);
         let (folder, text) = (self.data(name), self.manifest(name)?);
+        let wrong = |error: io::Error| because(format!("detach {name}"), &room(&folder, error));
         let own = folder.join(LAYERS);
         let shared = self.layers_of_others(name);
         let of_zone = self.layers_of_all(name);
@@ -306,12 +306,17 @@ impl Zones {
 
     /// Those that another zone, or an image, is made of too.
     fn layers_of_others(&self, name: &str) -> BTreeSet<LayerId> {
+        let mut all = self.layers_of_other_zones(name);
         let table = self.lock();
-        let others = table.zones.iter().filter(|(other, _)| *other != name);
-        let mut all: BTreeSet<LayerId> = others.flat_map(|(_, entry)| entry.layers()).collect();
         let own = table.zones.get(name).map(Entry::layers).unwrap_or_default();
         all.extend(own.into_iter().filter(|id| matches!(id, LayerId::Digest(_))));
         all
+    }
+
+    fn layers_of_other_zones(&self, name: &str) -> BTreeSet<LayerId> {
+        let table = self.lock();
+        let others = table.zones.iter().filter(|(other, _)| *other != name);
+        others.flat_map(|(_, entry)| entry.layers()).collect()
     }
 
     /// Makes a zone's root of a folder that was detached, here or on another host. With `dry` it is only told what differs.
@@ -386,6 +391,10 @@ impl Zones {
             // What was taken into the store goes back.
             self.take_out_again(name, path, manifest).map_err(wrong)?;
             self.save(name, Record::emptied)?;
+            if let Some(entry) = self.lock().zones.get_mut(name) {
+                entry.snapshots.clear();
+            }
+            self.discard(&self.store.folder(name), &[snapshots::FOLDER])?;
             return Err(error);
         }
         self.note(name, &format!("attached from {}", path.display()));
@@ -394,7 +403,7 @@ impl Zones {
 
     /// Carries out an attach, from any point.
     pub(super) fn unpack(&self, name: &str) -> Result<(), ApiError> {
-        let wrong = |error: io::Error| because(format!("attach {name}"), &error);
+        let wrong = |error: io::Error| because(format!("attach {name}"), &room(self.layers.images(), error));
         let path = self.data(name);
         let manifest = read_manifest(&path)
             .map_err(|why| ApiError::new(ErrorKind::Failed, format!("attach {name}"), why))?;
@@ -434,14 +443,18 @@ impl Zones {
     }
 
     fn take_out_again(&self, name: &str, path: &Path, manifest: &Manifest) -> io::Result<()> {
-        let shared = self.layers_of_others(name);
+        let mut shared = self.layers_of_other_zones(name);
+        shared.append(&mut self.images.used_layers());
         for id in manifest.all_layers() {
             let to = path.join(LAYERS).join(id.to_string());
-            if !to.exists() && !shared.contains(id) && self.layers.has(id) {
-                fs::rename(self.layers.folder(id), &to)?;
+            if to.exists() || !self.layers.has(id) {
+                continue;
+            }
+            if shared.contains(id) || !self.layers.take_out(id, &to)? {
+                copy_whole(&self.layers.folder(id), &to)?;
             }
         }
-        Ok(())
+        settle(path)
     }
 
     /// Fails where the zone's folder holds a root that was detached: it would be lost.
@@ -497,7 +510,7 @@ fn copy_whole(from: &Path, to: &Path) -> io::Result<()> {
     let new = to.with_extension("new");
     image::remove(&new)?;
     fs::DirBuilder::new().mode(0o700).create(&new)?;
-    image::copy_all(from, &new, &[]).map_err(io::Error::other)?;
+    image::copy_all(from, &new, &[]).map_err(|error| io::Error::other(crate::causes::chain(&error)))?;
     settle(&new)?;
     fs::rename(&new, to)
 }

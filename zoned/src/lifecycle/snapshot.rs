@@ -8,7 +8,7 @@ use zone_api::{ApiError, ErrorKind};
 
 use super::registry::Live;
 use super::stack::ROOT;
-use super::{Zones, because};
+use super::{Zones, because, room};
 use crate::config;
 use crate::state::{Change, Record, Snapshot, Verb, now, snapshots};
 use crate::storage::{LayerId, Meta, Pin, backend};
@@ -30,7 +30,7 @@ impl Zones {
     pub fn snapshot(self: &Arc<Self>, name: &str, snap: &str) -> Result<zone_api::Snapshot, ApiError> {
         let made = self.make_snapshot(name, snap);
         if made.is_err() {
-            // What it was to be made of.
+            // What it is made of.
             self.sweep_layers();
         }
         made
@@ -54,7 +54,7 @@ impl Zones {
         let held = taken.held.map(|held| u64::try_from(held.as_micros()).unwrap_or(u64::MAX));
         let snapshot = Snapshot { made: now(), layers: taken.layers, parent, arch, held };
         snapshots::write(&self.store.folder(name), snap, &snapshot)
-            .map_err(|error| because(what(), &error))?;
+            .map_err(|error| because(what(), &room(self.store.zones(), error)))?;
         if let Some(entry) = self.lock().zones.get_mut(name) {
             entry.snapshots.insert(snap.to_owned(), snapshot.clone());
         }
@@ -68,6 +68,15 @@ impl Zones {
 
     /// Layers that are a zone's root now. The caller has claimed it.
     pub(super) fn capture(&self, name: &str) -> Result<Taken, ApiError> {
+        let taken = self.capture_any(name);
+        if taken.is_err() {
+            // What it was to be made of.
+            self.sweep_layers();
+        }
+        taken
+    }
+
+    fn capture_any(&self, name: &str) -> Result<Taken, ApiError> {
         match self.live(name) {
             Some(live) => self.capture_live(name, &live),
             None => {
@@ -113,7 +122,7 @@ impl Zones {
             backend::of(draft.folder()).copy(&self.data(name), draft.folder(), &mut still)?;
             draft.publish(&id, &Meta { made: now(), ..Meta::default() })
         };
-        copied().map_err(|error: std::io::Error| because(what(), &error))?;
+        copied().map_err(|error| because(what(), &room(self.layers.images(), error)))?;
         let layers = [id].into_iter().chain(below).collect();
         Ok(Taken { layers, held: Some(held), _pin: pin })
     }
@@ -126,9 +135,9 @@ impl Zones {
             return Err(ApiError::new(ErrorKind::Failed, format!("share the root of {name}"), why)
                 .hint(format!("halt {name} once for its first snapshot or clone")));
         }
-        let (change, _pin) = self
-            .prepare_fold(&[ROOT])
-            .map_err(|error| because(format!("share the root of {name}"), &error))?;
+        let (change, _pin) = self.prepare_fold(&[ROOT]).map_err(|error| {
+            because(format!("share the root of {name}"), &room(self.layers.images(), error))
+        })?;
         let Change::Fold(parts) = &change else { return Ok(()) };
         let layers: Vec<LayerId> = parts.iter().map(|(_, id)| id.clone()).collect();
         self.save(name, |record| Record { change: Some(change.clone()), ..record.clone() })?;
@@ -204,7 +213,8 @@ impl Zones {
             }
             snapshots::remove(&folder, snap)
         };
-        removed().map_err(|error: std::io::Error| because(format!("remove {name}@{snap}"), &error))?;
+        removed()
+            .map_err(|error| because(format!("remove {name}@{snap}"), &room(self.store.zones(), error)))?;
         let stood = match self.lock().zones.get_mut(name) {
             Some(entry) => {
                 entry.snapshots.remove(snap);
@@ -232,7 +242,17 @@ impl Zones {
         if ran {
             self.halt(name)?;
         }
-        let claim = self.claim(name, Verb::Rollback)?;
+        let rolled = self.replace_by(name, snap);
+        if !ran {
+            return rolled;
+        }
+        // Whatever came of it, a zone that ran runs.
+        let booted = self.boot(name, zone_api::Boot::default());
+        rolled.and(booted)
+    }
+
+    fn replace_by(self: &Arc<Self>, name: &str, snap: &str) -> Result<(), ApiError> {
+        let _claim = self.claim(name, Verb::Rollback)?;
         let snapshot = self.snapshot_of(name, snap)?;
         self.save(name, |record| Record {
             change: Some(Change::Replace(snapshot.layers.clone())),
@@ -242,8 +262,7 @@ impl Zones {
         })?;
         self.finish_change(name)?;
         self.note(name, &format!("rolled back to {snap}"));
-        drop(claim);
-        if ran { self.boot(name, zone_api::Boot::default()) } else { Ok(()) }
+        Ok(())
     }
 }
 

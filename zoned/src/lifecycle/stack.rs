@@ -14,7 +14,7 @@ use zone_api::{ApiError, ErrorKind};
 
 use super::host::RootSpec;
 use super::registry::Entry;
-use super::{Zones, because};
+use super::{Zones, because, room};
 use crate::config::{Config, size_in_bytes};
 use crate::confine::owners;
 use crate::state::{Change, Record, atomic, now};
@@ -95,7 +95,8 @@ impl Zones {
     /// Makes layers of all that a zone has as folders of its own, so that its root is layers alone. Nothing of it
     /// runs.
     pub(super) fn fold(&self, name: &str) -> Result<(), ApiError> {
-        let wrong = |error: io::Error| because(format!("make a layer of {name}"), &error);
+        let wrong =
+            |error: io::Error| because(format!("make a layer of {name}"), &room(self.layers.images(), error));
         self.finish_change(name)?;
         let folder = self.data(name);
         // Layers are the same for all zones.
@@ -243,7 +244,9 @@ impl Zones {
                 // What was copied.
                 self.discard(&folder, &[part]).map_err(io::Error::other)
             };
-            moved().map_err(|error| because(format!("make a layer of {}", from.display()), &error))?;
+            moved().map_err(|error| {
+                because(format!("make a layer of {}", from.display()), &room(self.layers.images(), error))
+            })?;
         }
         if parts.iter().any(|(part, _)| part != ROOT) {
             self.discard(&folder, &[WORK])?;
@@ -300,8 +303,9 @@ impl Zones {
         }
         let flat = LayerId::new_own();
         let _pin = self.layers.pin([flat.clone()]);
-        self.flat_layer(&layers, &flat)
-            .map_err(|e| because(format!("make one layer of those of {name}"), &e))?;
+        self.flat_layer(&layers, &flat).map_err(|e| {
+            because(format!("make one layer of those of {name}"), &room(self.layers.images(), e))
+        })?;
         self.change_root(name, Change::Replace(vec![flat]))
     }
 

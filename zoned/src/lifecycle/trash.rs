@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 use zone_api::ApiError;
 
-use super::{Zones, because};
+use super::{Zones, because, room};
 use crate::image::profile;
 use crate::state::atomic;
 
@@ -33,17 +33,21 @@ impl Zones {
         let wrong = |path: &Path, error: io::Error| because(format!("remove {}", path.display()), &error);
         // Beside it where it may be of another file system.
         let trash = if folder.starts_with(self.store.zones()) { self.trash() } else { folder.join(".trash") };
-        let bin = trash.join(Uuid::new_v4().simple().to_string());
-        std::fs::create_dir_all(&bin).map_err(|error| wrong(&bin, error))?;
+        std::fs::create_dir_all(&trash).map_err(|error| wrong(&trash, room(folder, error)))?;
+        let mut bins = Vec::new();
         for part in parts {
-            let path = folder.join(part);
-            match std::fs::rename(&path, bin.join(part)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(wrong(&path, error)),
-                _ => {}
+            // No folder is made for them: this is how a full disk comes to have room.
+            let (path, bin) = (folder.join(part), trash.join(Uuid::new_v4().simple().to_string()));
+            match std::fs::rename(&path, &bin) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(wrong(&path, room(folder, error))),
+                Ok(()) => bins.push(bin),
             }
         }
         atomic::sync_folder(folder).map_err(|error| wrong(folder, error))?;
-        self.empty_bin(&bin)?;
+        for bin in bins {
+            self.empty_bin(&bin)?;
+        }
         if folder.join(".trash") == trash {
             std::fs::remove_dir(&trash).ok();
         }
@@ -70,8 +74,13 @@ impl Zones {
     }
 
     fn empty_bin(&self, bin: &Path) -> Result<(), ApiError> {
-        self.host.empty(bin)?;
-        std::fs::remove_dir(bin).map_err(|error| because(format!("remove {}", bin.display()), &error))
+        let removed = if bin.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+            self.host.empty(bin)?;
+            std::fs::remove_dir(bin)
+        } else {
+            std::fs::remove_file(bin)
+        };
+        removed.map_err(|error| because(format!("remove {}", bin.display()), &error))
     }
 
     /// Goes on where a crash cut this off.

@@ -1,6 +1,7 @@
 //! Where zones stand: legal moves between states, and the one writer of state files.
 
 pub mod atomic;
+mod reserve;
 pub mod snapshots;
 mod store;
 mod transition;

@@ -3,11 +3,13 @@
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use zone_api::State;
 
+use super::reserve::Reserve;
 use super::{Snapshot, Verb, atomic};
 use crate::storage::LayerId;
 
@@ -201,12 +203,14 @@ pub enum StateError {
 #[derive(Debug, Clone)]
 pub struct Store {
     zones: PathBuf,
+    reserve: Arc<Reserve>,
 }
 
 impl Store {
     /// The one in `zones`.
     pub fn new(zones: PathBuf) -> Self {
-        Self { zones }
+        let reserve = Arc::new(Reserve::new(&zones));
+        Self { zones, reserve }
     }
 
     /// Folder of a zone.
@@ -269,11 +273,11 @@ impl Store {
         let folder = self.folder(name);
         let path = folder.join(FILE);
         let wrong = |source| StateError::Write { path: path.clone(), source };
-        make_folder(&folder).map_err(wrong)?;
         let record = Record { generation: record.generation + 1, ..record.clone() };
         let mut bytes = serde_json::to_vec_pretty(&record).map_err(|error| wrong(error.into()))?;
         bytes.push(b'\n');
-        atomic::write(&path, &bytes, 0o600).map_err(wrong)?;
+        let written = || make_folder(&folder).and_then(|()| atomic::write(&path, &bytes, 0o600));
+        self.reserve.try_twice(written).map_err(wrong)?;
         Ok(record)
     }
 }
