@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use zone_api::{ApiError, ErrorKind, Progress};
 use zoned::pull::{Pulled, Puller, Reference};
-use zones_tests::{Asked, Server, binary, eventually};
+use zones_tests::{Asked, How, Server, Zoned, binary, busybox_root, eventually};
 
 /// Nobody else's.
 const ID: u32 = (1 << 30) - 1;
@@ -432,7 +432,7 @@ fn certificate(dir: &Path) {
             "-addext",
             "subjectAltName=DNS:localhost,IP:127.0.0.1",
             "-addext",
-            "basicConstraints=critical,CA:TRUE",
+            "basicConstraints=critical,CA:FALSE",
         ])
         .arg("-keyout")
         .arg(dir.join("key.pem"))
@@ -618,7 +618,7 @@ fn who_it_is_sent_on_to_does_not_hear_who_asks() {
     }
     let blob = layer(b"content", b"content");
     let elsewhere = Server::start(|_, to| Server::respond(to, "200 OK", &[], b"content"));
-    let (there, manifest) = (elsewhere.host(), served(&[blob.clone()], CONFIG));
+    let (there, manifest) = (elsewhere.host(), served(std::slice::from_ref(&blob), CONFIG));
     let server = Server::start(move |asked, to| {
         if asked.header("authorization").is_none() {
             return Server::respond(
@@ -675,8 +675,102 @@ fn without_tls_only_this_host_and_those_that_are_named_are_spoken_to() {
     if reaches {
         let named = format!("{name}:{}", registry.port);
         let error = client.refused(&format!("docker://{named}/team/one:v1"));
-        assert!(error.why.starts_with(&format!("{name}")), "{error}");
+        assert!(error.why.starts_with(&name), "{error}");
         client.puller.insecure = vec![named.clone()];
         client.pull(&format!("docker://{named}/team/one:v1")).expect("it is named");
     }
+}
+
+/// With a busybox in it, so that it can be a zone.
+fn runnable(dir: &Path) -> PathBuf {
+    let layout = layout(dir, "amd64");
+    let image = format!("{}:one", layout.display());
+    run(Command::new("umoci").args(["insert", "--image", &image]).arg(busybox_root()).arg("/"));
+    run(Command::new("umoci").args(["config", "--image", &image, "--config.cmd", "/bin/sh"]));
+    layout
+}
+
+#[test]
+fn a_zone_is_installed_from_a_registry_with_tls_and_a_password() {
+    if is_missing("a_zone_is_installed_from_a_registry_with_tls_and_a_password") {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let issuer = Issuer::start(dir.path());
+    let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    let realm = format!("http://{}/token", issuer.server.host());
+    let config = json!({"http": {"tls": {"certificate": certificate, "key": key}},
+        "auth": {"token": {"realm": realm, "service": "registry", "issuer": "tests", "rootcertbundle": certificate}}});
+    let registry = Registry::start(&config, tempfile::tempdir().expect("a folder"));
+    let from = format!("oci:{}:one", runnable(registry.dir.path()).display());
+    for (name, words) in [("v1", &[][..]), ("docker", &["--format", "v2s2"])] {
+        registry.push(
+            &from,
+            &format!("team/one:{name}"),
+            &[&["--dest-creds", "ann:secret:word"], words].concat(),
+        );
+    }
+    let host = format!("localhost:{}", registry.port);
+    let logins = dir.path().join("auth.json");
+    let word = base64::engine::general_purpose::STANDARD.encode("ann:secret:word");
+    fs::write(&logins, json!({"auths": {host.as_str(): {"auth": word}}}).to_string()).expect("write");
+    let settings = format!("[images]\nauth-file = {:?}\n", logins.display().to_string());
+    let env = vec![("SSL_CERT_FILE".to_owned(), certificate.display().to_string())];
+    let zoned = Zoned::start_as(How { settings, env, ..How::default() });
+    let name = format!("{host}/team/one:v1");
+    zoned.zonectl(&["create", "z"]).ok();
+    zoned.zonectl(&["install", "z", &format!("docker://{name}")]).ok();
+    zoned.zonectl(&["boot", "z", "-i", "none"]).ok();
+    assert_eq!(zoned.sh("z", "wc -c < /data/2").trim(), (4 << 20).to_string());
+    zoned.zonectl(&["image", "import", &format!("docker://{host}/team/one:docker"), "one:docker"]).ok();
+    let images: Value =
+        serde_json::from_str(&zoned.zonectl(&["--json", "image", "list"]).ok()).expect("JSON");
+    let names: Vec<_> =
+        images.as_array().expect("a list").iter().map(|image| image["name"].as_str()).collect();
+    assert_eq!(names, [Some(name.as_str()), Some("one:docker")]);
+    assert_eq!(images[0]["layers"], images[1]["layers"]);
+    // Nothing but the layers is kept.
+    assert_eq!(fs::read_dir(zoned.root().join("images/pull")).expect("a folder").count(), 0);
+    let none = zoned.zonectl(&["image", "import", &format!("docker://{host}/team/none:v1")]).code(1);
+    assert!(none.stderr.contains("has no "), "{none}");
+    zoned.zonectl(&["image", "import", "docker://NOT/a name"]).code(2);
+}
+
+#[test]
+fn a_pull_outlives_a_zoned_that_was_killed() {
+    if is_missing("a_pull_outlives_a_zoned_that_was_killed") {
+        return;
+    }
+    let (registry, _) = Registry::filled();
+    let host = registry.host();
+    let relay = Server::start(move |asked, to| {
+        let pause = if asked.path.contains("/blobs/") { Duration::from_millis(40) } else { Duration::ZERO };
+        Server::relay(asked, &host, |from| pass(from, to, u64::MAX, pause, &AtomicU64::new(0)));
+    });
+    let mut zoned = Zoned::start();
+    let source = format!("docker://{}/team/one:v1", relay.host());
+    let words = ["image", "import", source.as_str(), "one"];
+    let client = zoned.spawn(&words);
+    let folder = zoned.root().join("images/pull");
+    let parts = || -> Vec<(PathBuf, u64)> {
+        let layouts = fs::read_dir(&folder).into_iter().flatten().flatten();
+        let parts = layouts.filter_map(|layout| fs::read_dir(layout.path().join("partial")).ok()).flatten();
+        parts.flatten().map(|part| (part.path(), part.metadata().map_or(0, |found| found.len()))).collect()
+    };
+    eventually("a part of it came", 30, || parts().iter().any(|(_, len)| *len > 1 << 20));
+    zoned.kill9();
+    client.finish();
+    // Whom it started ends with it: the part grows no more.
+    let grown = || parts().iter().map(|(_, len)| *len).max().expect("a part is kept");
+    std::thread::sleep(Duration::from_millis(300));
+    let before = grown();
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(grown(), before);
+    relay.forget();
+    zoned.start_again();
+    zoned.zonectl(&words).ok();
+    let ranges: Vec<String> =
+        relay.asked().iter().filter_map(|asked| Some(asked.header("range")?.to_owned())).collect();
+    assert_eq!(ranges, [format!("bytes={before}-")]);
+    zoned.zonectl(&["image", "verify"]).ok();
 }

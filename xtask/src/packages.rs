@@ -42,7 +42,18 @@ pub(crate) fn for_tests() -> Result<()> {
         // Images that others made.
         Package { name: "umoci", is_there: || program("umoci") },
         Package { name: "skopeo", is_there: || program("skopeo") },
+        Package { name: "buildah", is_there: || program("buildah") },
+        Package { name: "podman", is_there: || program("podman") },
+        Package { name: "docker-registry", is_there: || program("docker-registry") },
+        Package { name: "openssl", is_there: || program("openssl") },
+        // Readers of archives and trees that others made.
+        Package { name: "libarchive-tools", is_there: || program("bsdtar") },
+        Package { name: "mtree-netbsd", is_there: || program("mtree") },
+        Package { name: "libcap2-bin", is_there: || program("setcap") },
+        Package { name: "python3-minimal", is_there: || program("python3") },
         Package { name: "attr", is_there: || program("setfattr") },
+        // A file system with subvolumes.
+        Package { name: "btrfs-progs", is_there: || program("mkfs.btrfs") && program("btrfs") },
         Package { name: "tar", is_there: || program("tar") },
         Package { name: "iproute2", is_there: || program("ip") },
         Package { name: "nftables", is_there: || program("nft") },

@@ -19,6 +19,7 @@ use super::packed::Meter;
 use super::store::{Image, Images};
 use super::writer::{Form, write_tree};
 use crate::state::now;
+use crate::storage::Pin;
 
 /// An image to be made.
 #[derive(Debug)]
@@ -61,8 +62,8 @@ pub fn commit(
         if had > 0 && std::fs::read_dir(&tree).is_ok_and(|mut entries| entries.next().is_none()) {
             continue;
         }
-        let (digest, said) = tree_layer(images, &by, &tree, progress)?;
-        pins.push(images.layers().pin([digest.layer()]));
+        let (digest, pin, said) = tree_layer(images, &by, &tree, progress)?;
+        pins.push(pin);
         layers.push(digest);
         notes.extend(said);
     }
@@ -107,10 +108,6 @@ pub fn commit(
     let config: Config = parse("the configuration", &bytes)?;
     let manifest = manifest_of(images, &bytes, &config)?;
     let pin = images.layers().pin(layers.iter().map(Digest::layer));
-    // Each was held by one pin or the other, but for the moment between its making and that.
-    if let Some(gone) = layers.iter().find(|layer| !images.layers().has(&layer.layer())) {
-        return Err(ImageError::bad_image(&format!("layer {gone}"), "it was pruned meanwhile: try again"));
-    }
     drop(pins);
     finish(config, manifest, bytes, None, notes, pin)
 }
@@ -132,12 +129,12 @@ fn write_down(document: &mut Map<String, Value>, execution: Execution) -> Result
 
 /// Makes a layer of a folder by way of the archive that it is to be: it is what anybody unpacks who gets the image. What was left
 /// out is told.
-pub(super) fn tree_layer(
+fn tree_layer(
     images: &Images,
     what: &str,
     tree: &Path,
     progress: &(dyn Fn(Progress) + Sync),
-) -> Result<(Digest, Vec<String>), ImageError> {
+) -> Result<(Digest, Pin, Vec<String>), ImageError> {
     let open = |source| ImageError::Open { path: tree.to_owned(), source };
     let root = File::open(tree).map_err(open)?;
     let (reader, writer) = std::io::pipe().map_err(open)?;
@@ -159,7 +156,7 @@ pub(super) fn tree_layer(
         (Ok(written), Ok(came)) => {
             let mut notes = written.notes;
             notes.extend(came.left_out.notes());
-            Ok((came.archive, notes))
+            Ok((came.archive, came.pin, notes))
         }
         // What one of them does not take, the other cannot write.
         (Err(error), _) if error.os_error() != Some(libc::EPIPE) => Err(error),

@@ -1,17 +1,18 @@
 //! Images that come in from files: OCI layouts, archives of `docker save`, and tars that become the one layer of an image.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
+use std::io::{BufWriter, Read};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{Mode, OFlags};
 use serde::Deserialize;
 use zone_api::{ErrorKind, Progress};
 
-use super::commit::Commit;
 use super::copy::refuse_overlap;
 use super::digest::Digest;
 use super::error::{ImageError, shown};
@@ -21,10 +22,12 @@ use super::manifest::{
     parse, parse_manifest,
 };
 use super::name::ImageName;
+use super::pipe::pipe;
 use super::shelf::{Piece, Shelf};
 use super::split::LayerTar;
 use super::store::{Image, Images};
 use super::tree::LeftOut;
+use super::writer::{Form, write_tree};
 use super::{Execution, Meter, Source};
 use crate::state::now;
 use crate::storage::Pin;
@@ -112,19 +115,19 @@ pub fn import(
             Some(archive) => one_layer(images, source, archive, None, want_arch, progress),
             None => Err(ImageError::bad_image("tar:-", "no archive was sent along")),
         },
-        Source::Dir(from) => {
-            refuse_overlap(from, images.layers().images())?;
-            of_tree(images, source, from, want_arch, progress)
+        Source::Dir(path) => {
+            // It would be read while it is written.
+            refuse_overlap(path, images.layers().images())?;
+            of_tree(images, source, path, want_arch, progress)
         }
-        Source::Debootstrap(suite) => {
-            let room = images.layers().draft();
-            let room = room
-                .map_err(|source| ImageError::Open { path: images.layers().images().to_owned(), source })?;
-            let tree = room.tree();
-            std::fs::create_dir(&tree).map_err(|source| ImageError::Open { path: tree.clone(), source })?;
-            super::debootstrap::make(suite, &tree, want_arch, progress)
-                .map_err(|error| super::full(error, &tree, None))?;
-            of_tree(images, source, &tree, want_arch, progress)
+        Source::Debootstrap(_) => {
+            let room = |source| ImageError::Open { path: images.layers().images().to_owned(), source };
+            let draft = images.layers().draft().map_err(room)?;
+            let root = draft.folder().join("root");
+            let made = super::install(source, &root, None, want_arch, progress)?;
+            let mut found = of_tree(images, source, &root, want_arch, progress)?;
+            found.notes.extend(made.notes);
+            Ok(found)
         }
         Source::Image(_) | Source::Registry(_) => {
             let why = "it is no file of this host".to_owned();
@@ -607,6 +610,42 @@ pub(super) fn manifest_of(
     serde_json::to_vec(&manifest).map_err(|e| ImageError::bad_image("the manifest", e.to_string()))
 }
 
+/// An image of one layer, which has the files of a folder.
+fn of_tree(
+    images: &Images,
+    source: &Source,
+    tree: &Path,
+    want_arch: Option<&str>,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Imported, ImageError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(tree, flags, Mode::empty());
+    let opened = opened.map_err(|e| ImageError::Open { path: tree.to_owned(), source: e.into() })?;
+    let (to, from) = pipe();
+    let (written, found) = thread::scope(|scope| {
+        let write = move || {
+            let mut out = BufWriter::with_capacity(256 << 10, &to);
+            let written = write_tree(opened.as_fd(), Form::Layer, 0, &mut out, &|_| ());
+            if written.is_err() {
+                to.fail("its files could not all be read");
+            }
+            written
+        };
+        let written = scope.spawn(write);
+        let found = one_layer(images, source, from, None, want_arch, progress);
+        (written.join(), found)
+    });
+    let written = written.map_err(|_| ImageError::bad_image(&source.to_string(), "it could not be read"))?;
+    match (written, found) {
+        (Ok(written), Ok(mut found)) => {
+            found.notes.extend(written.notes);
+            Ok(found)
+        }
+        // The archive broke off because of it.
+        (Err(error), Err(ImageError::Read { .. })) | (_, Err(error)) | (Err(error), _) => Err(error),
+    }
+}
+
 /// An image of one layer.
 fn one_layer(
     images: &Images,
@@ -640,26 +679,6 @@ fn one_layer(
         serde_json::to_vec(&config).map_err(|e| ImageError::bad_image("the configuration", e.to_string()))?;
     let manifest = manifest_of(images, &bytes, &config)?;
     finish(config, manifest, bytes, None, came.left_out.notes(), pin)
-}
-
-/// An image of one layer, made of a folder.
-fn of_tree(
-    images: &Images,
-    source: &Source,
-    tree: &Path,
-    want_arch: Option<&str>,
-    progress: &(dyn Fn(Progress) + Sync),
-) -> Result<Imported, ImageError> {
-    let arch = super::program::root_arch(tree, want_arch)?;
-    let commit = Commit {
-        base: None,
-        below: Vec::new(),
-        trees: vec![tree.to_owned()],
-        architecture: if arch == "x86_64" { "amd64" } else { "386" },
-        by: format!("zonectl image import {source}"),
-        comment: None,
-    };
-    super::commit::commit(images, commit, |_| (), progress)
 }
 
 /// Seconds since 1970 as images write them.

@@ -47,6 +47,14 @@ impl Read for Fed {
     }
 }
 
+impl Feeder {
+    /// What is read ends in this error, and is so not taken for whole.
+    pub(super) fn fail(&self, why: &str) {
+        // A taker that is gone needs no word.
+        let _ = self.to.send(Err(io::Error::other(why.to_owned())));
+    }
+}
+
 impl io::Write for &Feeder {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.to.send(Ok(bytes.to_vec())).map_err(|_| io::ErrorKind::BrokenPipe)?;

@@ -8,7 +8,7 @@ use zone_api::{ApiError, Create, ErrorKind};
 use super::{Zones, because};
 use crate::config::edit;
 use crate::image::profile;
-use crate::state::{Change, Durable, Record, Verb};
+use crate::state::{Durable, Record, Verb};
 
 impl Zones {
     /// Makes `to` a zone with the root of `from`, as it is now or as it was at a snapshot. A zone that is not there
@@ -82,13 +82,13 @@ impl Zones {
         self.refuse_detached("clone to", to)?;
         let arch = self.lock().zones.get(from).and_then(|entry| entry.record.arch.clone());
         let begun = Some("clone did not finish".to_owned());
+        // There is nothing of it yet that could be lost: what is cut off is incomplete, and names the layers.
         self.save(to, |record| Record {
-            change: Some(Change::Replace(layers)),
+            layers: layers.clone(),
             arch,
             ..record.to(Durable::Incomplete, Some(Verb::Clone), begun)
         })?;
-        let filled = self.finish_change(to);
-        match filled {
+        match self.make_upper(to, &layers) {
             Ok(()) => {
                 self.adapt(to, &|_| {});
                 if let Err(error) = self.in_root(to, |root, _| profile::forget_machine(root)) {

@@ -136,7 +136,10 @@ fn carry_over(config: &Config, execution: &mut Execution) {
         }
     }
     if !config.env.is_empty() {
-        execution.env = Some(config.env.clone());
+        // What install adds is the zone's own.
+        let has_home = execution.env.iter().flatten().any(|variable| variable.starts_with("HOME="));
+        let own = config.env.iter().filter(|variable| has_home || *variable != "HOME=/root");
+        execution.env = Some(own.cloned().collect());
     }
     for (own, its) in [(&config.user, &mut execution.user), (&config.workdir, &mut execution.working_dir)] {
         if own.is_some() {
@@ -149,8 +152,12 @@ fn carry_over(config: &Config, execution: &mut Execution) {
     if !labels.is_empty() {
         execution.labels = Some(labels);
     }
-    if let Some(signal) = config.attr.iter().find(|attr| attr.name == "stop-signal") {
-        execution.stop_signal = Some(signal.value.clone());
+    if config
+        .stop_signal
+        .as_deref()
+        .is_some_and(|signal| signal != "SIGTERM" || execution.stop_signal.is_some())
+    {
+        execution.stop_signal.clone_from(&config.stop_signal);
     }
 }
 
@@ -252,7 +259,8 @@ mod tests {
         let mut same = of_image();
         let text = r#"init = "/usr/sbin/nginx"
             bootargs = ["-g", "daemon off;"]
-            env = ["A=1"]"#;
+            stop-signal = "SIGTERM"
+            env = ["A=1", "HOME=/root"]"#;
         carry_over(&config(text), &mut same);
         assert_eq!(same, of_image());
         let mut other = of_image();

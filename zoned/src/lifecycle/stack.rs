@@ -271,10 +271,8 @@ impl Zones {
                 fs::rename(&new, &upper)?;
             }
             // `work/work` is made by the overlay, else.
-            let work = backend::work(&folder);
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(work.join(WORK))?;
-            work.parent().map_or(Ok(()), atomic::sync_folder)?;
-            atomic::sync_folder(&folder)
+            // Nothing is synced: empty folders that a crash takes are made anew.
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(backend::work(&folder).join(WORK))
         };
         make().map_err(|error: io::Error| because(format!("make {}", folder.display()), &error))
     }

@@ -135,8 +135,8 @@ pub(crate) async fn commit(
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Archive {
-    /// `oci`: of an OCI image layout; `docker`: as docker save writes it.
-    kind: String,
+    /// `oci`, the default: of an OCI image layout; `docker`: as docker save writes it.
+    kind: Option<String>,
     /// What the image is called in it.
     reference: Option<String>,
     /// How its layers are packed: `gzip`, `zstd`, `none`.
@@ -155,6 +155,7 @@ pub(crate) async fn export(
 ) -> Answer<Response> {
     peer.manages(format!("export {name}"))?;
     let Archive { kind, reference, compression } = archive;
+    let kind = kind.unwrap_or_else(|| "oci".to_owned());
     let job =
         off(move || zones.begin_export(&name, reference.as_deref(), &kind, compression.as_deref())).await?;
     Ok(body_of(move |to| job.run(to)))
