@@ -34,6 +34,20 @@ pub(super) struct Came {
     pub(super) pin: Pin,
 }
 
+/// Takes in the layer of that digest; `from` is its archive, packed or not. The caller has pinned it.
+///
+/// # Errors
+/// The store is then as it was.
+pub fn take_in(
+    layers: &Arc<Layers>,
+    what: &str,
+    from: impl Read + Send,
+    digest: Digest,
+) -> Result<Vec<String>, ImageError> {
+    let told = Told { blob: None, archive: Some(digest) };
+    Ok(import(layers, what, from, &told, &|_| ())?.left_out.notes())
+}
+
 /// Unpacks `from` into the store; `read` is told of bytes read. After an error the store is as it was. The caller has
 /// pinned the layer, where its digest is known beforehand.
 pub(super) fn import(

@@ -49,7 +49,7 @@ pub use empty::{empty, remove};
 pub use error::ImageError;
 pub(crate) use error::shown_long;
 pub use import::{Imported, import};
-pub use layer::verify as verify_layer;
+pub use layer::{take_in as take_in_layer, verify as verify_layer};
 pub use manifest::{Config, Execution};
 pub use name::ImageName;
 pub use program::{Machine, ProgramError, program_arch, root_arch};

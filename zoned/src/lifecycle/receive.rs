@@ -1,17 +1,15 @@
 //! receive: a zone out of a stream. Nothing of the zone changes before all of the stream is here and was as it was sent.
 
-use std::cell::RefCell;
 use std::fs::DirBuilder;
 use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt;
-use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use zone_api::{ApiError, Create, ErrorKind, Progress};
 
 use super::{Zones, because, room};
 use crate::config::{self, edit};
-use crate::image::{ImageError, read_upper};
+use crate::image::{Digest, ImageError, read_upper, take_in_layer};
 use crate::state::{Change, Durable, Record, Snapshot, Verb, now, snapshots};
 use crate::storage::stream::{Header, Receiver};
 use crate::storage::{LayerId, Meta, Pin, backend};
@@ -34,7 +32,7 @@ impl Zones {
         let wrong = |error: io::Error| because(what(), &error);
         let (receiver, header) = Receiver::begin(stream).map_err(wrong)?;
         check_header(&header).map_err(|why| ApiError::new(ErrorKind::Invalid, what(), why))?;
-        let receiver = Rc::new(RefCell::new(receiver));
+        let receiver = Arc::new(Mutex::new(receiver));
 
         let is_new = self.zone(name).is_err();
         if is_new && let Some((base, _)) = &header.base {
@@ -65,7 +63,7 @@ impl Zones {
         name: &str,
         force: bool,
         header: &Header,
-        receiver: &Rc<RefCell<Receiver<Box<dyn Read + Send>>>>,
+        receiver: &Arc<Mutex<Receiver<Box<dyn Read + Send>>>>,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<(), ApiError> {
         let _claim = self.claim(name, Verb::Receive)?;
@@ -154,14 +152,14 @@ impl Zones {
         &self,
         name: &str,
         header: &Header,
-        receiver: &Rc<RefCell<Receiver<Box<dyn Read + Send>>>>,
+        receiver: &Arc<Mutex<Receiver<Box<dyn Read + Send>>>>,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Pin, ApiError> {
         let what = || format!("receive {name}");
         let wrong = |error: io::Error| because(what(), &room(self.layers.images(), error));
         let pin = self.layers.pin(header.layers.iter().cloned());
         loop {
-            let next = receiver.borrow_mut().next_layer().map_err(wrong)?;
+            let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).next_layer().map_err(wrong)?;
             let Some(id) = next else { break };
             if !header.layers.contains(&id) {
                 return Err(ApiError::new(
@@ -175,9 +173,21 @@ impl Zones {
                 io::copy(&mut archive, &mut io::sink()).map_err(wrong)?;
                 continue;
             }
-            let draft = self.layers.draft().map_err(wrong)?;
-            DirBuilder::new().mode(0o755).create(draft.tree()).map_err(wrong)?;
-            let notes = read_upper("the stream", archive, &draft.tree(), progress).map_err(|error| {
+            let came = match &id {
+                LayerId::Digest(_) => {
+                    let digest = id.to_string().parse::<Digest>();
+                    let digest =
+                        digest.map_err(|why| ApiError::new(ErrorKind::Invalid, what(), why.to_string()))?;
+                    (take_in_layer(&self.layers, "the stream", archive, digest), None)
+                }
+                LayerId::Own(_) => {
+                    let draft = self.layers.draft().map_err(wrong)?;
+                    DirBuilder::new().mode(0o755).create(draft.tree()).map_err(wrong)?;
+                    (read_upper("the stream", archive, &draft.tree(), progress), Some(draft))
+                }
+            };
+            let (notes, draft) = came;
+            let notes = notes.map_err(|error| {
                 let hint = error.hint().map(str::to_owned);
                 let error = match error {
                     // The draft is gone when this is read.
@@ -191,7 +201,9 @@ impl Zones {
             for text in notes {
                 progress(Progress::Note { text });
             }
-            draft.publish(&id, &Meta { made: now(), ..Meta::default() }).map_err(wrong)?;
+            if let Some(draft) = draft {
+                draft.publish(&id, &Meta { made: now(), ..Meta::default() }).map_err(wrong)?;
+            }
         }
         match header.layers.iter().find(|id| !self.layers.has(id)) {
             None => Ok(pin),

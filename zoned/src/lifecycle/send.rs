@@ -9,7 +9,7 @@ use std::sync::Arc;
 use zone_api::{ApiError, ErrorKind};
 
 use super::{Zones, because};
-use crate::image::{Form, ImageError, write_tree};
+use crate::image::{Form, ImageError, LayerTar, write_tree};
 use crate::state::Verb;
 use crate::storage::stream::{Header, Sender};
 use crate::storage::{LayerId, Pin};
@@ -82,10 +82,20 @@ impl SendJob {
         let wrong = |error: io::Error| because(what.clone(), &error);
         let mut sender = Sender::begin(to, &self.header).map_err(wrong)?;
         for id in &self.layers {
-            let tree = File::open(self.zones.layers.tree(id)).map_err(wrong)?;
-            let sent = sender.layer(id, |to| {
-                write_tree(tree.as_fd(), Form::Upper, 0, to, &|_| {}).map(drop).map_err(Broken::Image)
-            });
+            let layers = &self.zones.layers;
+            let sent = match id {
+                // The archive that it is named by: so the receiver can hold it against its name.
+                LayerId::Digest(_) => sender.layer(id, |to| {
+                    io::copy(&mut LayerTar::read(&layers.folder(id))?, to)?;
+                    Ok(())
+                }),
+                LayerId::Own(_) => {
+                    let tree = File::open(layers.tree(id)).map_err(wrong)?;
+                    sender.layer(id, |to| {
+                        write_tree(tree.as_fd(), Form::Upper, 0, to, &|_| {}).map(drop).map_err(Broken::Image)
+                    })
+                }
+            };
             sent.map_err(|broken| match broken {
                 Broken::Image(error) => because(what.clone(), &error),
                 Broken::Io(error) => because(what.clone(), &error),

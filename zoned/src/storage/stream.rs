@@ -5,16 +5,15 @@
 //! frames: kind (1 byte), length (4 bytes, little-endian), so many bytes
 //!   H  header, JSON; the first
 //!   L  a layer begins: its name
-//!   D  a piece of its archive, packed by zstd
+//!   D  a piece of its archive, packed by zstd: of an image's layer the very one that its name is the digest of
 //!   E  it ends: SHA-256 of the bytes in its pieces
 //!   Z  the end: SHA-256 of all bytes before this frame
 //! ```
 //!
 //! Whatever is cut off or changed on the way is told before anything of it is used.
 
-use std::cell::RefCell;
 use std::io::{self, Read, Write};
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -189,8 +188,8 @@ impl<R: Read> Receiver<R> {
     }
 
     /// Bytes of the layer's archive, packed, the checksum of which was compared once they have ended.
-    pub fn archive(this: &Rc<RefCell<Self>>) -> impl Read + use<R> {
-        Archive { of: Rc::clone(this), sum: Sha256::new(), piece: Vec::new(), at: 0, ended: false }
+    pub fn archive(this: &Arc<Mutex<Self>>) -> impl Read + use<R> {
+        Archive { of: Arc::clone(this), sum: Sha256::new(), piece: Vec::new(), at: 0, ended: false }
     }
 
     fn get(&mut self, bytes: &mut [u8]) -> io::Result<()> {
@@ -218,7 +217,7 @@ impl<R: Read> Receiver<R> {
 }
 
 struct Archive<R: Read> {
-    of: Rc<RefCell<Receiver<R>>>,
+    of: Arc<Mutex<Receiver<R>>>,
     sum: Sha256,
     piece: Vec<u8>,
     at: usize,
@@ -228,7 +227,7 @@ struct Archive<R: Read> {
 impl<R: Read> Read for Archive<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         while self.at == self.piece.len() && !self.ended {
-            let (kind, bytes) = self.of.borrow_mut().frame(PIECE)?;
+            let (kind, bytes) = self.of.lock().unwrap_or_else(PoisonError::into_inner).frame(PIECE)?;
             match kind {
                 b'D' => {
                     self.sum.update(&bytes);
@@ -279,10 +278,10 @@ mod tests {
 
     fn read(bytes: &[u8]) -> io::Result<Read> {
         let (receiver, header) = Receiver::begin(io::Cursor::new(bytes.to_vec()))?;
-        let receiver = Rc::new(RefCell::new(receiver));
+        let receiver = Arc::new(Mutex::new(receiver));
         let mut layers = Vec::new();
         loop {
-            let next = receiver.borrow_mut().next_layer()?;
+            let next = receiver.lock().unwrap().next_layer()?;
             let Some(id) = next else { return Ok((header, layers)) };
             let mut content = Vec::new();
             let mut archive = Receiver::archive(&receiver);
