@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use zones_tests::{Dice, Zoned, busybox_root};
+use zones_tests::{Dice, Zoned, busybox_root, pack};
 
 fn running(zoned: &Zoned, name: &str) {
     zoned.zonectl(&["create", name, "max-processes=88"]).ok();
@@ -148,4 +148,28 @@ fn what_is_cut_off_or_changed_on_its_way_leaves_nothing() {
     there.zonectl(&["delete", "z", "-F"]).ok();
     assert_eq!(store(), 0);
     assert_eq!(fs::read_dir(there.root().join("images/tmp")).expect("the store").count(), 0);
+}
+
+#[test]
+fn layers_of_images_go_as_the_archives_that_they_are_named_by() {
+    let (here, there) = (Zoned::start(), Zoned::start());
+    let tar = here.scratch().join("root.tar");
+    pack(&busybox_root(), &tar);
+    here.zonectl(&["image", "import", &format!("tar:{}", tar.display()), "busybox:1"]).ok();
+    here.zonectl(&["create", "z"]).ok();
+    here.zonectl(&["install", "z", "image:busybox:1"]).ok();
+    here.zonectl(&["boot", "z", "-i", "none"]).ok();
+    here.sh("z", "echo mine > /mine; rm /bin/vi");
+    let stream = sent(&here, &["z"]);
+    received(&there, &["z"], &stream);
+    there.zonectl(&["boot", "z", "-i", "none"]).ok();
+    assert_eq!(there.sh("z", "cat /mine; [ -e /bin/vi ] || echo gone"), "mine\ngone\n");
+    // It can be proven by its name there as well.
+    let verified = there.zonectl(&["--json", "image", "verify"]).ok();
+    let verified: serde_json::Value = serde_json::from_str(&verified).expect("JSON");
+    assert_eq!(
+        (&verified["layers"], verified["damage"].as_array().map(Vec::len)),
+        (&1.into(), Some(0)),
+        "{verified}"
+    );
 }

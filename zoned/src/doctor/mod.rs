@@ -18,6 +18,7 @@ use crate::confine::cgroup::Hierarchies;
 use crate::confine::privileges::lacking;
 use crate::image;
 use crate::network;
+use crate::storage::backend;
 use crate::sys::process::status_set;
 use facts::{Facts, Kernel};
 
@@ -41,6 +42,7 @@ pub fn examine(root: &Path, own: &Settings) -> Vec<Finding> {
     let root = root.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
     found.extend(trial::examine(root, Ids { base: own.id_base }));
     found.extend(root::examine(root));
+    found.extend(storage(root));
     found
 }
 
@@ -115,6 +117,22 @@ fn namespaces(facts: &Facts) -> Vec<Finding> {
     let verdict = ok_or(found == "there", Verdict::Fatal);
     let why = "a zone's first process is made in its group and watched by descriptor: Linux 5.7, and no sandbox that forbids it";
     vec![user, others, time, finding("clone3 and pidfds", verdict, found, why)]
+}
+
+/// What the file system of zones offers.
+fn storage(root: &Path) -> Vec<Finding> {
+    let backend = backend::of(root);
+    let why = "how a zone's own folder is kept while it runs: a snapshot of it copies what it wrote, or is one call on btrfs";
+    let kept = finding("snapshots", Verdict::Ok, backend.word(), why);
+    let why = "capped-disk.size bounds what a zone writes: btrfs, or ext4 or xfs mounted with prjquota";
+    let unlimited = backend.unlimited(root);
+    let limits = finding(
+        "limits of disk",
+        ok_or(unlimited.is_none(), Verdict::Missing),
+        there(unlimited.is_none()),
+        why,
+    );
+    vec![kept, limits]
 }
 
 fn there(it: bool) -> &'static str {

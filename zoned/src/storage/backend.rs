@@ -42,7 +42,7 @@ pub type Still<'a> = &'a mut dyn FnMut(&mut dyn FnMut() -> io::Result<()>) -> io
 
 /// What a file system offers to zones.
 pub trait Backend: Sync {
-    /// What `doctor` and `snapshots` call it.
+    /// What `doctor` calls it.
     fn word(&self) -> &'static str;
 
     /// Makes in the folder `zone`, which has no `upper` yet, what that is to be in.
@@ -87,7 +87,7 @@ struct Folders;
 
 impl Backend for Folders {
     fn word(&self) -> &'static str {
-        "overlay"
+        "copies"
     }
 
     fn make(&self, _: &Path) -> io::Result<()> {
@@ -129,7 +129,7 @@ struct Subvolumes;
 
 impl Backend for Subvolumes {
     fn word(&self) -> &'static str {
-        "btrfs"
+        "subvolumes"
     }
 
     fn make(&self, zone: &Path) -> io::Result<()> {
