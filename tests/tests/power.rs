@@ -702,6 +702,9 @@ impl Story {
         let began = Instant::now();
         let mut doing = Doing::start(&self.zoned, steps);
         let all = doing.run_for(&self.zoned, moment);
+        if doing.steps.is_empty() {
+            return (doing, true, moment);
+        }
         if all {
             self.usual.insert(operation, began.elapsed());
         } else {
