@@ -38,7 +38,12 @@ impl Fault {
 
     /// What became of a connection or of a request on it.
     pub(super) fn http(host: &str, error: ureq::Error) -> Self {
-        let why = format!("{host}: {}", chain(&error));
+        let said = match &error {
+            // Without the word that tells where in the library it came from.
+            ureq::Error::Io(inner) => chain(inner),
+            other => chain(other),
+        };
+        let why = format!("{host}: {said}");
         match error {
             ureq::Error::HostNotFound => Self::passing(format!("{host}: no such host"))
                 .hint("is its name right, and does this host reach a name server?"),
