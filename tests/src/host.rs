@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -114,6 +114,30 @@ pub(crate) fn descendants() -> Vec<Process> {
         false
     };
     all.values().filter(|p| is_ours(p.pid)).cloned().collect()
+}
+
+/// Runs a program of the host to success; what it printed.
+#[track_caller]
+pub fn run(words: &[&str]) -> String {
+    let output = Command::new(words[0]).args(&words[1..]).stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|e| panic!("run {words:?}: {e}; cargo xtask test installs it"));
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A path as a word of a command line.
+pub fn text(path: &Path) -> &str {
+    path.to_str().expect("paths of tests are UTF-8")
+}
+
+/// Whether the host lacks one of these programs, for which the test is then skipped.
+pub fn is_missing(test: &str, programs: &[&str]) -> bool {
+    let has = |program: &&&str| Command::new(program).arg("--version").output().is_ok();
+    let missing: Vec<&str> = programs.iter().filter(|program| !has(program)).copied().collect();
+    if !missing.is_empty() {
+        eprintln!("SKIPPED {test}: no {}", missing.join(", "));
+    }
+    !missing.is_empty()
 }
 
 /// Random numbers that a failed test can repeat: the seed is ZONES_SEED, or the clock's, and printed.

@@ -1,44 +1,12 @@
 //! What the file system below offers: btrfs with subvolumes and limits, xfs with shared blocks, and one that has neither.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use zones_tests::{How, Zoned, busybox_root, target};
+use zones_tests::{How, Mounted, Zoned, busybox_root, run, target, text};
 
-fn run(program: &str, arguments: &[&str]) {
-    let done =
-        Command::new(program).args(arguments).output().unwrap_or_else(|e| panic!("run {program}: {e}"));
-    assert!(done.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
-}
-
-/// A file system of its own, mounted for as long as this is there.
-struct Disk {
-    at: PathBuf,
-    _folder: tempfile::TempDir,
-}
-
-impl Disk {
-    fn new(make: &[&str], mount: &str, mib: u64) -> Self {
-        let folder = tempfile::tempdir_in(target()).expect("a folder");
-        let (image, at) = (folder.path().join("image"), folder.path().join("at"));
-        fs::File::create(&image).and_then(|file| file.set_len(mib << 20)).expect("make a disk");
-        fs::create_dir(&at).expect("make a folder");
-        let (image, at) = (image.to_str().expect("UTF-8"), at.to_str().expect("UTF-8"));
-        run(make[0], &[&make[1..], &[image]].concat());
-        run("mount", &["-o", mount, image, at]);
-        Self { at: at.into(), _folder: folder }
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let done = Command::new("umount").arg(&self.at).status().expect("run umount");
-        assert!(done.success() || std::thread::panicking(), "the disk is still in use");
-    }
-}
-
-fn zoned(disk: &Disk) -> Zoned {
+fn zoned(disk: &Mounted) -> Zoned {
     Zoned::start_as(How { root: Some(disk.at.join("root")), ..How::default() })
 }
 
@@ -63,7 +31,7 @@ fn cycle(zoned: &Zoned) {
 }
 
 fn used(at: &Path) -> u64 {
-    run("sync", &["-f", at.to_str().expect("UTF-8")]);
+    run(&["sync", "-f", text(at)]);
     let found = nix::sys::statvfs::statvfs(at).expect("statvfs");
     (found.blocks() - found.blocks_free()) * found.fragment_size()
 }
@@ -74,7 +42,7 @@ fn left(zoned: &Zoned) -> usize {
 
 #[test]
 fn btrfs_has_subvolumes_and_limits() {
-    let disk = Disk::new(&["mkfs.btrfs", "-q"], "loop", 400);
+    let disk = Mounted::new(&["mkfs.btrfs", "-q"], "loop", 400);
     let zoned = zoned(&disk);
     cycle(&zoned);
     // Two snapshots of 40 MiB each, of which one is shared by three.
@@ -108,7 +76,7 @@ fn btrfs_has_subvolumes_and_limits() {
 
 #[test]
 fn xfs_shares_blocks() {
-    let disk = Disk::new(&["mkfs.xfs", "-q", "-m", "reflink=1"], "loop", 400);
+    let disk = Mounted::new(&["mkfs.xfs", "-q", "-m", "reflink=1"], "loop", 400);
     let zoned = zoned(&disk);
     let before = used(&disk.at);
     cycle(&zoned);
@@ -123,7 +91,7 @@ fn xfs_shares_blocks() {
 
 #[test]
 fn a_limit_that_cannot_be_held_is_refused() {
-    let disk = Disk::new(&["mkfs.ext4", "-q"], "loop", 100);
+    let disk = Mounted::new(&["mkfs.ext4", "-q"], "loop", 100);
     let zoned = zoned(&disk);
     zoned.zonectl(&["create", "z", "capped-disk.size=16M"]).ok();
     zoned.zonectl(&["install", "z", &format!("dir:{}", busybox_root().display())]).ok();
@@ -143,14 +111,14 @@ fn project_quotas_hold_where_the_kernel_has_them() {
     let image = folder.path().join("image");
     fs::File::create(&image).and_then(|file| file.set_len(100 << 20)).expect("make a disk");
     let (image, at) = (image.to_str().expect("UTF-8"), folder.path().to_str().expect("UTF-8"));
-    run(quotas[0], &[&quotas[1..], &[image]].concat());
+    run(&[&quotas[..], &[image]].concat());
     let tried = Command::new("mount").args(["-o", "loop,prjquota", image, at]).output().expect("run mount");
     if !tried.status.success() {
         eprintln!("this kernel has no quotas of ext4");
         return;
     }
-    run("umount", &[at]);
-    let disk = Disk::new(&quotas, "loop,prjquota", 200);
+    run(&["umount", at]);
+    let disk = Mounted::new(&quotas, "loop,prjquota", 200);
     let zoned = zoned(&disk);
     running(&zoned, "z", &["capped-disk.size=16M"]);
     let fill = "dd if=/dev/urandom of=/fill bs=1M count=64 2>&1 | tail -n 1; ls -l /fill | awk '{print $5}'; df -m / | tail -n 1";

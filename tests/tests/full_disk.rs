@@ -8,19 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
-use zones_tests::{How, Zoned, busybox_root, target};
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("paths of tests are UTF-8")
-}
-
-#[track_caller]
-fn run(words: &[&str]) -> String {
-    let output = Command::new(words[0]).args(&words[1..]).stdin(Stdio::null()).output();
-    let output = output.unwrap_or_else(|e| panic!("run {words:?}: {e}; cargo xtask test installs it"));
-    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
+use zones_tests::{How, Zoned, busybox_root, run, target, text};
 
 /// A small ext4, none of which is kept for root, that can be filled to the block.
 struct Disk {

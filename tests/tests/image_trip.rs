@@ -9,13 +9,10 @@ use serde_json::Value;
 use zones_tests::{Lab, Zoned, busybox_root};
 
 fn is_missing(test: &str) -> bool {
-    let has = |program: &&str| Command::new(program).arg("--version").output().is_ok();
-    let needed = ["buildah", "podman", "skopeo", "umoci", "mtree", "getfattr", "setfattr", "setcap"];
-    let missing: Vec<&str> = needed.into_iter().filter(|program| !has(program)).collect();
-    if !missing.is_empty() {
-        eprintln!("SKIPPED {test}: no {}", missing.join(", "));
-    }
-    !missing.is_empty()
+    zones_tests::is_missing(
+        test,
+        &["buildah", "podman", "skopeo", "umoci", "mtree", "getfattr", "setfattr", "setcap"],
+    )
 }
 
 fn run(command: &mut Command) -> String {

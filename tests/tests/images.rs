@@ -3,25 +3,11 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::Value;
-use zones_tests::{How, Zoned, busybox_root, eventually};
-
-/// Runs a program of the host to success; what it printed.
-#[track_caller]
-fn run(words: &[&str]) -> String {
-    let output = Command::new(words[0]).args(&words[1..]).stdin(Stdio::null()).output();
-    let output = output.unwrap_or_else(|e| panic!("run {words:?}: {e}; cargo xtask test installs it"));
-    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("paths of tests are UTF-8")
-}
+use zones_tests::{How, Zoned, busybox_root, eventually, run, text};
 
 /// A layout with an image of three layers: a root with all that a file can be, one that adds, hides and replaces, and
 /// one that makes a folder opaque.

@@ -1,10 +1,10 @@
 //! move, detach and attach: between folders, file systems and hosts.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use zones_tests::{Dice, Zoned, busybox_root};
+use zones_tests::{Dice, Mounted, Zoned, busybox_root, text};
 
 fn installed(zoned: &Zoned, name: &str) {
     zoned.zonectl(&["create", name, "max-processes=66"]).ok();
@@ -12,10 +12,6 @@ fn installed(zoned: &Zoned, name: &str) {
     zoned.zonectl(&["boot", name, "-i", "none"]).ok();
     zoned.sh(name, "echo mine > /mine; mkdir -p /d/e; ln /mine /d/hard; chown 33:44 /d/e");
     zoned.zonectl(&["halt", name]).ok();
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("UTF-8")
 }
 
 fn check(zoned: &Zoned, name: &str) {
@@ -54,37 +50,13 @@ fn a_zone_moves_and_is_where_it_says() {
     check(&zoned, "c");
 }
 
-/// A small ext4 that is mounted for as long as this is there.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn new(folder: &Path) -> Self {
-        let (image, at) = (folder.join("image"), folder.join("mounted"));
-        fs::File::create(&image).and_then(|file| file.set_len(64 << 20)).expect("make a disk");
-        fs::create_dir(&at).expect("make a folder");
-        let made = Command::new("mkfs.ext4").arg("-q").arg(&image).status().expect("run mkfs.ext4");
-        let mounted =
-            Command::new("mount").args(["-o", "loop"]).args([&image, &at]).status().expect("run mount");
-        assert!(made.success() && mounted.success());
-        Self(at)
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let done = Command::new("umount").arg(&self.0).status().expect("run umount");
-        assert!(done.success() || std::thread::panicking(), "the disk is still in use");
-    }
-}
-
 #[test]
 fn a_zone_moves_to_another_file_system_and_back() {
-    let folder = tempfile::tempdir_in(zones_tests::target()).expect("a folder");
-    let disk = Disk::new(folder.path());
+    let disk = Mounted::new(&["mkfs.ext4", "-q"], "loop", 64);
     // Mounted before zoned starts: zoned may be in a mount namespace of its own.
     let zoned = Zoned::start();
     installed(&zoned, "z");
-    let far = disk.0.join("z");
+    let far = disk.at.join("z");
     zoned.zonectl(&["move", "z", text(&far)]).ok();
     check(&zoned, "z");
     zoned.zonectl(&["snapshot", "z@far"]).ok();

@@ -16,19 +16,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use zones_tests::{Dice, Disk, How, Zoned, busybox_root, eventually, target};
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("paths of tests are UTF-8")
-}
-
-#[track_caller]
-fn run(words: &[&str]) -> String {
-    let output = Command::new(words[0]).args(&words[1..]).stdin(Stdio::null()).output();
-    let output = output.unwrap_or_else(|e| panic!("run {words:?}: {e}; cargo xtask test installs it"));
-    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
+use zones_tests::{Dice, Disk, How, Zoned, busybox_root, eventually, run, target, text};
 
 fn rounds(variable: &str, usual: u32) -> u32 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)

@@ -21,15 +21,7 @@ use zones_tests::{Asked, How, Server, Zoned, binary, busybox_root, eventually};
 const ID: u32 = (1 << 30) - 1;
 
 fn is_missing(test: &str) -> bool {
-    let has = |program: &&str| Command::new(program).arg("--version").output().is_ok();
-    let missing: Vec<&str> = ["docker-registry", "skopeo", "umoci", "openssl"]
-        .into_iter()
-        .filter(|program| !has(program))
-        .collect();
-    if !missing.is_empty() {
-        eprintln!("SKIPPED {test}: no {}", missing.join(", "));
-    }
-    !missing.is_empty()
+    zones_tests::is_missing(test, &["docker-registry", "skopeo", "umoci", "openssl"])
 }
 
 fn run(command: &mut Command) -> String {

@@ -34,8 +34,7 @@ impl Zones {
                 |(name, entry): (&String, &Entry)| (name.clone(), entry.layers(), self.data_of(name, entry));
             table.zones.iter().map(one).collect()
         };
-        let images: std::collections::BTreeSet<LayerId> =
-            self.images.all().values().flat_map(|image| image.stack()).collect();
+        let images = self.images.used_layers();
         let mut users: BTreeMap<&LayerId, usize> = BTreeMap::new();
         for id in zones.iter().flat_map(|(_, layers, _)| layers).chain(&images) {
             *users.entry(id).or_default() += 1;

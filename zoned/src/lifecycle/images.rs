@@ -47,12 +47,16 @@ impl Zones {
     pub(super) fn layers_of_zones(&self) -> BTreeMap<LayerId, BTreeSet<String>> {
         let mut used: BTreeMap<LayerId, BTreeSet<String>> = BTreeMap::new();
         for (name, entry) in &self.lock().zones {
-            let snapshots = entry.snapshots.values().flat_map(|snapshot| &snapshot.layers);
-            for layer in entry.record.layers.iter().chain(snapshots) {
-                used.entry(layer.clone()).or_default().insert(name.clone());
+            for layer in entry.layers() {
+                used.entry(layer).or_default().insert(name.clone());
             }
         }
         used
+    }
+
+    /// Whether an image, a zone or a snapshot is made of it.
+    fn is_used(&self, id: &LayerId) -> bool {
+        self.images.used_layers().contains(id) || self.used_layers().contains(id)
     }
 
     /// Images by name.
@@ -214,8 +218,6 @@ impl Zones {
     /// Some may be gone then.
     pub fn prune_images(&self, dry: bool) -> Result<Pruned, ApiError> {
         let wrong = |error: io::Error| because("prune images", &error);
-        let is_used =
-            |id: &LayerId| self.images.used_layers().contains(id) || self.used_layers().contains(id);
         if self.is_unsure() {
             let why = "the record of a zone, or of a snapshot, could not be read, and with it what it needs";
             return Err(ApiError::new(ErrorKind::Failed, "prune images", why)
@@ -224,11 +226,11 @@ impl Zones {
         let mut pruned = Pruned::default();
         for id in self.layers.all().map_err(wrong)? {
             // Those of zones go with the zones and snapshots that they came of.
-            if matches!(id, LayerId::Own(_)) || is_used(&id) {
+            if matches!(id, LayerId::Own(_)) || self.is_used(&id) {
                 continue;
             }
             let disk = self.layers.meta(&id).map_or(0, |meta| meta.disk);
-            if dry || self.layers.remove_unless(&id, || is_used(&id)).map_err(wrong)? {
+            if dry || self.layers.remove_unless(&id, || self.is_used(&id)).map_err(wrong)? {
                 pruned.layers.push(id.to_string());
                 pruned.bytes += disk;
             }
@@ -276,9 +278,8 @@ impl Zones {
             };
             drop(_pin);
             if verify.repair && damage.images.is_empty() && damage.zones.is_empty() {
-                let is_used = || self.images.used_layers().contains(&id) || self.used_layers().contains(&id);
-                damage.repaired =
-                    self.layers.remove_unless(&id, is_used).map_err(|error| because(what(), &error))?;
+                let removed = self.layers.remove_unless(&id, || self.is_used(&id));
+                damage.repaired = removed.map_err(|error| because(what(), &error))?;
             }
             verified.damage.push(damage);
         }

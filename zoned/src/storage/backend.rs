@@ -166,7 +166,7 @@ impl Backend for Subvolumes {
 }
 
 /// An error with its causes, which keeps its kind.
-fn flat(error: ImageError) -> io::Error {
+pub(super) fn flat(error: ImageError) -> io::Error {
     let kind =
         error.os_error().map_or(io::ErrorKind::Other, |code| io::Error::from_raw_os_error(code).kind());
     io::Error::new(kind, crate::causes::chain(&error))

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::backend::flat;
 use crate::image;
 
 /// Puts `layers`, the topmost first, one over the other into the empty folder `dest`.
@@ -11,12 +12,7 @@ use crate::image;
 /// `dest` holds anything then.
 pub fn flatten(layers: &[PathBuf], dest: &Path) -> io::Result<()> {
     for layer in layers.iter().rev() {
-        image::copy_layer(layer, dest).map_err(|error| {
-            let kind = error
-                .os_error()
-                .map_or(io::ErrorKind::Other, |code| io::Error::from_raw_os_error(code).kind());
-            io::Error::new(kind, crate::causes::chain(&error))
-        })?;
+        image::copy_layer(layer, dest).map_err(flat)?;
     }
     Ok(())
 }
