@@ -1,6 +1,7 @@
 //! How a brand is declared: rows as data, keyed by the call's name.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use nix::errno::Errno;
 
@@ -267,19 +268,31 @@ impl Brand {
         self.rows_of_call(world, abi, call, own)
     }
 
-    /// The same for each call of an ABI, in their order. A boot waits for it: each row's name is looked up once.
+    /// The same for each call of an ABI, in their order. A boot waits for it.
     pub fn rows_of_calls(&self, world: &World, abi: Abi) -> Vec<(u32, Vec<Row>)> {
-        let mut own: BTreeMap<u32, Vec<&Row>> = BTreeMap::new();
-        for row in self.rows() {
-            if let Some(nr) = row.number(abi) {
-                own.entry(nr).or_default().push(row);
+        let made;
+        let own = match INDEX.iter().find(|(brand, _)| std::ptr::eq(*brand, self)) {
+            Some((_, by_abi)) => &by_abi[abi as usize],
+            None => {
+                made = self.by_number(abi);
+                &made
             }
-        }
+        };
         let rows = |call: &Entry| {
             let own = own.get(&call.nr).into_iter().flatten().copied();
             (call.nr, self.rows_of_call(world, abi, call, own))
         };
         history::entries(abi).iter().map(rows).collect()
+    }
+
+    fn by_number(&self, abi: Abi) -> ByNumber {
+        let mut own = ByNumber::new();
+        for row in self.rows() {
+            if let Some(nr) = row.number(abi) {
+                own.entry(nr).or_default().push(row);
+            }
+        }
+        own
     }
 
     fn rows_of_call<'a>(
@@ -317,6 +330,13 @@ fn masked(world: &World, call: &Entry) -> Option<Row> {
 }
 
 static ALL: &[&Brand] = &[&crate::linux::LINUX, &crate::native::NATIVE];
+
+/// The rows of a brand for each number that they have in an ABI.
+type ByNumber = BTreeMap<u32, Vec<&'static Row>>;
+
+/// That of each brand and ABI, for names are looked up once.
+static INDEX: LazyLock<Vec<(&'static Brand, [ByNumber; Abi::ALL.len()])>> =
+    LazyLock::new(|| ALL.iter().map(|brand| (*brand, Abi::ALL.map(|abi| brand.by_number(abi)))).collect());
 
 /// All brands.
 pub fn all() -> &'static [&'static Brand] {

@@ -64,8 +64,27 @@ impl Global {
     }
 }
 
+/// The same with the verbs alone whose programs somebody waits for: building all the others takes a tenth of such a call.
+#[derive(Debug, Parser)]
+struct Brief {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: cmd::Brief,
+}
+
+/// The command line; what is wrong with it, all of [`Cli`] says.
+fn words() -> Result<Cli, clap::Error> {
+    if std::env::args_os().nth(1).is_some_and(|word| word == "run" || word == "login")
+        && let Ok(Brief { global, verb }) = Brief::try_parse()
+    {
+        return Ok(Cli { global, verb: verb.into() });
+    }
+    Cli::try_parse()
+}
+
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match words() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };

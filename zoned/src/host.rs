@@ -1,7 +1,6 @@
 //! The host that zones are on: monitors are started and found, roots filled, leftovers taken down.
 
 use std::collections::hash_map::DefaultHasher;
-use std::ffi::OsStr;
 use std::fs;
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read};
@@ -32,6 +31,7 @@ use crate::lifecycle::{Paths, because};
 use crate::monitor::brand::Branded;
 use crate::monitor::link::{Link, News, Unanswered};
 use crate::monitor::wire::{self, Event, How, Reply, Request, Spec};
+use crate::monitor::zygote::Zygote;
 use crate::network::{self, Place};
 use crate::storage::backend;
 use crate::sys::process;
@@ -44,8 +44,10 @@ pub struct ThisHost {
     settings: Settings,
     /// Where the links of zones are.
     place: Place,
-    /// The program that monitors are started from.
+    /// This program.
     program: PathBuf,
+    /// What monitors are made from.
+    zygote: Mutex<Option<Arc<Zygote>>>,
 }
 
 impl ThisHost {
@@ -64,7 +66,22 @@ impl ThisHost {
                 tracing::warn!(why = failure.sentence(), "the network of zones is not in order");
             }
         }
-        Ok(Self { paths, settings, place, program })
+        let host = Self { paths, settings, place, program, zygote: Mutex::default() };
+        // The first zone need not wait for it; a failure is that zone's.
+        let _ = host.zygote();
+        Ok(host)
+    }
+
+    /// The zygote that lives, or a new one.
+    fn zygote(&self) -> io::Result<Arc<Zygote>> {
+        let mut held = self.zygote.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(zygote) = held.as_ref().filter(|zygote| !zygote.is_gone()) {
+            return Ok(Arc::clone(zygote));
+        }
+        // The folders are for people who look at ps.
+        let (root, run) = (self.paths.root.as_os_str(), self.paths.run.as_os_str());
+        let zygote = Zygote::start(&self.program, &["--root".as_ref(), root, "--run".as_ref(), run])?;
+        Ok(Arc::clone(held.insert(Arc::new(zygote))))
     }
 
     fn base(&self, slot: u32) -> u32 {
@@ -116,6 +133,7 @@ impl ThisHost {
             root,
             binds: binds.collect(),
             network: Some(wire::Network { place: self.place.clone(), uuid: wanted.uuid.clone() }),
+            marks: wanted.marks.clone(),
             run: wanted.session.as_ref().map(|(_, login)| login.clone()),
             run_input: wanted.session.as_ref().map_or_else(Vec::new, |(session, _)| session.leftover.clone()),
         }
@@ -177,11 +195,12 @@ fn forward(events: UnboundedSender<MonitorEvent>) -> impl Fn(News) + Send + 'sta
                     How::Halted => Ended::Halted,
                     How::Failed => Ended::Failed,
                 };
+                let clean = left.is_none();
                 let reason = match left {
                     None => reason,
                     Some(left) => format!("{reason}; not taken down: {left}"),
                 };
-                let event = MonitorEvent::Ended { how, reason: Some(reason) };
+                let event = MonitorEvent::Ended { how, reason: Some(reason), clean };
                 *ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(event);
                 return;
             }
@@ -206,16 +225,14 @@ impl Host for ThisHost {
         let spec = self.spec(&wanted);
         let (sender, events) = unbounded_channel();
         let log = wanted.zone_dir.join(MONITOR_LOG);
-        // The folders are for people who look at ps; what counts is in the specification.
-        let (root, run) = (self.paths.root.as_os_str(), self.paths.run.as_os_str());
-        let arguments =
-            ["--root".as_ref(), root, "--run".as_ref(), run, "monitor".as_ref(), OsStr::new(&name)];
-        let link = Link::start(&self.program, &arguments, &log, forward(sender)).map_err(|e| fail(&e))?;
+        let zygote = self.zygote().map_err(|e| fail(&e))?;
+        let link = Link::start(&zygote, &name, &log, forward(sender)).map_err(|e| fail(&e))?;
         let client = wanted.session.map(|(session, _)| session.conn);
         match link.ask(Request::Start(Box::new(spec)), client.as_ref()) {
             Ok(Reply::Failed(error)) => Err(error),
-            Ok(_) => Ok(MonitorHandle {
+            Ok(reply) => Ok(MonitorHandle {
                 control: Arc::new(Remote { link, name, id_base: self.settings.id_base }),
+                init_pid: if let Reply::Started { init_pid } = reply { init_pid } else { None },
                 events,
             }),
             Err(gone) => Err(fail(&gone)),
@@ -226,7 +243,7 @@ impl Host for ThisHost {
         let (sender, events) = unbounded_channel();
         let link = Link::find(&self.paths.run.join(name), forward(sender)).ok()?;
         let control = Remote { link, name: name.to_owned(), id_base: self.settings.id_base };
-        Some(MonitorHandle { control: Arc::new(control), events })
+        Some(MonitorHandle { control: Arc::new(control), init_pid: None, events })
     }
 
     fn teardown(&self, name: &str) -> Result<(), ApiError> {

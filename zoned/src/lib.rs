@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod host;
 pub mod image;
 pub mod lifecycle;
+pub mod marks;
 pub mod monitor;
 pub mod network;
 pub mod pull;

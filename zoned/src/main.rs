@@ -39,11 +39,11 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// The process beside each live zone; zoned starts it
+    /// The process that those beside the zones are made from; zoned starts it
     #[command(hide = true)]
-    Monitor {
-        /// Zone
-        name: String,
+    Zygote {
+        /// Room for their names
+        room: String,
     },
     /// The process that speaks to registries; zoned starts it
     #[command(hide = true)]
@@ -73,7 +73,7 @@ fn main() -> ExitCode {
         Err(why) => return refuse(&why),
     };
     match arguments.command {
-        Some(Command::Monitor { name }) => be_monitor(&name),
+        Some(Command::Zygote { .. }) => be_zygote(),
         Some(Command::Pull { id }) => be_puller(id),
         None => match daemon::run(&options, host) {
             Ok(()) => ExitCode::SUCCESS,
@@ -113,11 +113,17 @@ fn host(paths: &Paths, settings: &Settings) -> Result<Arc<dyn Host>, ApiError> {
     }
 }
 
-/// Its connection to zoned is its standard input.
-fn be_monitor(name: &str) -> ExitCode {
-    let control = match std::io::stdin().as_fd().try_clone_to_owned() {
-        Ok(control) => control,
-        Err(error) => return refuse(&format!("monitor {name}: {error}")),
+/// Its connection to zoned is its standard input. Returns in each monitor that is made, too.
+fn be_zygote() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    let requests = std::io::stdin().as_fd().try_clone_to_owned();
+    let taken = requests.map_err(|error| error.to_string()).and_then(|requests| {
+        monitor::zygote::serve(requests, &arguments).map_err(|error| error.to_string())
+    });
+    let monitor::zygote::Taken { name, control } = match taken {
+        Ok(Some(taken)) => taken,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(why) => return refuse(&format!("zygote: {why}")),
     };
     match monitor::run(control) {
         Ok(()) => ExitCode::SUCCESS,

@@ -119,6 +119,22 @@ pub(crate) enum Verb {
     Man(man::Args),
 }
 
+/// Verbs that start a program.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Brief {
+    Login(login::Args),
+    Run(run::Args),
+}
+
+impl From<Brief> for Verb {
+    fn from(brief: Brief) -> Self {
+        match brief {
+            Brief::Login(args) => Self::Login(args),
+            Brief::Run(args) => Self::Run(args),
+        }
+    }
+}
+
 impl Verb {
     /// Does it.
     pub(crate) fn run(self, context: &Context<'_>) -> Done {

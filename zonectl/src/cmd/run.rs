@@ -1,9 +1,10 @@
 //! `zonectl run`
 
 use std::io::{self, Write};
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
-use zone_api::{ApiError, Edit, ErrorKind, Run};
+use zone_api::{ApiError, Edit, ErrorKind, Mark, Run};
 
 use super::{Context, Done};
 use crate::output::{Colour, Table};
@@ -36,6 +37,9 @@ pub(crate) struct Args {
     /// With --strict: fail (1) when the program did well but asked for what the level did not have
     #[arg(long, requires = "strict")]
     gate: bool,
+    /// At the end tell on stderr what the zone's start and end took, step by step
+    #[arg(long)]
+    timings: bool,
     /// A source, as install takes it, or a folder
     #[arg(long, value_name = "SOURCE|DIR")]
     root: Option<String>,
@@ -51,14 +55,20 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, context: &Context<'_>) -> Done {
+    let asked = now();
     let program = args.command.first().cloned().unwrap_or_default();
     let (strict, gate) = (args.strict, args.gate);
     let document = strict && context.output.is_json();
     let (pty, stdout) = if document { (Pty::Never, Stdout::Stderr) } else { (Pty::Fitting, Stdout::Ours) };
+    let timings = args.timings;
     let run = request(args, pty)?;
     let session = context.client.run(&run)?;
     let what = format!("run {program}");
     let end = session::program_of_its_own_zone(&what, session, run.login.tty.is_some(), stdout)?;
+    if timings {
+        // Nobody is left to be told about a stderr that is gone.
+        let _ = io::stderr().write_all(timeline(asked, end.marks.clone(), context).as_bytes());
+    }
     let Some(younger) = end.younger.as_ref().filter(|_| strict) else { return Ok(end.status) };
     if document {
         context.output.document(&report(&end, younger))?;
@@ -74,6 +84,32 @@ pub(crate) fn run(args: Args, context: &Context<'_>) -> Done {
         return Ok(error.kind.exit_code());
     }
     Ok(end.status)
+}
+
+/// Nanoseconds since 1970, as marks have them.
+fn now() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The steps of a run from `asked` on: milliseconds of each, and since the first.
+fn timeline(asked: u64, mut marks: Vec<Mark>, context: &Context<'_>) -> String {
+    marks.push(Mark { step: "zonectl knows".to_owned(), at: now() });
+    // Those of the monitor and of the zone's first process are done side by side.
+    marks.sort_by_key(|mark| mark.at);
+    let ms = |from: u64, to: u64| to.saturating_sub(from) as f64 / 1e6;
+    if context.output.is_json() {
+        let steps = marks.iter().map(|m| json!({"step": m.step, "ms": ms(asked, m.at)}));
+        return format!("{}\n", json!({"timings": steps.collect::<Vec<_>>()}));
+    }
+    let mut table = Table::new(&["TOOK", "AT", "DONE"]);
+    let mut before = asked;
+    for mark in &marks {
+        let cells = [format!("{:.3}", ms(before, mark.at)), format!("{:.3}", ms(asked, mark.at)), mark.step.clone()];
+        table.row(cells.map(|cell| (cell, Colour::Plain)).to_vec());
+        before = mark.at;
+    }
+    table.render(&context.output.for_stderr())
 }
 
 /// What a strict run came to, for people.
@@ -126,7 +162,8 @@ fn request(args: Args, pty: Pty) -> Result<Run, crate::failure::Failure> {
         .collect();
     let root = args.root.map(|r| words::source_or_folder(&r)).transpose()?;
     let binds = args.bind.iter().map(|b| words::bind(b)).collect::<Result<_, _>>()?;
-    Ok(Run { edits, root, binds, login: session::request(None, args.command, pty) })
+    let login = session::request(None, args.command, pty);
+    Ok(Run { edits, root, binds, login, timings: args.timings })
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ pub(crate) fn console(what: &str, mut session: Session, quiet: bool, escapes: bo
                     }
                 }
                 SessionEvent::Exited { .. } | SessionEvent::Killed { .. } => break 'session,
-                SessionEvent::Younger { .. } => {}
+                SessionEvent::Younger { .. } | SessionEvent::Timings { .. } => {}
             }
         }
         let [talks, caught, leaves] =

@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use zone_api::client::Session;
-use zone_api::{ApiError, ErrorKind, LedgerEntry, Login, SessionEvent, SessionInput};
+use zone_api::{ApiError, ErrorKind, LedgerEntry, Login, Mark, SessionEvent, SessionInput};
 
 pub(crate) use console::console;
 
@@ -57,6 +57,8 @@ pub(crate) struct End {
     pub(crate) signal: Option<u8>,
     /// What a strict run's level did not have.
     pub(crate) younger: Option<Younger>,
+    /// What a run's zone took, where that was asked for.
+    pub(crate) marks: Vec<Mark>,
 }
 
 /// The calls of a strict run that are younger than its level.
@@ -106,7 +108,7 @@ pub(crate) fn program(what: &str, session: &mut Session, pty: bool, stdout: Stdo
                 }
                 SessionEvent::Exited { status } => break 'session Ok(End { younger, ..End::exited(status) }),
                 SessionEvent::Killed { signal } => break 'session Ok(End { younger, ..End::killed(signal) }),
-                SessionEvent::State { .. } => {}
+                SessionEvent::State { .. } | SessionEvent::Timings { .. } => {}
             }
         }
         let [talks, caught] = ready([session.as_fd(), signals.as_fd()]).map_err(failed)?;
@@ -149,11 +151,20 @@ pub(crate) fn program_of_its_own_zone(
     pty: bool,
     stdout: Stdout,
 ) -> Result<End, Failure> {
-    let ended = program(what, &mut session, pty, stdout);
+    let mut ended = program(what, &mut session, pty, stdout);
     // Where we leave before the program does, this ends it.
     let _ = session.stream.shutdown(Shutdown::Write);
     let _ = session.stream.set_read_timeout(Some(PATIENCE));
-    while matches!(session.fill(), Ok(true)) {}
+    loop {
+        while let Ok(Some((event, _))) = session.received() {
+            if let (SessionEvent::Timings { marks }, Ok(end)) = (event, &mut ended) {
+                end.marks = marks;
+            }
+        }
+        if !matches!(session.fill(), Ok(true)) {
+            break;
+        }
+    }
     ended
 }
 

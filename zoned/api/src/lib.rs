@@ -302,6 +302,18 @@ pub struct Run {
     pub binds: Vec<String>,
     /// The program.
     pub login: Login,
+    /// Tell at the end what the start and the end of the zone took, step by step.
+    #[serde(default)]
+    pub timings: bool,
+}
+
+/// When a step of a zone's start or end was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Mark {
+    /// The step.
+    pub step: String,
+    /// Nanoseconds of CLOCK_REALTIME (clock_gettime(2)), the one clock that zones have no own of.
+    pub at: u64,
 }
 
 /// From the monitor to the client of a session.
@@ -342,6 +354,11 @@ pub enum SessionEvent {
     Killed {
         /// Signal number.
         signal: u8,
+    },
+    /// Of a run that asked for them: the steps of its zone. The last event, after the program's end.
+    Timings {
+        /// In their order.
+        marks: Vec<Mark>,
     },
     /// The console's zone changed state.
     State {

@@ -20,9 +20,9 @@ use super::login::{self, Program, Streams, User};
 use super::root::{self, Bind, Layers, RootSpec, Tree};
 use super::{Failure, Ids, devices, outside, owners, privileges};
 use crate::config::{Config, Init, IpType};
-use crate::network;
+use crate::{marks, network};
 use crate::sys::child::{self, Child, Exec, Plan, Slot, Step, Told, Where};
-use crate::sys::{credentials, mount};
+use crate::sys::{credentials, mount, process};
 
 /// Where a zone lives on the host.
 #[derive(Debug, Clone)]
@@ -80,6 +80,10 @@ pub struct Request<'a> {
     pub site: &'a Site,
     /// Its configuration.
     pub config: &'a Config,
+    /// What the host has mounted of control groups.
+    pub hierarchies: Hierarchies,
+    /// What the configuration comes to in them.
+    pub limits: &'a Limits,
     /// Its files.
     pub root: &'a RootSpec,
     /// Host paths shown in it, beside those of the configuration.
@@ -138,14 +142,14 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
     };
 
     may_fail(0)?;
-    let mut hierarchies = Hierarchies::detect()?;
+    let mut hierarchies = request.hierarchies.clone();
     let named = if request.named_hierarchy { hierarchies.add_named(true) } else { None };
     let unified = if config.ip_type == IpType::Shared { hierarchies.add_v2() } else { None };
-    let limits = Limits::of(config, &site.zone_dir)?;
-    let mut cgroup = Cgroup::create(&hierarchies, &site.cgroup_key, site.ids.base, &limits)?;
+    let mut cgroup = Cgroup::create(&hierarchies, &site.cgroup_key, site.ids.base, request.limits)?;
     cgroup.keep(named);
     cgroup.keep(unified);
 
+    marks::done("make the control groups");
     may_fail(1)?;
     let mut layers = root::layers(request.root, &site.zone_dir, &site.hide, site.ids)?;
     let configured = config.fs.iter().map(|fs| Bind {
@@ -188,10 +192,14 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
         has_kmsg: kmsg.is_some(),
     };
     let mut plan = plan(request, &mut slots, materials)?;
+    if marks::is_asked() {
+        plan.time();
+    }
     if let Some(at) = request.fail_at.and_then(|at| at.checked_sub(OUTSIDE.len())) {
         plan.fail_at(at);
     }
 
+    marks::done("open the root, make /dev and a plan");
     may_fail(2)?;
     let directory = cgroup.v2_directory()?;
     // Its user namespace is the zone's own root's: so a thread that answers its calls can be kept to it.
@@ -201,6 +209,7 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
         .and_then(|spawned| spawned)
         .map_err(|e| Failure::new("clone", "process 1 with its namespaces", e))?;
 
+    marks::done("clone process 1 with its namespaces");
     may_fail(3)?;
     let pid = init.pid;
     for file in ["uid_map", "gid_map"] {
@@ -226,6 +235,7 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
         network::attach(place, network::Zone { config, uuid, run_dir, init, ids, group: directory })?;
     }
 
+    marks::done("map its ids, attach its network");
     may_fail(5)?;
     release(&mut init, &slots.borrowed())?;
     // The console's is the last to be told.
@@ -297,8 +307,7 @@ pub fn take_down(site: &Site) -> Result<(), Failure> {
     let mut cgroup = Cgroup::at(&hierarchies, &site.cgroup_key);
     cgroup.keep(named);
     cgroup.keep(unified);
-    cgroup.kill()?;
-    cgroup.remove()
+    cgroup.clear()
 }
 
 fn namespaces(network: IpType) -> i32 {
@@ -357,7 +366,7 @@ fn plan(request: &Request<'_>, slots: &mut Slots, with: Materials<'_>) -> Result
     let Request { config, kernel, .. } = request;
     let mut plan = Plan::default();
 
-    if let Some((start, len)) = arguments() {
+    if let Some((start, len)) = process::arguments() {
         plan.then("hide its command line", Step::HideArguments(start, len));
     }
     plan.then("wait for the ids", Step::Receive).then("start a session", Step::Session);
@@ -424,14 +433,6 @@ fn plan(request: &Request<'_>, slots: &mut Slots, with: Materials<'_>) -> Result
 
     start(&mut plan, slots, request, with.status)?;
     Ok(plan)
-}
-
-/// Where the command line of this process is in memory: a reaper shows it to its zone.
-fn arguments() -> Option<(usize, usize)> {
-    let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(48 - 3);
-    let (start, end): (usize, usize) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-    (start != 0 && start < end).then_some((start, end - start))
 }
 
 /// The stage is attached at the working directory, which clone moved along into the new mount
@@ -806,6 +807,8 @@ mod tests {
                     let request = Request {
                         site: &site,
                         config: &config,
+                        hierarchies: Hierarchies::detect().unwrap(),
+                        limits: &Limits::of(&config, &site.zone_dir).unwrap(),
                         root: &root,
                         binds: &[],
                         kernel,

@@ -187,8 +187,22 @@ impl Cgroup {
         self.v1.iter().map(open).collect()
     }
 
+    /// Removes the groups, and whatever runs in them.
+    pub fn clear(&self) -> Result<(), Failure> {
+        let dedicated = self.has_own_cpus();
+        // Mostly nothing is in them any more, and looking takes longer than trying.
+        if !self.all().all(|group| matches!(rustix::fs::rmdir(group), Ok(()) | Err(Errno::NOENT))) {
+            self.kill()?;
+        }
+        self.remove_those(dedicated)
+    }
+
+    fn has_own_cpus(&self) -> bool {
+        self.all().any(|group| cpus::is_dedicated(group))
+    }
+
     /// Kills everything in the groups and those below, and waits for its end, ten seconds at most.
-    pub fn kill(&self) -> Result<(), Failure> {
+    fn kill(&self) -> Result<(), Failure> {
         let patience = Instant::now() + Duration::from_secs(10);
         if let Some(group) = &self.v2 {
             // Linux 5.14; older ones get signal by signal below.
@@ -252,8 +266,11 @@ impl Cgroup {
 
     /// Removes the groups and what guests made below them; groups that do not exist are fine.
     pub fn remove(&self) -> Result<(), Failure> {
+        self.remove_those(self.has_own_cpus())
+    }
+
+    fn remove_those(&self, dedicated: bool) -> Result<(), Failure> {
         let mut first = Ok(());
-        let dedicated = self.all().any(|group| cpus::is_dedicated(group));
         for group in self.all() {
             let result = remove_tree(group).map_err(|e| Failure::new("remove", group.display(), e));
             if first.is_ok() {

@@ -18,7 +18,7 @@ pub mod root;
 pub mod usage;
 
 use std::fmt::Display;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
@@ -96,7 +96,10 @@ impl Ids {
 /// The text of /proc/self/mountinfo.
 pub fn mountinfo() -> Result<String, Failure> {
     let path = "/proc/self/mountinfo";
-    std::fs::read_to_string(path).map_err(|e| Failure::new("read", path, e))
+    // Without room beforehand it would be asked for in ever larger parts, each of which the kernel writes anew.
+    let mut text = String::with_capacity(32 * 1024);
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text));
+    read.map(|_| text).map_err(|e| Failure::new("read", path, e))
 }
 
 /// Mount point, file system type and super options of each line of proc_pid_mountinfo(5).

@@ -171,7 +171,7 @@ pub fn layers(spec: &RootSpec, zone_dir: &Path, hide: &Path, ids: Ids) -> Result
         }
         RootSpec::Host => {
             let mut trees = vec![Tree::open(Path::new("/"), c"lower".to_owned(), read_only, true)?];
-            for path in host_mounts(hide)? {
+            for path in host_mounts(&mountinfo()?, hide) {
                 let mut place = b"lower".to_vec();
                 place.extend_from_slice(path.as_os_str().as_bytes());
                 let place = CString::new(place).unwrap_or_default();
@@ -212,10 +212,9 @@ pub(super) fn stage(ids: Ids) -> Result<OwnedFd, Failure> {
 
 /// Folders on the host that are mounts of their own and hold files rather than a view of the
 /// kernel, in the order in which they must be attached.
-pub(super) fn host_mounts(hide: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let text = mountinfo()?;
+pub(super) fn host_mounts(mountinfo: &str, hide: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = Vec::new();
-    for (path, kind, _) in mounts(&text) {
+    for (path, kind, _) in mounts(mountinfo) {
         let is_view = !matches!(
             kind,
             "ext2" | "ext3" | "ext4" | "xfs" | "btrfs" | "erofs" | "f2fs" | "squashfs" | "tmpfs"
@@ -227,7 +226,7 @@ pub(super) fn host_mounts(hide: &Path) -> Result<Vec<PathBuf>, Failure> {
         found.retain(|p| *p != path);
         found.push(path);
     }
-    Ok(found)
+    found
 }
 
 /// A host path that a zone is shown, attached at its target.

@@ -45,11 +45,11 @@ impl Zones {
                 self.note(name, "rebooted");
                 self.look_again(name, epoch, true);
             }
-            MonitorEvent::Ended { how, reason } => {
+            MonitorEvent::Ended { how, reason, clean } => {
                 let text = ending(how, reason);
                 let keep = (how != Ended::Halted).then(|| text.clone());
                 let unasked = self.unasked(name, epoch);
-                self.finish(name, epoch, &text, keep);
+                self.finish(name, epoch, &text, keep, clean);
                 if let Some(uptime) = unasked {
                     // What a guest does itself is powering off: its process 1 has no other right end.
                     self.keep_up(name, how != Ended::PoweredOff, &text, Some(uptime));
@@ -61,7 +61,7 @@ impl Zones {
                     None => "its monitor was killed".to_owned(),
                 };
                 let unasked = self.unasked(name, epoch);
-                self.finish(name, epoch, &text, Some(text.clone()));
+                self.finish(name, epoch, &text, Some(text.clone()), false);
                 if let Some(uptime) = unasked {
                     self.keep_up(name, true, &text, Some(uptime));
                 }
@@ -111,8 +111,9 @@ impl Zones {
     }
 
     /// The zone's monitor is at its end, or is brought to it: what is left is removed and the zone is
-    /// what it was before it was booted. `reason` is kept where no verb asked for the end.
-    pub(super) fn finish(&self, name: &str, epoch: u64, text: &str, reason: Option<String>) {
+    /// what it was before it was booted. `reason` is kept where no verb asked for the end; of a `clean` end nothing is
+    /// left.
+    pub(super) fn finish(&self, name: &str, epoch: u64, text: &str, reason: Option<String>, clean: bool) {
         let (id, asked, ephemeral) = {
             let mut table = self.lock();
             let Some(entry) = table.zones.get_mut(name) else { return };
@@ -130,7 +131,7 @@ impl Zones {
         self.changed.notify_all();
         let mut reason = reason.filter(|_| !asked);
         let mut dirty = false;
-        if let Err(error) = self.host.teardown(name) {
+        if !clean && let Err(error) = self.host.teardown(name) {
             dirty = true;
             tracing::error!(zone = name, %error, "something of it is left");
             reason = Some(match reason {

@@ -85,7 +85,7 @@ impl FakeMonitor {
 
     pub(crate) fn end(&self, how: Ended, reason: Option<&str>) {
         std::fs::remove_dir_all(&self.run_dir).ok();
-        self.tell(MonitorEvent::Ended { how, reason: reason.map(str::to_owned) });
+        self.tell(MonitorEvent::Ended { how, reason: reason.map(str::to_owned), clean: false });
     }
 
     fn hears(&self) -> Result<(), ApiError> {
@@ -191,12 +191,13 @@ impl Host for Fake {
         }
         let (sender, events) = unbounded_channel();
         let name = spec.config.name.clone();
+        let init_pid = (!spec.ready_only).then_some(1000);
         let monitor = Arc::new(FakeMonitor {
             status: Mutex::new(MonitorStatus {
                 state: if spec.ready_only { State::Ready } else { State::Running },
                 id: spec.id,
                 id_slot: spec.id_slot,
-                init_pid: (!spec.ready_only).then_some(1000),
+                init_pid,
                 ephemeral: spec.ephemeral,
                 summary: Summary::from(&spec.config),
             }),
@@ -214,14 +215,14 @@ impl Host for Fake {
             say(&mut conn, &SessionEvent::Exited { status: 0 });
             monitor.end(Ended::Halted, None);
         }
-        Ok(MonitorHandle { control: monitor, events })
+        Ok(MonitorHandle { control: monitor, init_pid, events })
     }
 
     fn adopt(&self, name: &str) -> Option<MonitorHandle> {
         let monitor = self.monitors.lock().unwrap().get(name).cloned()?;
         let (sender, events) = unbounded_channel();
         *monitor.events.lock().unwrap() = Some(sender);
-        Some(MonitorHandle { control: monitor, events })
+        Some(MonitorHandle { control: monitor, init_pid: None, events })
     }
 
     fn teardown(&self, name: &str) -> Result<(), ApiError> {

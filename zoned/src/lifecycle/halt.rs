@@ -30,7 +30,7 @@ impl Zones {
             tracing::warn!(zone = name, %error, "its monitor does not answer; it is ended without it");
         }
         if told.is_err() || !self.wait_gone(name, live.epoch, GRACE) {
-            self.finish(name, live.epoch, "halted", None);
+            self.finish(name, live.epoch, "halted", None, false);
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 use zone_api::stat::{HostUsage, ZoneUsage};
-use zone_api::{ApiError, Boot, Brand, Finding, Login, Progress, State, Verified};
+use zone_api::{ApiError, Boot, Brand, Finding, Login, Mark, Progress, State, Verified};
 
 use crate::config::Config;
 
@@ -123,6 +123,8 @@ pub struct MonitorSpec {
     pub binds: Vec<(PathBuf, PathBuf)>,
     /// The zone ends with its program, and nothing is kept.
     pub ephemeral: bool,
+    /// What was done for it so far, where somebody wants to know how long that took.
+    pub marks: Option<Vec<Mark>>,
     /// For an ephemeral zone, its program and the connection of its session.
     pub session: Option<(Session, Login)>,
 }
@@ -169,6 +171,8 @@ pub struct Installed {
 pub struct MonitorHandle {
     /// To tell it things.
     pub control: Arc<dyn Control>,
+    /// Host pid of the zone's process 1, where it was just started.
+    pub init_pid: Option<i32>,
     /// What it tells. [`MonitorEvent::Ended`] or [`MonitorEvent::Lost`] is the last; a closed channel is
     /// taken for lost.
     pub events: UnboundedReceiver<MonitorEvent>,
@@ -291,6 +295,8 @@ pub enum MonitorEvent {
         how: Ended,
         /// More of it: "init was killed by signal 11".
         reason: Option<String>,
+        /// Whether nothing of it is left, so that there is nothing to look for.
+        clean: bool,
     },
     /// The monitor is gone without a word; by which signal, where that is known.
     Lost {

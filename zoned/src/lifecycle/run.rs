@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use uuid::Uuid;
-use zone_api::{ApiError, Boot, ErrorKind, Login, Run};
+use zone_api::{ApiError, Boot, ErrorKind, Login, Mark, Run};
 
 use super::host::{MonitorSpec, RootSpec, Session};
 use super::login::refuse;
@@ -13,6 +13,7 @@ use super::registry::Claim;
 use super::{Zones, because};
 use crate::config::{Config, edit};
 use crate::image::Source;
+use crate::marks;
 use crate::state::{Durable, Record, Verb};
 
 /// Names of these zones: this and eight hex digits.
@@ -32,6 +33,7 @@ pub struct RunJob {
     root: Root,
     binds: Vec<(PathBuf, PathBuf)>,
     login: Login,
+    marks: Option<Vec<Mark>>,
 }
 
 enum Root {
@@ -61,6 +63,7 @@ impl Zones {
     /// # Errors
     /// When the request makes no sense.
     pub fn begin_run(self: &Arc<Self>, run: Run) -> Result<RunJob, ApiError> {
+        let mut marks = run.timings.then(|| vec![marks::now("zoned was asked")]);
         let invalid = |why: String| ApiError::new(ErrorKind::Invalid, "run", why);
         if run.login.command.is_empty() {
             return Err(invalid("no program was named".into()));
@@ -93,13 +96,17 @@ impl Zones {
         let binds = binds.map_err(invalid)?;
         let record = |slot| Record::new(slot).to(Durable::Installed, None, None);
         let claim = self.claim_new(&name, record, Verb::Run, true)?;
-        Ok(RunJob { zone: Unborn { claim, born: false }, config, root, binds, login: run.login })
+        marks.iter_mut().for_each(|marks| marks.push(marks::now("configure the zone")));
+        Ok(RunJob { zone: Unborn { claim, born: false }, config, root, binds, login: run.login, marks })
     }
 
     /// Removes what a `run` zone left.
     pub(super) fn forget_ephemeral(&self, name: &str) {
+        // Without the trash: what a crash leaves of these is removed by the next zoned.
         let folder = self.paths.root.join("ephemeral").join(name);
-        if let Err(error) = self.trash_folder(&folder) {
+        if folder.exists()
+            && let Err(error) = self.empty_bin(&folder)
+        {
             tracing::warn!(zone = name, %error, "its folder cannot be removed");
         }
         self.host.forget(name);
@@ -131,6 +138,7 @@ impl RunJob {
     fn start(mut self, session: Session) -> Result<(), ApiError> {
         let zones = Arc::clone(&self.zone.claim.zones);
         let name = self.zone.claim.name.clone();
+        self.marks.iter_mut().for_each(|marks| marks.push(marks::now("take over the connection")));
         let zone_dir = zones.data(&name);
         std::fs::DirBuilder::new()
             .mode(0o700)
@@ -165,6 +173,7 @@ impl RunJob {
             root,
             binds: self.binds,
             ephemeral: true,
+            marks: self.marks,
             session: Some((session, self.login)),
         };
         zones.launch(&name, spec)?;

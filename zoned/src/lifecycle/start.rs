@@ -65,6 +65,7 @@ impl Zones {
             root,
             binds: Vec::new(),
             ephemeral: false,
+            marks: None,
             session: None,
         };
         self.launch(name, spec)?;
@@ -97,7 +98,7 @@ impl Zones {
                 return Err(error);
             }
         };
-        let init_pid = handle.control.status().ok().and_then(|status| status.init_pid);
+        let init_pid = handle.init_pid;
         self.go_live(name, handle, |epoch, control| Live {
             control,
             epoch,

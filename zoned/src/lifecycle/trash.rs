@@ -73,7 +73,7 @@ impl Zones {
         self.empty_bin(&bin)
     }
 
-    fn empty_bin(&self, bin: &Path) -> Result<(), ApiError> {
+    pub(super) fn empty_bin(&self, bin: &Path) -> Result<(), ApiError> {
         let removed = if bin.symlink_metadata().is_ok_and(|found| found.is_dir()) {
             self.host.empty(bin)?;
             std::fs::remove_dir(bin)

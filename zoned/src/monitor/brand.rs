@@ -1,7 +1,7 @@
 //! What a zone's configuration makes of its brand.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use brands::distro;
 use brands::engine::Compiled;
@@ -40,8 +40,11 @@ pub enum BrandError {
 
 /// Whether the host has the vsyscall page: where it has none, no process shows it.
 fn has_vsyscall() -> bool {
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    scan::vsyscall_mode(&maps) != "none"
+    static FOUND: LazyLock<bool> = LazyLock::new(|| {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        scan::vsyscall_mode(&maps) != "none"
+    });
+    *FOUND
 }
 
 /// Whether nothing says that programs of the root at `path` are of a time when none called into the page any more.

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use brands::distro;
-use zone_api::{ApiError, Boot, ErrorKind, LedgerEntry, Login, SessionEvent, State};
+use crate::marks;
+use zone_api::{ApiError, Boot, ErrorKind, LedgerEntry, Login, Mark, SessionEvent, State};
 
 use super::brand::Branded;
 use super::session::{Client, Session, Stage, event_of, refusal};
@@ -25,7 +26,7 @@ use crate::confine::clocks::Clocks;
 use crate::confine::limits::Limits;
 use crate::confine::login::{self, Program, Streams, User};
 use crate::confine::root::RootSpec;
-use crate::confine::{Failure, inodes, privileges};
+use crate::confine::{Failure, inodes, mountinfo, privileges};
 use crate::network;
 use crate::storage::{Stack, View, backend};
 use crate::sys::child::Told;
@@ -48,7 +49,7 @@ impl Monitor {
         match self.boot(client) {
             Ok(()) => {
                 self.announced = true;
-                self.reply(asker, Reply::Done);
+                self.reply(asker, Reply::Started { init_pid: self.init_pid() });
             }
             Err((failure, client)) => {
                 let what = format!("boot {}", self.spec.config.name);
@@ -182,18 +183,24 @@ impl Monitor {
         let config = &self.spec.config;
         let root = (self.spec.root != RootSpec::Host).then(|| self.root_path());
         let (arch, bootargs) = (self.spec.arch.as_deref(), self.bootargs());
-        let branded = Branded::of(config, arch, bootargs, self.wide_inodes()?, root.as_deref());
+        let mounts = mountinfo()?;
+        let hierarchies = Hierarchies::from_mountinfo(&mounts);
+        let branded = Branded::of(config, arch, bootargs, self.wide_inodes(&mounts), root.as_deref());
         let mut branded = branded.map_err(|e| {
             Failure::new("prepare", format!("brand {}", config.brand), std::io::Error::other(chain(&e)))
         })?;
         let clocks = Clocks::now();
-        let share = Arc::new(self.share(config, clocks)?);
+        let limits = Limits::of(config, &self.site.zone_dir)?;
+        let share = Arc::new(self.share(&hierarchies, &limits, clocks));
         branded.show_proc(&share, self.site.ids.base);
         let capabilities = privileges::resolve(&config.limit_privileges)
             .map_err(|why| Failure::new("resolve", "limit-privileges", std::io::Error::other(why)))?;
+        marks::done("prepare the brand");
         let made = boot::make(&Request {
             site: &self.site,
             config,
+            hierarchies,
+            limits: &limits,
             root: &self.spec.root,
             binds: &self.spec.binds,
             kernel: &branded.kernel,
@@ -222,17 +229,16 @@ impl Monitor {
     }
 
     /// The zone's share. A zone where nothing is capped at boot has no files for it beside those of its level.
-    fn share(&self, config: &Config, clocks: Option<Clocks>) -> Result<Share, Failure> {
-        let limits = Limits::of(config, &self.site.zone_dir)?;
+    fn share(&self, hierarchies: &Hierarchies, limits: &Limits, clocks: Option<Clocks>) -> Share {
         let is_capped = limits.memory.is_some() || limits.cpus.is_some() || limits.dedicated.is_some();
-        let cgroup = Cgroup::at(&Hierarchies::detect()?, &self.site.cgroup_key);
-        Ok(Share::new(cgroup, is_capped, clocks))
+        let cgroup = Cgroup::at(hierarchies, &self.site.cgroup_key);
+        Share::new(cgroup, is_capped, clocks)
     }
 
-    fn wide_inodes(&self) -> Result<bool, Failure> {
+    fn wide_inodes(&self, mounts: &str) -> bool {
         let configured = self.spec.config.fs.iter().map(|fs| Path::new(&fs.special));
         let sources = configured.chain(self.spec.binds.iter().map(|bind| bind.source.as_path()));
-        inodes::may_be_wide(&self.spec.root, &self.spec.zone_dir, &self.site.hide, sources)
+        inodes::may_be_wide(mounts, &self.spec.root, &self.spec.zone_dir, &self.site.hide, sources)
     }
 
     /// From ready to running.
@@ -241,6 +247,7 @@ impl Monitor {
         let root_is_own = self.spec.root != RootSpec::Host;
         let bootargs = self.bootargs().join(" ").replace('\n', " ");
         let Some(live) = &mut self.live else { return Ok(()) };
+        marks::done("ready");
         let fail = |e: std::io::Error| Failure::new("duplicate", "a descriptor", e);
         let kmsg = super::kmsg::Kmsg::feeding(live.made.kmsg.take());
         let world = live.branded.world.clone();
@@ -271,6 +278,11 @@ impl Monitor {
             ledger: Arc::clone(&self.ledger),
         });
         live.program = live.made.go(|listener| dispatch::serve(listener, &zone))?;
+        if marks::is_asked() {
+            let steps = live.made.init.times().map(|(step, at)| Mark { step: format!("inside: {step}"), at });
+            steps.for_each(marks::add);
+        }
+        marks::done("the program runs");
         live.zone = Some(zone);
         live.booted = Instant::now();
         self.set_state(State::Running);
@@ -495,6 +507,7 @@ impl Monitor {
 
     /// Process 1 is no more, by whatever way.
     pub(super) fn init_ended(&mut self) {
+        marks::done("process 1 ended");
         let Some(live) = &self.live else { return };
         // Collected here: to those that only look (WNOWAIT) older kernels, 5.10 among them, do not tell the signal of
         // a reboot.
@@ -588,11 +601,11 @@ impl Monitor {
             let ended = process::reap_within(pidfd, PATIENCE);
             session.tell_ended(ended.unwrap_or(Ended::Killed(libc::SIGKILL as u8)));
         }
+        let mut client = None;
         if let Some(mut live) = self.live.take() {
             process::reap_within(live.made.init.pidfd.as_fd(), PATIENCE);
-            if let Some(runner) = self.runner.take()
-                && let Some(client) = &runner.client
-            {
+            client = self.runner.take().and_then(|runner| runner.client);
+            if let Some(client) = &client {
                 if self.spec.config.strict {
                     self.tell_younger(client);
                 }
@@ -609,7 +622,9 @@ impl Monitor {
         {
             tracing::error!(%error, "cannot keep the zone's ledger");
         }
+        marks::done("told the client");
         let taken_down = boot::take_down(&self.site);
+        marks::done("remove the control groups");
         let unlinked = self
             .spec
             .network
@@ -618,6 +633,10 @@ impl Monitor {
         let taken_down = taken_down.and(unlinked);
         // A boot that failed leaves a child that nothing else knows of.
         process::reap_all(Duration::from_secs(5));
+        if let Some(client) = client.filter(|_| marks::is_asked()) {
+            marks::done("all is gone");
+            client.tell(&SessionEvent::Timings { marks: marks::take() }, &[]);
+        }
         taken_down.err().map(|failure| {
             tracing::error!(why = failure.sentence(), "something of the zone is left");
             failure.sentence()

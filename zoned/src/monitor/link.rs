@@ -1,12 +1,9 @@
 //! zoned's side of a monitor: start one, find one, talk to it.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,8 +17,9 @@ use nix::sys::socket::{
 use nix::unistd::Pid;
 
 use super::wire::{self, Asked, Event, Reply, Request, Said};
+use super::zygote::Zygote;
 use crate::confine::wait_readable;
-use crate::sys::process;
+use crate::sys::process::{self, Ended};
 
 /// What reaches zoned unasked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,25 +55,18 @@ pub enum Unanswered {
 }
 
 impl Link {
-    /// Starts a monitor: `program` with `arguments`, its connection as standard input, its log in
-    /// `log`. News arrive at `news` until the connection ends.
+    /// Has a monitor made for zone `name`, its log in `log`. News arrive at `news` until the connection ends.
     pub fn start(
-        program: &Path,
-        arguments: &[&OsStr],
+        zygote: &Zygote,
+        name: &str,
         log: &Path,
         news: impl Fn(News) + Send + 'static,
     ) -> io::Result<Self> {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         let log = std::fs::OpenOptions::new().append(true).create(true).open(log)?;
-        let child = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::from(log))
-            .current_dir("/")
-            .spawn()?;
-        Self::over(ours, Some(child), news)
+        zygote.make(name, theirs.as_fd(), &log)?;
+        Self::over(ours, None, news)
     }
 
     /// Connects to the monitor that listens in `run_dir`; an error means that there is none.
@@ -85,28 +76,28 @@ impl Link {
         let path = format!("/proc/self/fd/{}/{}", dir.as_raw_fd(), wire::SOCKET);
         let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
         connect(socket.as_raw_fd(), &UnixAddr::new(path.as_str())?)?;
-        Self::over(socket, None, news)
+        let pidfd = peer(&socket).and_then(|pid| process::open(Pid::from_raw(pid)).ok());
+        Self::over(socket, pidfd, news)
     }
 
+    /// `found` is the pidfd of a monitor that another zoned made.
     fn over(
         socket: OwnedFd,
-        mut child: Option<Child>,
+        found: Option<OwnedFd>,
         news: impl Fn(News) + Send + 'static,
     ) -> io::Result<Self> {
-        // The peer of a socket pair is its maker; only a connected one tells of the monitor.
-        let pidfd = child
-            .is_none()
-            .then(|| peer(&socket))
-            .flatten()
-            .and_then(|pid| process::open(Pid::from_raw(pid)).ok());
         let waiting: Waiting = Arc::default();
         let reader = socket.try_clone()?;
         let theirs = Arc::clone(&waiting);
         thread::Builder::new().name("monitor-link".into()).stack_size(256 * 1024).spawn(move || {
-            read(&reader, &theirs, &news);
+            let made = read(&reader, &theirs, &news);
             // It is gone only when it is no process any more.
-            let signal = match (&mut child, pidfd) {
-                (Some(child), _) => child.wait().ok().and_then(|status| status.signal()),
+            let signal = match (made, found) {
+                // A child of ours, whose zygote is not its parent any more.
+                (Some(pidfd), _) => match process::reap(pidfd.as_fd(), true) {
+                    Ok(Some(Ended::Killed(signal))) => Some(signal.into()),
+                    _ => None,
+                },
                 (None, Some(pidfd)) => {
                     wait_readable(pidfd.as_fd(), PATIENCE);
                     None
@@ -157,9 +148,12 @@ fn peer(socket: &OwnedFd) -> Option<i32> {
     getsockopt(socket, sockopt::PeerCredentials).ok().map(|credentials| credentials.pid())
 }
 
-fn read(socket: &OwnedFd, waiting: &Waiting, news: &impl Fn(News)) {
+/// Until the connection ends; what the monitor said that it is.
+fn read(socket: &OwnedFd, waiting: &Waiting, news: &impl Fn(News)) -> Option<OwnedFd> {
+    let mut made = None;
     loop {
         match wire::receive::<Said>(socket, MsgFlags::empty()) {
+            Ok(Some((Said::Hello, pidfd))) => made = pidfd,
             Ok(Some((Said::Reply(number, reply), _))) => {
                 let asker = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
                 if let Some(asker) = asker {
@@ -169,7 +163,7 @@ fn read(socket: &OwnedFd, waiting: &Waiting, news: &impl Fn(News)) {
             }
             Ok(Some((Said::Event(event), _))) => news(News::Event(event)),
             Err(Errno::EBADMSG) => tracing::error!("a monitor sent a message that makes no sense"),
-            Ok(None) | Err(_) => return,
+            Ok(None) | Err(_) => return made,
         }
     }
 }

@@ -26,6 +26,7 @@ pub mod trace;
 pub mod visit;
 pub mod vsyscall;
 pub mod wire;
+pub mod zygote;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -41,6 +42,7 @@ use zone_api::{ApiError, ErrorKind, SessionEvent, SessionInput, State};
 use crate::confine::boot::{Made, Site};
 use crate::confine::root::RootSpec;
 use crate::confine::{Failure, Ids};
+use crate::marks;
 use crate::storage::View;
 use crate::sys::process;
 use brand::Branded;
@@ -134,18 +136,29 @@ const LOOK: Duration = Duration::from_millis(250);
 /// message says what to do.
 pub fn run(control: OwnedFd) -> Result<(), Failure> {
     let fail = |e: Errno| Failure::new("receive", "the zone to make", e);
+    let own = process::open(nix::unistd::Pid::this()).map_err(|e| Failure::new("open", "its own pidfd", e))?;
+    wire::send(&control, &Said::Hello, Some(&own)).map_err(fail)?;
+    drop(own);
     let Some((asked, client)) = wire::receive::<Asked>(&control, MsgFlags::empty()).map_err(fail)? else {
         return Ok(());
     };
     let Request::Start(spec) = asked.request else {
         return Err(fail(Errno::EPROTO));
     };
+    let mut spec = spec;
+    if let Some(before) = spec.marks.take() {
+        marks::begin(before);
+        marks::done("zoned asked the monitor");
+    }
     let refuse = |failure: &Failure| {
         let error =
             ApiError::new(ErrorKind::Failed, format!("boot {}", spec.config.name), failure.sentence());
         let _ = wire::send(&control, &Said::Reply(asked.number, Reply::Failed(error)), None);
     };
-    let made = prepare(&spec).and_then(|()| listen_at(&spec));
+    // Where a boot wants to be.
+    let entered =
+        nix::unistd::chdir(&spec.run_dir).map_err(|e| Failure::new("enter", spec.run_dir.display(), e));
+    let made = entered.and_then(|()| listen_at(&spec));
     let listening = match made {
         Ok(listening) => listening,
         Err(failure) => {
@@ -191,16 +204,12 @@ pub fn run(control: OwnedFd) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A session and a process group of its own; the working directory that a boot needs; no login
-/// uid, so that the zone's programs may set theirs (pam_loginuid(8)).
-fn prepare(spec: &Spec) -> Result<(), Failure> {
-    let _ = nix::unistd::setsid();
-    nix::unistd::chdir(&spec.run_dir).map_err(|e| Failure::new("enter", spec.run_dir.display(), e))?;
+/// What the host is to make of a monitor; no login uid, so that the zone's programs may set theirs (pam_loginuid(8)).
+fn settle() {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     let _ = std::fs::write("/proc/self/oom_score_adj", crate::confine::OOM_MONITOR);
     // Not there without CONFIG_AUDIT; refused without CAP_AUDIT_CONTROL once it is set.
     let _ = std::fs::write("/proc/self/loginuid", "4294967295");
-    Ok(())
 }
 
 fn listen_at(spec: &Spec) -> Result<OwnedFd, Failure> {

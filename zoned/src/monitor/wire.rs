@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::sys::socket::MsgFlags;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use zone_api::{ApiError, Boot, Login, State};
+use zone_api::{ApiError, Boot, Login, Mark, State};
 
 use crate::config::Config;
 use crate::confine::root::{Bind, RootSpec};
@@ -57,6 +57,9 @@ pub struct Spec {
     pub run: Option<Login>,
     /// What was already read from the connection of that program's client.
     pub run_input: Vec<u8>,
+    /// What zoned did for a run that wants to know what took how long.
+    #[serde(default)]
+    pub marks: Option<Vec<Mark>>,
 }
 
 /// What a monitor has to know for its zone's interfaces.
@@ -158,6 +161,11 @@ pub enum How {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
+    /// To [`Request::Start`], done.
+    Started {
+        /// Host pid of process 1.
+        init_pid: Option<i32>,
+    },
     /// It is done.
     Done,
     /// To [`Request::Status`].
@@ -179,6 +187,8 @@ pub struct Asked {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Said {
+    /// The first word of a monitor; its pidfd comes along.
+    Hello,
     /// To the request of that number.
     Reply(u64, Reply),
     /// Unasked.

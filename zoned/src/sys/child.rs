@@ -198,6 +198,7 @@ pub struct Planned {
 #[derive(Debug, Default)]
 pub struct Plan {
     steps: Vec<Planned>,
+    timed: bool,
 }
 
 impl Plan {
@@ -211,6 +212,11 @@ impl Plan {
     pub fn try_then(&mut self, name: impl Into<String>, step: Step) -> &mut Self {
         self.steps.push(Planned { step, name: name.into(), optional: true });
         self
+    }
+
+    /// Has the child tell when each step was done, up to [`Step::TellReady`] and up to the program.
+    pub fn time(&mut self) {
+        self.timed = true;
     }
 
     /// Puts a step that fails before step `at`.
@@ -264,6 +270,7 @@ pub struct Child {
     channel: OwnedFd,
     names: Vec<String>,
     last: bool,
+    times: Vec<u64>,
 }
 
 impl Child {
@@ -278,11 +285,20 @@ impl Child {
         self.channel.as_fd()
     }
 
+    /// The steps that it has told of, in a timed plan, and when each was done: nanoseconds of CLOCK_REALTIME.
+    pub fn times(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.names.iter().map(String::as_str).zip(self.times.iter().copied())
+    }
+
     /// The next thing that it tells; waits for it.
     pub fn hear(&mut self) -> Told {
-        let Ok((bytes, mut fds)) = scm::receive(&self.channel, 64, MsgFlags::empty()) else {
+        let Ok((bytes, mut fds)) = scm::receive(&self.channel, 1 + 8 * MOST_TIMES, MsgFlags::empty()) else {
             return Told::Lost;
         };
+        if let Some((&(READY | LAST), times)) = bytes.split_first() {
+            let times = times.as_chunks().0.iter().map(|time| u64::from_ne_bytes(*time));
+            self.times.extend(times.skip(self.times.len()));
+        }
         match (bytes.first(), fds.pop()) {
             (Some(&TERMINAL), Some(fd)) => Told::Terminal(fd),
             (Some(&LISTENER), Some(fd)) => Told::Listener(fd),
@@ -339,7 +355,8 @@ pub fn spawn(plan: &Plan, flags: i32, cgroup: Option<BorrowedFd<'_>>) -> Result<
     // this stack, and does nothing but `Runner::run`, which neither allocates nor locks.
     let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) })?;
     if pid == 0 {
-        let mut runner = Runner { channel: theirs.as_raw_fd(), slots: [-1; SLOTS], terminal: -1 };
+        let times = Times { asked: plan.timed, known: 0, at: [0; MOST_TIMES] };
+        let mut runner = Runner { channel: theirs.as_raw_fd(), slots: [-1; SLOTS], terminal: -1, times };
         runner.run(plan);
     }
     Ok(Child {
@@ -349,6 +366,7 @@ pub fn spawn(plan: &Plan, flags: i32, cgroup: Option<BorrowedFd<'_>>) -> Result<
         channel: ours,
         names: plan.steps.iter().map(|s| s.name.clone()).collect(),
         last: false,
+        times: Vec::new(),
     })
 }
 
@@ -360,6 +378,17 @@ struct Runner {
     channel: RawFd,
     slots: [RawFd; SLOTS],
     terminal: RawFd,
+    times: Times,
+}
+
+/// Most steps of a plan whose times are told.
+const MOST_TIMES: usize = 128;
+
+/// When steps were done.
+struct Times {
+    asked: bool,
+    known: usize,
+    at: [u64; MOST_TIMES],
 }
 
 type Done = Result<(), Errno>;
@@ -388,8 +417,24 @@ impl Runner {
                 let _ = self.tell(&message, None);
                 exit(127);
             }
+            if self.times.asked && i < MOST_TIMES {
+                let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+                let _ = call!(SYS_clock_gettime, libc::CLOCK_REALTIME, &raw mut now);
+                self.times.at[i] = now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64;
+                self.times.known = i + 1;
+            }
         }
         exit(0)
+    }
+
+    /// A word, and the times of the steps so far.
+    fn tell_times(&self, word: u8) -> Done {
+        let mut message = [word; 1 + 8 * MOST_TIMES];
+        let (_, times) = message.as_mut_slice().split_at_mut(1);
+        for (to, at) in times.as_chunks_mut().0.iter_mut().zip(&self.times.at[..self.times.known]) {
+            *to = at.to_ne_bytes();
+        }
+        self.tell(&message[..1 + 8 * self.times.known], None)
     }
 
     fn step(&mut self, step: &Step) -> Done {
@@ -498,7 +543,7 @@ impl Runner {
                 reap_for_ever()
             }
             Step::Exec(exec) => self.exec(exec),
-            Step::TellReady => self.tell(&[READY], None),
+            Step::TellReady => self.tell_times(READY),
             Step::ReadOnly(path) => mount::restrict(path, libc::MS_RDONLY),
             Step::Unmount(path) => call!(SYS_umount2, path.as_ptr(), libc::MNT_DETACH).map(drop),
             Step::ExecIfPresent(exec) => match self.exec(exec) {
@@ -689,7 +734,7 @@ impl Runner {
             other => drop(other?),
         }
         // A parent that died before DieWithParent shows here.
-        self.tell(&[LAST], None)?;
+        self.tell_times(LAST)?;
         let mut last = Errno::ENOENT;
         for path in &exec.candidates {
             let failed = call!(SYS_execve, path.as_ptr(), exec.argv.as_ptr(), exec.envp.as_ptr());

@@ -209,6 +209,56 @@ pub fn own(fd: std::os::fd::RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
+/// fork(2). EBUSY in a process with more than one thread, whose locks would stay as they are in the child.
+pub fn fork() -> Result<nix::unistd::ForkResult, Errno> {
+    if numbers("/proc/self/task").len() != 1 {
+        return Err(Errno::EBUSY);
+    }
+    // SAFETY: the only thread goes on in the child with all that it had.
+    unsafe { nix::unistd::fork() }
+}
+
+/// Ends this process at once: nothing that is registered for its end runs, which is its parent's.
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: a plain integer only.
+    unsafe { libc::_exit(status) }
+}
+
+/// Where the command line of this process is: start and length of its memory (proc_pid_cmdline(5)).
+pub fn arguments() -> Option<(usize, usize)> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(48 - 3);
+    let (start, end): (usize, usize) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    (start != 0 && start < end).then_some((start, end - start))
+}
+
+/// Shows `words` as the command line of this process, as far as there is room. Does nothing in a process with
+/// threads.
+pub fn show_arguments(words: &[String]) {
+    let Some((start, len)) = arguments().filter(|_| numbers("/proc/self/task").len() == 1) else { return };
+    let mut line: Vec<u8> = words.iter().flat_map(|word| word.bytes().chain([0])).collect();
+    // The last byte stays 0: else the kernel takes the environment for the rest of it.
+    line.resize(len, 0);
+    line[len - 1] = 0;
+    // SAFETY: the kernel put the arguments of this process there at exec; they stay valid as long as it runs, and
+    // nobody reads them meanwhile: there is no other thread, and those of std are copies when they are given out.
+    let shown = unsafe { std::slice::from_raw_parts_mut(start as *mut u8, len) };
+    shown.copy_from_slice(&line);
+}
+
+/// Reaps children of ours in process group `group`, as long as there are some and for `patience` at most.
+pub fn reap_group(group: Pid, patience: Duration) {
+    let end = Instant::now() + patience;
+    while let Ok(status) = waitid(Id::PGid(group), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
+        if status == WaitStatus::StillAlive {
+            if Instant::now() >= end {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
 /// Reaps every child of a process whose children are all at their end; gives up on one that takes
 /// longer than `patience`.
 pub fn reap_all(patience: Duration) {
