@@ -36,6 +36,20 @@ static void put(const char *path, const char *text) {
     close(fd);
 }
 
+/* A cpuset of v1 begins empty. */
+static void inherit(const char *group, const char *file) {
+    char path[512], text[256];
+    snprintf(path, sizeof path, "%s/../%s", group, file);
+    int fd = strstr(group, "cpuset") ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return;
+    ssize_t len = read(fd, text, sizeof text - 1);
+    close(fd);
+    text[len > 0 ? len : 0] = 0;
+    snprintf(path, sizeof path, "%s/%s", group, file);
+    put(path, text);
+}
+
 static void child(const char *folder, const char *scratch, char *program, int go, int groups, const int *tasks) {
     char byte, options[512];
     if (read(go, &byte, 1) != 1)
@@ -83,12 +97,8 @@ int main(int argc, char **argv) {
     for (int i = 0; i < groups; i++) {
         if (mkdir(argv[4 + i], 0755))
             die(argv[4 + i]);
-        if (strstr(argv[4 + i], "cpuset") && i > 0) {
-            snprintf(path, sizeof path, "%s/cpuset.cpus", argv[4 + i]);
-            put(path, "0-1");
-            snprintf(path, sizeof path, "%s/cpuset.mems", argv[4 + i]);
-            put(path, "0");
-        }
+        inherit(argv[4 + i], "cpuset.cpus");
+        inherit(argv[4 + i], "cpuset.mems");
         snprintf(path, sizeof path, "%s/cgroup.procs", argv[4 + i]);
         if ((tasks[i] = open(path, O_WRONLY | O_CLOEXEC)) < 0)
             die(path);

@@ -170,9 +170,7 @@ fn program_arch(spec: &MonitorSpec) -> Option<String> {
 /// What a zone's folder holds beside its root, all of it from the install on, so that booting it for
 /// the first time makes nothing new there. `work/work` is the overlay's own.
 fn prepare_folder(zone_dir: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(backend::upper(zone_dir))?;
-    let work = backend::work(zone_dir);
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(work.join(backend::WORK))?;
+    backend::make_written(zone_dir)?;
     for name in ["console.log", MONITOR_LOG] {
         fs::OpenOptions::new().append(true).create(true).mode(0o600).open(zone_dir.join(name))?;
     }
@@ -182,8 +180,9 @@ fn prepare_folder(zone_dir: &Path) -> io::Result<()> {
 /// What a monitor writes to standard error.
 const MONITOR_LOG: &str = "monitor.log";
 
-/// Passes news on as events. The end of a zone is told only once its monitor is gone too.
-fn forward(events: UnboundedSender<MonitorEvent>) -> impl Fn(News) + Send + 'static {
+/// Passes news on as events. The end of a zone is told only once its monitor is gone too, but `early` where its name
+/// is not taken again.
+fn forward(events: UnboundedSender<MonitorEvent>, early: bool) -> impl Fn(News) + Send + 'static {
     let ended = Mutex::new(None);
     move |news| {
         let event = match news {
@@ -201,8 +200,11 @@ fn forward(events: UnboundedSender<MonitorEvent>) -> impl Fn(News) + Send + 'sta
                     Some(left) => format!("{reason}; not taken down: {left}"),
                 };
                 let event = MonitorEvent::Ended { how, reason: Some(reason), clean };
-                *ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(event);
-                return;
+                if !early || !clean {
+                    *ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(event);
+                    return;
+                }
+                event
             }
             News::Lost { signal } => {
                 let last = ended.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -219,14 +221,17 @@ impl Host for ThisHost {
         let name = wanted.config.name.clone();
         let what = format!("boot {name}");
         let fail = |e: &dyn std::error::Error| because(what.clone(), e);
-        prepare_folder(&wanted.zone_dir)
+        // Of a run that writes to memory nothing is kept; its monitor may yet have something to say.
+        let prepared = if wanted.writes_to_memory() { Ok(()) } else { prepare_folder(&wanted.zone_dir) };
+        prepared
             .and_then(|()| fs::DirBuilder::new().recursive(true).mode(0o755).create(&wanted.run_dir))
             .map_err(|e| fail(&e))?;
         let spec = self.spec(&wanted);
         let (sender, events) = unbounded_channel();
+        let early = wanted.ephemeral;
         let log = wanted.zone_dir.join(MONITOR_LOG);
         let zygote = self.zygote().map_err(|e| fail(&e))?;
-        let link = Link::start(&zygote, &name, &log, forward(sender)).map_err(|e| fail(&e))?;
+        let link = Link::start(&zygote, &name, &log, forward(sender, early)).map_err(|e| fail(&e))?;
         let client = wanted.session.map(|(session, _)| session.conn);
         match link.ask(Request::Start(Box::new(spec)), client.as_ref()) {
             Ok(Reply::Failed(error)) => Err(error),
@@ -241,7 +246,7 @@ impl Host for ThisHost {
 
     fn adopt(&self, name: &str) -> Option<MonitorHandle> {
         let (sender, events) = unbounded_channel();
-        let link = Link::find(&self.paths.run.join(name), forward(sender)).ok()?;
+        let link = Link::find(&self.paths.run.join(name), forward(sender, false)).ok()?;
         let control = Remote { link, name: name.to_owned(), id_base: self.settings.id_base };
         Some(MonitorHandle { control: Arc::new(control), init_pid: None, events })
     }

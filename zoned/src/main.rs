@@ -117,9 +117,9 @@ fn host(paths: &Paths, settings: &Settings) -> Result<Arc<dyn Host>, ApiError> {
 fn be_zygote() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     let requests = std::io::stdin().as_fd().try_clone_to_owned();
-    let taken = requests.map_err(|error| error.to_string()).and_then(|requests| {
-        monitor::zygote::serve(requests, &arguments).map_err(|error| error.to_string())
-    });
+    let taken = requests
+        .map_err(|error| error.to_string())
+        .and_then(|requests| monitor::zygote::serve(requests, &arguments).map_err(|error| error.to_string()));
     let monitor::zygote::Taken { name, control } = match taken {
         Ok(Some(taken)) => taken,
         Ok(None) => return ExitCode::SUCCESS,

@@ -105,7 +105,8 @@ fn timeline(asked: u64, mut marks: Vec<Mark>, context: &Context<'_>) -> String {
     let mut table = Table::new(&["TOOK", "AT", "DONE"]);
     let mut before = asked;
     for mark in &marks {
-        let cells = [format!("{:.3}", ms(before, mark.at)), format!("{:.3}", ms(asked, mark.at)), mark.step.clone()];
+        let cells =
+            [format!("{:.3}", ms(before, mark.at)), format!("{:.3}", ms(asked, mark.at)), mark.step.clone()];
         table.row(cells.map(|cell| (cell, Colour::Plain)).to_vec());
         before = mark.at;
     }

@@ -20,9 +20,9 @@ use super::login::{self, Program, Streams, User};
 use super::root::{self, Bind, Layers, RootSpec, Tree};
 use super::{Failure, Ids, devices, outside, owners, privileges};
 use crate::config::{Config, Init, IpType};
-use crate::{marks, network};
 use crate::sys::child::{self, Child, Exec, Plan, Slot, Step, Told, Where};
 use crate::sys::{credentials, mount, process};
+use crate::{marks, network};
 
 /// Where a zone lives on the host.
 #[derive(Debug, Clone)]

@@ -116,7 +116,7 @@ impl Cgroup {
     ) -> Result<Self, Failure> {
         let (v2, v1) = hierarchies.groups(key);
         let made = Self::at(hierarchies, key);
-        let mut limited = Limited::default();
+        let mut limited = Limited::fresh();
         let result = (|| {
             if let Some(group) = &v2 {
                 if let Some(point) = &hierarchies.v2 {

@@ -2,7 +2,10 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+use rustix::fs::XattrFlags;
 
 use super::Failure;
 use super::cgroup::{Hierarchies, subgroups};
@@ -21,6 +24,8 @@ const GROUPS: &str = "4096";
 /// Which limits found their controller.
 #[derive(Debug, Default)]
 pub(super) struct Limited {
+    /// The groups are new: what no limit says is as it should be.
+    fresh: bool,
     found: Vec<&'static str>,
 }
 
@@ -48,6 +53,11 @@ pub(super) fn missing(hierarchies: &Hierarchies, limits: &Limits) -> Vec<String>
 }
 
 impl Limited {
+    /// For groups that were just made.
+    pub(super) fn fresh() -> Self {
+        Self { fresh: true, ..Self::default() }
+    }
+
     fn set(&mut self, key: &'static str, group: &Path, file: &str, value: &str) -> Result<(), Failure> {
         if set(group, file, value)? {
             self.found.push(key);
@@ -55,18 +65,39 @@ impl Limited {
         Ok(())
     }
 
+    /// The same, or `none` where nothing is asked for.
+    fn set_or(
+        &mut self,
+        none: &str,
+        key: &'static str,
+        group: &Path,
+        file: &str,
+        value: Option<impl ToString>,
+    ) -> Result<(), Failure> {
+        match value {
+            Some(value) => self.set(key, group, file, &value.to_string()),
+            None if self.fresh => Ok(()),
+            None => self.set(key, group, file, none),
+        }
+    }
+
     /// Sets what the limits say in a v2 group, and lifts what they do not.
     pub(super) fn apply_v2(&mut self, group: &Path, limits: &Limits) -> Result<(), Failure> {
         let or_max = |value: Option<u64>| value.map_or("max".to_owned(), |value| value.to_string());
-        self.set("capped-memory", group, "memory.max", &or_max(limits.memory))?;
-        self.set("capped-memory", group, "memory.swap.max", &or_max(limits.swap))?;
-        let quota = limits.cpus.map_or("max".to_owned(), |cpus| format!("{} {CPU_PERIOD}", quota(cpus)));
-        self.set("capped-cpu", group, "cpu.max", &quota)?;
-        self.set("cpu-shares", group, "cpu.weight", &limits.shares.unwrap_or(WEIGHT).to_string())?;
-        group.parent().map_or(Ok(()), weigh)?;
+        self.set_or("max", "capped-memory", group, "memory.max", limits.memory)?;
+        self.set_or("max", "capped-memory", group, "memory.swap.max", limits.swap)?;
+        let quota = limits.cpus.map(|cpus| format!("{} {CPU_PERIOD}", quota(cpus)));
+        self.set_or("max", "capped-cpu", group, "cpu.max", quota)?;
+        let parent = group.parent();
+        if limits.shares.is_some() {
+            parent.iter().for_each(|parent| differ(parent));
+        }
+        self.set_or(&WEIGHT.to_string(), "cpu-shares", group, "cpu.weight", limits.shares)?;
+        parent.map_or(Ok(()), weigh)?;
         self.pids(group, limits)?;
         set(group, "cgroup.max.descendants", GROUPS)?;
-        for device in devices_of(group, "io.max") {
+        let limited = if self.fresh { Vec::new() } else { devices_of(group, "io.max") };
+        for device in limited {
             if !limits.io.iter().any(|io| io.device == device) {
                 set(group, "io.max", &format!("{device} rbps=max wbps=max riops=max wiops=max"))?;
             }
@@ -77,9 +108,9 @@ impl Limited {
             let line = format!("{device} rbps={rbps} wbps={wbps} riops={riops} wiops={wiops}");
             self.set("capped-io", group, "io.max", &line)?;
         }
-        let weight = limits.io_weight.unwrap_or(WEIGHT);
+        let weight = limits.io_weight.map(|weight| format!("default {weight}"));
         for file in ["io.weight", "io.bfq.weight"] {
-            self.set("io-weight", group, file, &format!("default {weight}"))?;
+            self.set_or(&format!("default {WEIGHT}"), "io-weight", group, file, weight.as_deref())?;
         }
         self.cpuset(group, limits)
     }
@@ -94,20 +125,24 @@ impl Limited {
         let has = |name: &str| controllers.iter().any(|c| c == name);
         if has("memory") {
             // The sum is never below its part, whichever of the two grows: so first it goes.
-            set(group, "memory.memsw.limit_in_bytes", "-1")?;
-            let memory = limits.memory.map_or("-1".to_owned(), |bytes| bytes.to_string());
-            self.set("capped-memory", group, "memory.limit_in_bytes", &memory)?;
+            if !self.fresh {
+                set(group, "memory.memsw.limit_in_bytes", "-1")?;
+            }
+            self.set_or("-1", "capped-memory", group, "memory.limit_in_bytes", limits.memory)?;
             if let (Some(memory), Some(swap)) = (limits.memory, limits.swap) {
                 let both = memory.saturating_add(swap).to_string();
                 set(group, "memory.memsw.limit_in_bytes", &both)?;
             }
         }
         if has("cpu") {
-            let quota = limits.cpus.map_or("-1".to_owned(), |cpus| quota(cpus).to_string());
-            self.set("capped-cpu", group, "cpu.cfs_quota_us", &quota)?;
-            let shares = limits.shares.unwrap_or(WEIGHT) * 1024 / WEIGHT;
-            self.set("cpu-shares", group, "cpu.shares", &shares.max(2).to_string())?;
-            group.parent().map_or(Ok(()), weigh)?;
+            self.set_or("-1", "capped-cpu", group, "cpu.cfs_quota_us", limits.cpus.map(quota))?;
+            let parent = group.parent();
+            if limits.shares.is_some() {
+                parent.iter().for_each(|parent| differ(parent));
+            }
+            let shares = limits.shares.map(|shares| (shares * 1024 / WEIGHT).max(2));
+            self.set_or("1024", "cpu-shares", group, "cpu.shares", shares)?;
+            parent.map_or(Ok(()), weigh)?;
         }
         if has("pids") {
             self.pids(group, limits)?;
@@ -138,7 +173,8 @@ impl Limited {
             ("blkio.throttle.write_iops_device", |io| io.writes),
         ];
         for (file, of) in files {
-            for device in devices_of(group, file) {
+            let limited = if self.fresh { Vec::new() } else { devices_of(group, file) };
+            for device in limited {
                 if !limits.io.iter().any(|io| io.device == device && of(io).is_some()) {
                     set(group, file, &format!("{device} 0"))?;
                 }
@@ -152,8 +188,8 @@ impl Limited {
             }
         }
         // From 10 to 1000 with CFQ, from 1 to 1000 with BFQ; 500 and 100 are what a group has.
-        let weight = limits.io_weight.unwrap_or(WEIGHT).clamp(1, 1000).to_string();
-        self.set("io-weight", group, "blkio.bfq.weight", &weight)
+        let weight = limits.io_weight.map(|weight| weight.clamp(1, 1000));
+        self.set_or(&WEIGHT.to_string(), "io-weight", group, "blkio.bfq.weight", weight)
     }
 
     fn cpuset(&mut self, group: &Path, limits: &Limits) -> Result<(), Failure> {
@@ -190,12 +226,29 @@ pub(super) fn weigh(parent: &Path) -> Result<(), Failure> {
         if !parent.join(file).exists() {
             continue;
         }
-        let groups = subgroups(parent);
-        let weights = groups.iter().filter_map(|group| fs::read_to_string(group.join(file)).ok());
-        let sum: u64 = weights.filter_map(|text| text.trim().parse::<u64>().ok()).sum();
+        let sum: u64 = if do_differ(parent) {
+            let groups = subgroups(parent);
+            let weights = groups.iter().filter_map(|group| fs::read_to_string(group.join(file)).ok());
+            weights.filter_map(|text| text.trim().parse::<u64>().ok()).sum()
+        } else {
+            // The kernel counts the groups below one as links of a folder.
+            let groups = fs::metadata(parent).map_or(0, |found| found.nlink().saturating_sub(2));
+            groups * least
+        };
         set(parent, file, &sum.clamp(least, most).to_string())?;
     }
     Ok(())
+}
+
+/// Says on the folder of all zones that one of them has a weight of its own.
+const ATTRIBUTE: &str = "trusted.zones.weights";
+
+fn differ(parent: &Path) {
+    let _ = rustix::fs::setxattr(parent, ATTRIBUTE, b"differ", XattrFlags::empty());
+}
+
+fn do_differ(parent: &Path) -> bool {
+    rustix::fs::getxattr(parent, ATTRIBUTE, &mut [0u8; 16][..]).is_ok()
 }
 
 /// Devices that a file of lines `MAJOR:MINOR …` tells of.

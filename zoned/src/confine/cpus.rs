@@ -59,6 +59,10 @@ pub fn assign(group: &Path, wanted: Wanted) -> Result<(), Failure> {
     let _lock = lock(parent)?;
     prepare(parent)?;
     fill(group, "cpuset.mems", parent)?;
+    if wanted == Wanted::Any && !is_shared_out(parent) {
+        return fill(group, "cpuset.cpus", parent);
+    }
+    share_out(parent);
     if let Wanted::Own(least, most) = wanted {
         let all = all(parent);
         let taken: Set =
@@ -81,6 +85,15 @@ pub fn assign(group: &Path, wanted: Wanted) -> Result<(), Failure> {
     }
     remember(group, wanted)?;
     settle_locked(parent)
+}
+
+/// Whether a zone ever wanted other CPUs than all; until then they need not be looked at one by one.
+fn is_shared_out(parent: &Path) -> bool {
+    rustix::fs::getxattr(parent, ATTRIBUTE, &mut [0u8; 16][..]).is_ok()
+}
+
+fn share_out(parent: &Path) {
+    let _ = rustix::fs::setxattr(parent, ATTRIBUTE, b"shared out", XattrFlags::empty());
 }
 
 /// Sets all groups right after one with CPUs of its own has gone.

@@ -165,6 +165,8 @@ pub fn layers(spec: &RootSpec, zone_dir: &Path, hide: &Path, ids: Ids) -> Result
             // whose upper layer lies within the lower is refused.
             if !has_attributes(&stage) && !zone_dir.starts_with(path) {
                 options = c"lowerdir=lower,upperdir=own/upper,workdir=own/work,userxattr,xino=off".to_owned();
+                backend::make_written(zone_dir)
+                    .map_err(|e| Failure::new("make", "folders for its files", e))?;
                 trees.push(own()?);
             }
             trees

@@ -129,6 +129,18 @@ pub struct MonitorSpec {
     pub session: Option<(Session, Login)>,
 }
 
+impl MonitorSpec {
+    /// Whether its own folder is for nothing that the zone writes: tmpfs has attributes of users since Linux 6.6.
+    pub fn writes_to_memory(&self) -> bool {
+        let since = |level| crate::confine::running_level().is_some_and(|host| host >= level);
+        match &self.root {
+            RootSpec::Host => true,
+            RootSpec::Dir(_) => since(brands::level::Level::new(6, 6, 0)),
+            RootSpec::Installed | RootSpec::Layered(_) => false,
+        }
+    }
+}
+
 /// What a zone's root is made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RootSpec {

@@ -412,6 +412,7 @@ async fn run_makes_a_zone_and_leaves_nothing() {
         root: None,
         binds: vec!["/tmp:/data".into()],
         login: Login { command: vec!["uname".into()], ..Login::default() },
+        timings: false,
     };
     let (mut client, session) = pair();
     let job = place.zones.begin_run(run()).unwrap();

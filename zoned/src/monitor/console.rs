@@ -55,8 +55,7 @@ struct Log {
 impl Console {
     /// A console that logs to `path`.
     pub fn new(path: &Path) -> Self {
-        let mut log = Log { path: path.to_owned(), file: None, size: 0 };
-        log.open();
+        let log = Log { path: path.to_owned(), file: None, size: 0 };
         Self { terminal: None, screens: Vec::new(), tail: VecDeque::new(), log, viewers: Vec::new(), next: 0 }
     }
 

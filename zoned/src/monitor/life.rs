@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use brands::distro;
 use crate::marks;
+use brands::distro;
 use zone_api::{ApiError, Boot, ErrorKind, LedgerEntry, Login, Mark, SessionEvent, State};
 
 use super::brand::Branded;
@@ -602,6 +602,7 @@ impl Monitor {
             session.tell_ended(ended.unwrap_or(Ended::Killed(libc::SIGKILL as u8)));
         }
         let mut client = None;
+        let mut groups = None;
         if let Some(mut live) = self.live.take() {
             process::reap_within(live.made.init.pidfd.as_fd(), PATIENCE);
             client = self.runner.take().and_then(|runner| runner.client);
@@ -614,6 +615,7 @@ impl Monitor {
                 let ended = status.map(|()| Ended::from_wait_status(i32::from_ne_bytes(word)));
                 client.tell(&event_of(ended.unwrap_or(Ended::Killed(libc::SIGKILL as u8))), &[]);
             }
+            groups = Some(live.made.cgroup);
         }
         // Of a run nothing is kept.
         if self.spec.run.is_none()
@@ -623,7 +625,10 @@ impl Monitor {
             tracing::error!(%error, "cannot keep the zone's ledger");
         }
         marks::done("told the client");
-        let taken_down = boot::take_down(&self.site);
+        let taken_down = match &groups {
+            Some(groups) => groups.clear(),
+            None => boot::take_down(&self.site),
+        };
         marks::done("remove the control groups");
         let unlinked = self
             .spec

@@ -96,8 +96,12 @@ const BREATH: Duration = Duration::from_millis(5);
 /// Makes spares as they are taken; returns in each that was, and `None` where zoned is gone. `arguments` are those
 /// that the process was started with.
 pub fn serve(requests: OwnedFd, arguments: &[String]) -> Result<Option<Taken>, Errno> {
+    // The last is the room for names.
     let shown = arguments.get(..arguments.len().saturating_sub(1)).unwrap_or_default();
-    process::show_arguments(shown);
+    let mut title = process::Title::take();
+    if let Some(title) = &mut title {
+        title.show(shown.iter().map(String::as_str));
+    }
     let _ = prctl::set_name(c"zone-zygote");
     let null = File::open("/dev/null").map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(0)))?;
     warm();
@@ -114,7 +118,7 @@ pub fn serve(requests: OwnedFd, arguments: &[String]) -> Result<Option<Taken>, E
                 }
                 ForkResult::Child => match process::fork() {
                     // Its parent is zoned from now on, which is our subreaper.
-                    Ok(ForkResult::Child) => return spare(&requests, shown, &null),
+                    Ok(ForkResult::Child) => return spare(&requests, shown, title, &null),
                     Ok(ForkResult::Parent { .. }) => process::exit_now(0),
                     Err(_) => process::exit_now(1),
                 },
@@ -151,7 +155,12 @@ fn warm() {
 }
 
 /// Waits to be taken.
-fn spare(requests: &OwnedFd, shown: &[String], null: &File) -> Result<Option<Taken>, Errno> {
+fn spare(
+    requests: &OwnedFd,
+    shown: &[String],
+    title: Option<process::Title>,
+    null: &File,
+) -> Result<Option<Taken>, Errno> {
     // What it shares with the zygote it copies when it first writes to it, which is better done before somebody waits.
     warm();
     super::settle();
@@ -164,12 +173,9 @@ fn spare(requests: &OwnedFd, shown: &[String], null: &File) -> Result<Option<Tak
     let _ = dup2_stderr(&log);
     // It was the requests.
     let _ = dup2_stdin(null);
-    let mut words = shown.to_vec();
-    if let Some(verb) = words.last_mut() {
-        *verb = "monitor".to_owned();
+    if let (Some(mut title), Some((_, options))) = (title, shown.split_last()) {
+        title.show(options.iter().map(String::as_str).chain(["monitor", &name]));
     }
-    words.push(name.clone());
-    process::show_arguments(&words);
     let _ = prctl::set_name(c"zone-monitor");
     Ok(Some(Taken { name, control }))
 }

@@ -6,7 +6,7 @@
 //! ZONE/own/upper, ZONE/own/work  the same on btrfs, where `own` is a subvolume: a rename cannot leave one
 //! ```
 
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -35,6 +35,12 @@ pub fn upper(zone: &Path) -> PathBuf {
 /// The overlay's own folder beside it.
 pub fn work(zone: &Path) -> PathBuf {
     upper(zone).with_file_name(WORK)
+}
+
+/// Makes the folders for what a zone writes, unless they are there. `work/work` is the overlay's own.
+pub fn make_written(zone_dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o755).create(upper(zone_dir))?;
+    DirBuilder::new().recursive(true).mode(0o700).create(work(zone_dir).join(WORK))
 }
 
 /// Runs what it is given while the zone is held still.

@@ -232,18 +232,33 @@ pub fn arguments() -> Option<(usize, usize)> {
     (start != 0 && start < end).then_some((start, end - start))
 }
 
-/// Shows `words` as the command line of this process, as far as there is room. Does nothing in a process with
-/// threads.
-pub fn show_arguments(words: &[String]) {
-    let Some((start, len)) = arguments().filter(|_| numbers("/proc/self/task").len() == 1) else { return };
-    let mut line: Vec<u8> = words.iter().flat_map(|word| word.bytes().chain([0])).collect();
-    // The last byte stays 0: else the kernel takes the environment for the rest of it.
-    line.resize(len, 0);
-    line[len - 1] = 0;
-    // SAFETY: the kernel put the arguments of this process there at exec; they stay valid as long as it runs, and
-    // nobody reads them meanwhile: there is no other thread, and those of std are copies when they are given out.
-    let shown = unsafe { std::slice::from_raw_parts_mut(start as *mut u8, len) };
-    shown.copy_from_slice(&line);
+/// The command line that this process shows, and those that are forked from it.
+#[derive(Debug)]
+pub struct Title(&'static mut [u8]);
+
+impl Title {
+    /// Takes it over; once, by a process of one thread that has read its arguments.
+    pub fn take() -> Option<Self> {
+        static TAKEN: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+        let is_alone = numbers("/proc/self/task").len() == 1;
+        if !is_alone || TAKEN.swap(true, std::sync::atomic::Ordering::Relaxed) {
+            return None;
+        }
+        let (start, len) = arguments()?;
+        // SAFETY: the kernel put the arguments there at exec; they stay as long as the process, are written by nobody
+        // else, and what std gave out of them are copies.
+        Some(Self(unsafe { std::slice::from_raw_parts_mut(start as *mut u8, len) }))
+    }
+
+    /// Shows `words`, as far as there is room.
+    pub fn show<'a>(&mut self, words: impl Iterator<Item = &'a str>) {
+        let line = words.flat_map(|word| word.bytes().chain([0]));
+        // The last byte stays 0: else the kernel takes the environment for the rest of it.
+        let room = self.0.len().saturating_sub(1);
+        for (to, byte) in self.0.iter_mut().zip(line.take(room).chain(std::iter::repeat(0))) {
+            *to = byte;
+        }
+    }
 }
 
 /// Reaps children of ours in process group `group`, as long as there are some and for `patience` at most.
