@@ -17,7 +17,7 @@ pub(crate) struct Programs {
 }
 
 /// The tests that are run there, and which of them.
-pub(super) const TESTS: [(&str, &[&str]); 5] = [
+pub(super) const TESTS: [(&str, &[&str]); 6] = [
     ("conformance", &["--test-threads=3"]),
     (
         "scenarios",
@@ -32,10 +32,12 @@ pub(super) const TESTS: [(&str, &[&str]); 5] = [
     ("guests", &["--test-threads=1", "--skip", "reboots", "--skip", "runs_a_program"]),
     ("userland", &["--test-threads=1"]),
     ("shared_ip", &["--test-threads=1"]),
+    ("escapes", &["--test-threads=2"]),
 ];
 
 /// Those with programs of their own, which they compile here and find there.
-const COMPILED: [(&str, &[&str]); 2] = [("conformance", &[]), ("shared_ip", &["its_program_compiles"])];
+const COMPILED: [(&str, &[&str]); 3] =
+    [("conformance", &[]), ("shared_ip", &["its_program_compiles"]), ("escapes", &[])];
 
 impl Programs {
     pub(crate) fn build(command: Option<&str>) -> Result<Self> {
