@@ -554,11 +554,6 @@ fn mount_views(
             let step = mount_step(c"tmpfs", dir, c"tmpfs", libc::MS_NOSUID | libc::MS_NODEV, c"mode=1777");
             plan.try_then(format!("mount {}", dir.to_string_lossy()), step);
         }
-        let hide = c_string(site.hide.as_os_str().as_encoded_bytes())?;
-        plan.try_then(
-            "hide the zones' folder",
-            mount_step(c"tmpfs", &hide, c"tmpfs", libc::MS_RDONLY, c"size=4k"),
-        );
     }
     Ok(())
 }

@@ -89,11 +89,13 @@ impl Monitor {
         if self.spec.run.is_some() {
             let streams = terminal.map_or(streams, |master| vec![master]);
             // Its stage is that of process 1, which the monitor watches itself.
-            let Some(init) = self.live.as_ref().and_then(|l| l.made.init.pidfd.try_clone().ok()) else {
+            let init = self.live.as_ref().map(|live| &live.made.init);
+            let Some((pid, init)) = init.and_then(|init| Some((init.pid, init.pidfd.try_clone().ok()?)))
+            else {
                 let failure = Failure::new("duplicate", "a pidfd", nix::errno::Errno::EMFILE);
                 return Err((failure, client));
             };
-            self.runner = Some(Session { client, stage: Stage::Running(init), streams, tty });
+            self.runner = Some(Session { client, pid, stage: Stage::Running(init), streams, tty });
         } else if let Some(master) = terminal {
             self.console.connect(master, screens.unwrap_or_default());
         }
@@ -330,6 +332,7 @@ impl Monitor {
                 let number = self.number();
                 let session = Session {
                     client: Some(client),
+                    pid: child.pid,
                     stage: Stage::Starting(child),
                     streams,
                     tty: login.tty.is_some(),
@@ -458,7 +461,8 @@ impl Monitor {
             Ok((child, [_, stdout, stderr])) => {
                 let number = self.number();
                 let streams = vec![stdout, stderr];
-                let session = Session { client: None, stage: Stage::Starting(child), streams, tty: false };
+                let (pid, stage) = (child.pid, Stage::Starting(child));
+                let session = Session { client: None, pid, stage, streams, tty: false };
                 self.sessions.push((number, session));
             }
             Err(failure) => {

@@ -209,6 +209,22 @@ pub fn own(fd: std::os::fd::RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
+/// Reaps those children of the calling thread that are at their end and that it does not know: a program that entered a zone
+/// can make children of its own ours (CLONE_PARENT of clone(2)), and process 1 of the zone ends only after them.
+pub fn reap_strays(knows: impl Fn(Pid) -> bool) {
+    // Not those that other threads trace.
+    let over = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::__WNOTHREAD;
+    while let Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) =
+        waitid(Id::All, over | WaitPidFlag::WNOWAIT)
+    {
+        // Its turn comes, and with it theirs.
+        if knows(pid) {
+            return;
+        }
+        let _ = waitid(Id::Pid(pid), over);
+    }
+}
+
 /// Reaps every child of a process whose children are all at their end; gives up on one that takes
 /// longer than `patience`.
 pub fn reap_all(patience: Duration) {
