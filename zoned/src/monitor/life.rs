@@ -3,13 +3,14 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use brands::distro;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use zone_api::{ApiError, Boot, ErrorKind, LedgerEntry, Login, SessionEvent, State};
 
 use super::brand::Branded;
@@ -633,7 +634,8 @@ impl Monitor {
         let end = Instant::now() + PATIENCE;
         while matches!(process::reap(init, false), Ok(None)) && Instant::now() < end {
             process::reap_strays(|_| false);
-            let mut fds = [PollFd::new(init, PollFlags::POLLIN), PollFd::new(self.children.as_fd(), PollFlags::POLLIN)];
+            let mut fds =
+                [PollFd::new(init, PollFlags::POLLIN), PollFd::new(self.children.as_fd(), PollFlags::POLLIN)];
             let left = end.saturating_duration_since(Instant::now());
             let _ = poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
             self.hear_of_ends();
