@@ -28,6 +28,10 @@ int main(void)
 	if (mount(0, "/sys", 0, MS_REMOUNT, 0) == 0) free = 1;
 	if (!free) untried("remount", "%s", strerror(errno));
 	nftw("/sys", look, 16, FTW_PHYS | FTW_ACTIONRETVAL);
+	/* One of its own making. */
+	mkdir("/tmp/sys", 0755);
+	if (mount("sysfs", "/tmp/sys", "sysfs", 0, 0)) held("new-sysfs", errno);
+	else opens("new-sysfs", AT_FDCWD, "/tmp/sys/kernel/profiling"), opens("new-sysfs", AT_FDCWD, "/tmp/sys/kernel/mm/transparent_hugepage/enabled");
 	if (!seen) untried("sys", "nothing to write in /sys");
 	else if (!escapes_) held("sys", refused[0] ? EACCES : EROFS);
 	return verdict();

@@ -256,7 +256,10 @@ fn what_root_of_a_zone_makes_set_user_id_no_user_of_the_host_can_run() {
         // Whatever lies above.
         let _ = fs::set_permissions(folder, fs::Permissions::from_mode(0o755));
     }
-    assert_eq!(as_nobody("setpriv --reuid 65534 --regid 65534 --clear-groups \"$2\""), "");
+    assert_eq!(
+        as_nobody("setpriv --reuid 65534 --regid 65534 --clear-groups sh -c 'exec \"$0\"' \"$2\""),
+        ""
+    );
     // It is what it seems to be: where he can reach it he is root, unless the files are given to the zone's ids.
     let who = as_nobody(
         "mount --bind \"$1\" /mnt && setpriv --reuid 65534 --regid 65534 --clear-groups /mnt/as-root",
