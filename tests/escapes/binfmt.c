@@ -34,6 +34,9 @@ int main(int argc, char **argv)
 		if (status == 1) held("host", ENOEXEC);
 		else escaped("host", "the host ran the interpreter");
 		unlink("/tmp/zones-hold-binfmt");
+		/* What the machine was given. */
+		fd = open("/tmp/bm/zones-hold", O_WRONLY);
+		if (fd >= 0 && write(fd, "-1", 2) != 2) perror("unregister");
 		return verdict();
 	}
 	registers("host", "/proc/sys/fs/binfmt_misc");

@@ -33,14 +33,9 @@ static void judge(const char *way, long error)
 int main(int argc, char **argv)
 {
 	struct ask a = { .h = { .nlmsg_type = RTM_NEWLINK, .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK }, .i = { .ifi_index = 1 } };
-	char own[64] = "", other[64] = "", link[64];
 	/* lo as it is: a change of nothing takes the same capability. In a network of its own it is the zone's to change. */
-	int host = open("/proc/self/ns/net", O_RDONLY), owner = ioctl(host, _IO(0xb7, 1));
-	snprintf(link, sizeof link, "/proc/self/fd/%d", owner);
-	int is_own = readlink("/proc/self/ns/user", own, sizeof own - 1) > 0 && readlink(link, other, sizeof other - 1) > 0 &&
-		     !strcmp(own, other);
 	a.h.nlmsg_len = sizeof a.h + sizeof a.i;
-	if (is_own && !has_word(argc, argv, "bare")) untried("link", "the network is its own");
+	if (!has_word(argc, argv, "shared") && !has_word(argc, argv, "bare")) untried("link", "the network is its own");
 	else judge("link", ask(NETLINK_ROUTE, &a, a.h.nlmsg_len));
 	/* By the number that a namespace has here: the other side of a veth is 0. */
 	for (int id = 0; id < 3; id++) {

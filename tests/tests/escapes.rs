@@ -321,7 +321,8 @@ fn line(attempt: &Attempt, place: &str, result: &str) {
 
 fn held(stage: &Stage, attempt: &Attempt, place: &Place) -> Result<(), Failed> {
     let program = stage.show(attempt.name, place.abi)?;
-    let told = try_it(stage, attempt, &[], |words| stage.in_zone(place.settings, &program, words))?;
+    let shared: &[&str] = if place.label.contains("shared") { &["shared"] } else { &[] };
+    let told = try_it(stage, attempt, shared, |words| stage.in_zone(place.settings, &program, words))?;
     let known = attempt.told.filter(|(part, _)| place.label.contains(part));
     match (told.code, known) {
         (Some(0), Some((_, why))) => line(attempt, place.label, &format!("told: {why}")),
@@ -350,6 +351,8 @@ fn real(stage: &Stage, attempt: &Attempt) -> Result<(), Failed> {
             let told = try_it(stage, attempt, &[], |words| stage.in_zone(settings, &program, words))?;
             (told, settings.join(" "))
         }
+        // An emulated processor is too slow to win.
+        Real::Met if is_machine() => return Ok(()),
         Real::Met => {
             let settings = ["--kernel", "2.6.18"];
             let mut told = try_it(stage, attempt, &[], |words| stage.in_zone(&settings, &program, words))?;

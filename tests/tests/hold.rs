@@ -26,6 +26,17 @@ fn zone(settings: &[&str], programs: &[&str]) -> Zoned {
     zoned
 }
 
+/// A line for the table of `cargo xtask hold`.
+fn told(attempt: &str, result: &str, guard: &str) {
+    println!("hold:\t{attempt}\tnative 2.6.18\t{result}\t{guard}");
+}
+
+/// The same of one that was seen to work where its guard is not.
+fn shown(attempt: &str, by: &str, guard: &str) {
+    told(attempt, "held", guard);
+    println!("hold:\t{attempt}\treal\tworks: {by}\t{guard}");
+}
+
 /// A file that no zone has a way to.
 fn secret(zoned: &Zoned) -> PathBuf {
     let path = zoned.scratch().join("secret");
@@ -51,6 +62,7 @@ fn a_run_over_the_hosts_files_sees_none_of_zoneds() {
         assert!(said.stdout.contains("zoned.log"), "the folder beside it is there\n{said}");
         assert!(!said.stdout.contains("layers") && !said.stdout.lines().any(|l| l == "root"), "{said}");
     }
+    told("uncover", "held", "a whiteout in a layer over the host's files");
 }
 
 #[test]
@@ -78,6 +90,7 @@ fn children_given_to_the_monitor_do_not_keep_a_zone() {
         zoned.zonectl(&["login", "z", "--", "sh", "-c", "kill -TERM 1"]);
         zoned.wait_for("z", "installed");
     }
+    shown("clone_parent", "the children were made", "the monitor reaps whom it does not know");
 }
 
 #[test]
@@ -106,6 +119,7 @@ fn who_enters_a_zone_cannot_be_looked_into() {
         let said = looking.finish().code(0);
         assert!(said.stdout.contains("secret:"), "{said}");
     }
+    shown("entrants", "one who can be dumped", "who enters cannot be dumped");
 }
 
 #[test]
@@ -136,6 +150,7 @@ fn a_guest_types_into_no_terminal_but_its_own() {
     // With the terminal of its caller, it does.
     let (code, said) = around(vec![text(&tiocsti).to_owned()]);
     assert_eq!(code, Some(0), "{said}");
+    shown("tiocsti", "with its caller's terminal", "a terminal of the zone's own");
 }
 
 #[test]
@@ -164,6 +179,7 @@ fn a_monitor_listens_to_the_host_alone() {
         "/run/z/monitor.sock",
     ]);
     assert!(said.stdout.contains("held talk EPIPE"), "{said}");
+    shown("monitor_socket", "root of the host", "SO_PEERCRED");
 }
 
 /// Links and pipes of a guest's where the platform is put.
@@ -237,6 +253,34 @@ fn a_root_full_of_traps_is_booted_or_refused_and_the_host_is_as_before() {
         assert!(left.is_empty(), "{place} -> {target} left {left:?} on the host");
         zoned.forget("t");
     }
+    told("traps", "held", "the host's root is let go before a guest's path is followed");
+}
+
+#[test]
+fn a_link_at_proc_that_leads_above_the_root_leads_nowhere_after_a_reboot() {
+    for settings in [&["brand=native"][..], &["kernel=2.6.18"]] {
+        let zoned = zone(settings, &[]);
+        let secret = secret(&zoned);
+        for place in ["proc", "sys", "dev"] {
+            let trap = format!(
+                "umount -l /{place}; rmdir /{place} || mv /{place} /old-{place}; ln -s /.. /{place}; ls -ld /{place}"
+            );
+            let laid = zoned.zonectl(&["login", "z", "--", "sh", "-c", &trap]);
+            assert!(laid.stdout.contains("-> /.."), "{laid}");
+            // It need not come up: what it has at `dev` now is its own root.
+            zoned.zonectl(&["reboot", "z"]);
+            let climb = format!("cat /..{0} {0}; ls /../proc; rm /{place}; mkdir /{place}", secret.display());
+            let said = zoned.zonectl(&["login", "z", "--", "/bin/sh", "-c", &climb]);
+            assert!(!said.stdout.contains("secret:"), "{place}\n{said}");
+            if zoned.state("z").as_deref() != Some("running") {
+                let link = zoned.root().join("zones/z/upper").join(place);
+                fs::remove_file(&link).unwrap_or_else(|e| panic!("remove {}: {e}", link.display()));
+            }
+            zoned.zonectl(&["halt", "z"]);
+            zoned.zonectl(&["boot", "z", "-i", "none"]).ok();
+        }
+    }
+    told("link_and_reboot", "held", "the host's root is let go before a guest's path is followed");
 }
 
 #[test]
@@ -265,6 +309,7 @@ fn what_root_of_a_zone_makes_set_user_id_no_user_of_the_host_can_run() {
         "mount --bind \"$1\" /mnt && setpriv --reuid 65534 --regid 65534 --clear-groups /mnt/as-root",
     );
     assert!(who.parse::<u32>().is_ok_and(|who| who == 0 || who >= 65536), "{who:?}");
+    shown("set_user_id", "shown to him elsewhere", "zoned's folders are closed");
 }
 
 #[test]
@@ -294,4 +339,5 @@ fn names_of_a_guest_do_nothing_to_a_terminal() {
         let acts = |c: char| c.is_control() && c != '\n' && c != '\t';
         assert!(!all.contains(acts), "{:?}", all);
     }
+    told("terminal", "held", "control bytes are shown");
 }
