@@ -27,13 +27,13 @@ fn zone(settings: &[&str], programs: &[&str]) -> Zoned {
 }
 
 /// A line for the table of `cargo xtask hold`.
-fn told(attempt: &str, result: &str, guard: &str) {
+fn row(attempt: &str, result: &str, guard: &str) {
     println!("hold:\t{attempt}\tnative 2.6.18\t{result}\t{guard}");
 }
 
 /// The same of one that was seen to work where its guard is not.
-fn shown(attempt: &str, by: &str, guard: &str) {
-    told(attempt, "held", guard);
+fn real_row(attempt: &str, by: &str, guard: &str) {
+    row(attempt, "held", guard);
     println!("hold:\t{attempt}\treal\tworks: {by}\t{guard}");
 }
 
@@ -62,7 +62,7 @@ fn a_run_over_the_hosts_files_sees_none_of_zoneds() {
         assert!(said.stdout.contains("zoned.log"), "the folder beside it is there\n{said}");
         assert!(!said.stdout.contains("layers") && !said.stdout.lines().any(|l| l == "root"), "{said}");
     }
-    told("uncover", "held", "a whiteout in a layer over the host's files");
+    row("uncover", "held", "a whiteout in a layer over the host's files");
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn children_given_to_the_monitor_do_not_keep_a_zone() {
         zoned.zonectl(&["login", "z", "--", "sh", "-c", "kill -TERM 1"]);
         zoned.wait_for("z", "installed");
     }
-    shown("clone_parent", "the children were made", "the monitor reaps whom it does not know");
+    real_row("clone_parent", "the children were made", "the monitor reaps whom it does not know");
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn who_enters_a_zone_cannot_be_looked_into() {
         let said = looking.finish().code(0);
         assert!(said.stdout.contains("secret:"), "{said}");
     }
-    shown("entrants", "one who can be dumped", "who enters cannot be dumped");
+    real_row("entrants", "one who can be dumped", "who enters cannot be dumped");
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn a_guest_types_into_no_terminal_but_its_own() {
     // With the terminal of its caller, it does.
     let (code, said) = around(vec![text(&tiocsti).to_owned()]);
     assert_eq!(code, Some(0), "{said}");
-    shown("tiocsti", "with its caller's terminal", "a terminal of the zone's own");
+    real_row("tiocsti", "with its caller's terminal", "a terminal of the zone's own");
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn a_monitor_listens_to_the_host_alone() {
         "/run/z/monitor.sock",
     ]);
     assert!(said.stdout.contains("held talk EPIPE"), "{said}");
-    shown("monitor_socket", "root of the host", "SO_PEERCRED");
+    real_row("monitor_socket", "root of the host", "SO_PEERCRED");
 }
 
 /// Links and pipes of a guest's where the platform is put.
@@ -253,7 +253,7 @@ fn a_root_full_of_traps_is_booted_or_refused_and_the_host_is_as_before() {
         assert!(left.is_empty(), "{place} -> {target} left {left:?} on the host");
         zoned.forget("t");
     }
-    told("traps", "held", "the host's root is let go before a guest's path is followed");
+    row("traps", "held", "the host's root is let go before a guest's path is followed");
 }
 
 #[test]
@@ -280,7 +280,7 @@ fn a_link_at_proc_that_leads_above_the_root_leads_nowhere_after_a_reboot() {
             zoned.zonectl(&["boot", "z", "-i", "none"]).ok();
         }
     }
-    told("link_and_reboot", "held", "the host's root is let go before a guest's path is followed");
+    row("link_and_reboot", "held", "the host's root is let go before a guest's path is followed");
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn what_root_of_a_zone_makes_set_user_id_no_user_of_the_host_can_run() {
         "mount --bind \"$1\" /mnt && setpriv --reuid 65534 --regid 65534 --clear-groups /mnt/as-root",
     );
     assert!(who.parse::<u32>().is_ok_and(|who| who == 0 || who >= 65536), "{who:?}");
-    shown("set_user_id", "shown to him elsewhere", "zoned's folders are closed");
+    real_row("set_user_id", "shown to him elsewhere", "zoned's folders are closed");
 }
 
 #[test]
@@ -339,5 +339,5 @@ fn names_of_a_guest_do_nothing_to_a_terminal() {
         let acts = |c: char| c.is_control() && c != '\n' && c != '\t';
         assert!(!all.contains(acts), "{:?}", all);
     }
-    told("terminal", "held", "control bytes are shown");
+    row("terminal", "held", "control bytes are shown");
 }
