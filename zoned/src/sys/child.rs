@@ -77,7 +77,7 @@ pub enum Step {
         /// Where it is kept.
         slot: Slot,
     },
-    /// Makes a detached file system without options, and keeps it in a slot.
+    /// Makes a detached file system without options, its source called as its kind, and keeps it in a slot.
     FileSystem {
         /// Its kind.
         kind: CString,
@@ -439,7 +439,7 @@ impl Runner {
                 Ok(())
             }
             Step::FileSystem { kind, attributes, slot } => {
-                self.keep(mount::make(kind, &[], *attributes)?, *slot);
+                self.keep(mount::make(kind, &[(c"source", kind)], *attributes)?, *slot);
                 Ok(())
             }
             Step::MakeDirectory(path, mode) => {

@@ -217,11 +217,10 @@ pub fn reap_strays(knows: impl Fn(Pid) -> bool) {
     while let Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) =
         waitid(Id::All, over | WaitPidFlag::WNOWAIT)
     {
-        // Its turn comes, and with it theirs.
-        if knows(pid) {
+        // One that is known has its turn, and after it comes theirs.
+        if knows(pid) || waitid(Id::Pid(pid), over).is_err() {
             return;
         }
-        let _ = waitid(Id::Pid(pid), over);
     }
 }
 
