@@ -266,9 +266,18 @@ fn a_link_at_proc_that_leads_above_the_root_leads_nowhere_after_a_reboot() {
                 "umount -l /{place}; rmdir /{place} || mv /{place} /old-{place}; ln -s /.. /{place}; ls -ld /{place}"
             );
             let laid = zoned.zonectl(&["login", "z", "--", "sh", "-c", &trap]);
-            assert!(laid.stdout.contains("-> /.."), "{laid}");
             // It need not come up: what it has at `dev` now is its own root.
-            zoned.zonectl(&["reboot", "z"]);
+            if laid.stdout.contains("-> /..") {
+                zoned.zonectl(&["reboot", "z"]);
+            } else {
+                // A level does not let go of what it is told to unmount; the link is there all the same.
+                assert_ne!(settings, ["brand=native"], "{laid}");
+                zoned.zonectl(&["halt", "z"]).ok();
+                let link = zoned.root().join("zones/z/upper").join(place);
+                let _ = fs::remove_dir_all(&link);
+                symlink("/..", &link).expect("make a link");
+                zoned.zonectl(&["boot", "z", "-i", "none"]);
+            }
             let climb = format!("cat /..{0} {0}; ls /../proc; rm /{place}; mkdir /{place}", secret.display());
             let said = zoned.zonectl(&["login", "z", "--", "/bin/sh", "-c", &climb]);
             assert!(!said.stdout.contains("secret:"), "{place}\n{said}");
