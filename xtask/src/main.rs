@@ -1,10 +1,11 @@
 #![forbid(unsafe_code)]
-//! The project's chores: `cargo xtask demo`, `test`, `docs`, `deb`, `outside` and `matrix`.
+//! The project's chores: `cargo xtask demo`, `test`, `docs`, `deb`, `outside`, `hold` and `matrix`.
 
 mod counts;
 mod deb;
 mod demo;
 mod docs;
+mod hold;
 mod matrix;
 mod outside;
 mod packages;
@@ -25,6 +26,7 @@ deb [FOLDER]
        build the Debian package, of the programs in FOLDER where it is named
 outside
        build the kernel's own selftests and compare what they say in a zone with what they say outside
+hold   try the known ways out of a zone, in zones and, in qemu where they harm, without the guards; a table of them
 matrix [KERNEL[/VSYSCALL]…]
        boot kernels of Debian in qemu and run the tests on them; all where none is named: 5.10 6.1 6.12 newest";
 
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         ["deb"] => deb::run(None),
         ["deb", folder] => deb::run(Some(folder)),
         ["outside"] => outside::run(),
+        ["hold"] => hold::run(),
         ["matrix", ref kernels @ ..] => matrix::run(kernels),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

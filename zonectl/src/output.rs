@@ -80,13 +80,17 @@ impl Output {
             if pretty { serde_json::to_string_pretty(document) } else { serde_json::to_string(document) };
         let mut text = made.map_err(|e| ApiError::new(ErrorKind::Failed, "make JSON", e.to_string()))?;
         text.push('\n');
-        self.text(&text)
+        self.made(&text)
     }
 
-    /// Prints text as it is.
+    /// Prints a document that is made.
+    pub(crate) fn made(&self, json: &str) -> Result<(), Failure> {
+        write(&harmless(json, |c| format!("\\u{:04x}", u32::from(c))))
+    }
+
+    /// Prints text, in which what a guest may have put for a terminal to do is shown and not done.
     pub(crate) fn text(&self, text: &str) -> Result<(), Failure> {
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|e| Failure::stdout(&e))
+        if self.json { self.made(text) } else { write(&shown(text)) }
     }
 
     /// Prints a line that a quiet call leaves out, as does one that prints a document.
@@ -111,7 +115,7 @@ impl Output {
                 text.push_str(&format!("{} {hint}\n", paint(colour, Colour::Bold, "hint:")));
             }
             // Nobody is left to be told about a stderr that is gone.
-            let _ = io::stderr().write_all(text.as_bytes());
+            let _ = io::stderr().write_all(shown(&text).as_bytes());
         }
         failure.status()
     }
@@ -123,6 +127,48 @@ impl Output {
         // The exit status tells as well, so a stdout that is gone changes nothing.
         let _ = self.document(&document);
     }
+}
+
+fn write(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|e| Failure::stdout(&e))
+}
+
+/// The text without anything that a terminal would act on.
+pub(crate) fn shown(text: &str) -> String {
+    harmless(text, |c| c.escape_default().to_string())
+}
+
+/// The text with everything that a terminal would act on in another form, but for line ends, tabs and colours: names of a
+/// guest's files and programs may hold any byte, and terminals answer, retitle and paste (console_codes(4)).
+fn harmless(text: &str, shown: impl Fn(char) -> String) -> String {
+    let acts = |c: char| {
+        c.is_control() && c != '\n' && c != '\t'
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut safe = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(acts) {
+        let (before, from) = rest.split_at(at);
+        safe.push_str(before);
+        let length = colour_of(from);
+        if length > 0 {
+            safe.push_str(&from[..length]);
+            rest = &from[length..];
+        } else {
+            let c = from.chars().next().unwrap_or_default();
+            safe.push_str(&shown(c));
+            rest = &from[c.len_utf8()..];
+        }
+    }
+    safe + rest
+}
+
+/// Length of the colour that the text begins with, `ESC [ NUMBERS m`; 0 where that is none.
+fn colour_of(text: &str) -> usize {
+    let Some(parameters) = text.strip_prefix("\x1b[") else { return 0 };
+    let length = parameters.bytes().take_while(|b| b.is_ascii_digit() || *b == b';').count();
+    if parameters.as_bytes().get(length) == Some(&b'm') { 2 + length + 1 } else { 0 }
 }
 
 fn paint(colour: bool, which: Colour, text: &str) -> String {
@@ -245,6 +291,17 @@ mod tests {
         let colours = Output { colour: true, ..plain() };
         assert_eq!(colours.paint(Colour::Red, "x"), "\x1b[31mx\x1b[0m");
         assert_eq!(plain().paint(Colour::Red, "x"), "x");
+    }
+
+    #[test]
+    fn what_a_terminal_would_do_is_shown() {
+        assert_eq!(shown("a\x1b]0;title\x07b\n"), "a\\u{1b}]0;title\\u{7}b\n");
+        assert_eq!(
+            shown("\x1b[1mbold\x1b[0m\t\x1b[2J\r\u{9b}5n\u{202e}"),
+            "\x1b[1mbold\x1b[0m\t\\u{1b}[2J\\r\\u{9b}5n\\u{202e}"
+        );
+        assert_eq!(shown("\x1b[31"), "\\u{1b}[31");
+        assert_eq!(harmless("\u{9b}\x7f", |c| format!("\\u{:04x}", u32::from(c))), "\\u009b\\u007f");
     }
 
     #[test]

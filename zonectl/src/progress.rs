@@ -68,7 +68,7 @@ impl Reporter {
                 bar.set_style(style(total, 0));
                 bar.set_length(total.unwrap_or(0));
                 bar.reset();
-                bar.set_message(format!("{}: {step}", self.zone));
+                bar.set_message(crate::output::shown(&format!("{}: {step}", self.zone)));
             }
             Show::Lines { last } => {
                 *last = Instant::now();
@@ -114,7 +114,7 @@ impl Drop for Reporter {
 
 fn say(line: &str) {
     // Progress is a courtesy: where nobody can see it, the work goes on.
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{}", crate::output::shown(line));
 }
 
 /// Bytes or packages, as people write them.

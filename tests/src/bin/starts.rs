@@ -173,7 +173,8 @@ fn main() -> Result<()> {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         move || quiet(zoned.command(&words.iter().map(String::as_str).collect::<Vec<_>>()))
     };
-    let of = |words: Vec<String>| move || quiet(program(&words.iter().map(String::as_str).collect::<Vec<_>>()));
+    let of =
+        |words: Vec<String>| move || quiet(program(&words.iter().map(String::as_str).collect::<Vec<_>>()));
     let strings = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     bundle(&dir.join("true"), &root, &["/bin/true"])?;
     let conf = lxc(&dir, &root)?;
@@ -220,7 +221,16 @@ fn main() -> Result<()> {
         contender("runc run", of(runtime("runc"))),
         contender(
             "lxc-execute",
-            of(strings(&["lxc-execute", "-P", text(&lxc_dir), "-n", "bench", "-f", text(&conf), "/bin/true"])),
+            of(strings(&[
+                "lxc-execute",
+                "-P",
+                text(&lxc_dir),
+                "-n",
+                "bench",
+                "-f",
+                text(&conf),
+                "/bin/true",
+            ])),
         ),
         contender("systemd-nspawn", of(strings(&nspawn))),
         contender(

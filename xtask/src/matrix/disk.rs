@@ -45,7 +45,7 @@ pub(super) fn make(image: &Path, kernel: &Kernel, programs: &Programs, current: 
     }
     // The tests find their programs compiled; the conformance reads in the sources what is expected of them.
     let top = crate::top();
-    for folder in ["tests/conformance", "tests/programs", "target/conformance"] {
+    for folder in ["tests/conformance", "tests/escapes", "tests/programs", "target/conformance"] {
         let from = top.join(folder);
         let files = fs::read_dir(&from).with_context(|| format!("read {}", from.display()))?.flatten();
         for file in files.filter(|e| e.file_type().is_ok_and(|t| t.is_file())) {
@@ -137,7 +137,7 @@ fn script(programs: &Programs) -> String {
     let folder = programs.folder.display();
     script +=
         &format!("export ZONED_BIN={folder}/zoned ZONECTL_BIN={folder}/zonectl ZONES_GUESTS={GUESTS}\n");
-    script += "export ZONES_CURRENT=/matrix/current.tar\n";
+    script += "export ZONES_CURRENT=/matrix/current.tar ZONES_MACHINE=1\n";
     for (name, line) in &programs.job {
         script += &format!("{line}\necho \"matrix: {name} ended with $?\"\n");
     }

@@ -27,9 +27,9 @@ impl Drop for Running {
 }
 
 impl Machine<'_> {
-    /// Boots it, passes on what it says, and counts. A test program that did not end well counts as failed, if only
+    /// Boots it, passes on what it says, to `each` as well, and counts. A test program that did not end well counts as failed, if only
     /// by the count of those that did not come to their end.
-    pub(super) fn run(&self) -> Result<Counts> {
+    pub(super) fn run(&self, each: &mut dyn FnMut(&str)) -> Result<Counts> {
         let mut qemu = Command::new("qemu-system-x86_64");
         qemu.args(["-accel", accelerator(), "-cpu", "max", "-smp", "2", "-m", "3G"]);
         qemu.args(["-nographic", "-no-reboot", "-nodefaults", "-serial", "stdio"]);
@@ -43,6 +43,7 @@ impl Machine<'_> {
         let mut counts = Counts::default();
         let mut ended = Vec::new();
         counts.hear(said, |line| {
+            each(line);
             if let Some((_, end)) = line.split_once("matrix: ") {
                 ended.push(end.trim().to_owned());
             }

@@ -16,8 +16,19 @@ pub(crate) struct Programs {
     pub(crate) job: Vec<(&'static str, String)>,
 }
 
+/// What is to be run there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wanted<'a> {
+    /// All of the tests.
+    All,
+    /// One of them, with these words.
+    Test(&'a str, &'a [&'a str]),
+    /// A line of shell.
+    Command(&'a str),
+}
+
 /// The tests that are run there, and which of them.
-pub(super) const TESTS: [(&str, &[&str]); 5] = [
+pub(super) const TESTS: [(&str, &[&str]); 6] = [
     ("conformance", &["--test-threads=3"]),
     (
         "scenarios",
@@ -32,13 +43,15 @@ pub(super) const TESTS: [(&str, &[&str]); 5] = [
     ("guests", &["--test-threads=1", "--skip", "reboots", "--skip", "runs_a_program"]),
     ("userland", &["--test-threads=1"]),
     ("shared_ip", &["--test-threads=1"]),
+    ("escapes", &["--test-threads=2"]),
 ];
 
 /// Those with programs of their own, which they compile here and find there.
-const COMPILED: [(&str, &[&str]); 2] = [("conformance", &[]), ("shared_ip", &["its_program_compiles"])];
+const COMPILED: [(&str, &[&str]); 3] =
+    [("conformance", &[]), ("shared_ip", &["its_program_compiles"]), ("escapes", &[])];
 
 impl Programs {
-    pub(crate) fn build(command: Option<&str>) -> Result<Self> {
+    pub(crate) fn build(wanted: Wanted<'_>) -> Result<Self> {
         let folder = crate::build()?;
         let tests =
             TESTS.iter().map(|(name, _)| Ok((*name, build_test(name)?))).collect::<Result<Vec<_>>>()?;
@@ -48,15 +61,17 @@ impl Programs {
             let done = done.with_context(|| format!("compile the programs of {name}"))?;
             ensure!(done.success(), "not all programs of {name} compile");
         }
-        let job = match command {
-            Some(command) => vec![("command", command.to_owned())],
-            None => tests
-                .iter()
-                .zip(TESTS)
-                .map(|((name, path), (_, words))| {
-                    (*name, format!("{} {} </dev/null", path.display(), words.join(" ")))
-                })
-                .collect(),
+        let line =
+            |path: &PathBuf, words: &[&str]| format!("{} {} </dev/null", path.display(), words.join(" "));
+        let job = match wanted {
+            Wanted::Command(command) => vec![("command", command.to_owned())],
+            Wanted::Test(name, words) => {
+                let named = tests.iter().filter(|(other, _)| *other == name);
+                named.map(|(name, path)| (*name, line(path, words))).collect()
+            }
+            Wanted::All => {
+                tests.iter().zip(TESTS).map(|((name, path), (_, words))| (*name, line(path, words))).collect()
+            }
         };
         Ok(Self { folder, tests, job })
     }

@@ -22,7 +22,7 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Done {
     let path = context.client.zone(&args.name)?.path;
     let manifest = context.client.detach(&args.name, args.dry_run)?;
     if args.dry_run {
-        context.output.text(&manifest)?;
+        context.output.made(&manifest)?;
         return Ok(0);
     }
     if context.output.is_json() {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use zone_api::{ApiError, Edit, ErrorKind, Mark, Run};
 
 use super::{Context, Done};
-use crate::output::{Colour, Table};
+use crate::output::{Colour, Table, shown};
 use crate::session::{self, End, Pty, Stdout, Younger};
 use crate::words::{self, KeyValue};
 
@@ -74,7 +74,7 @@ pub(crate) fn run(args: Args, context: &Context<'_>) -> Done {
         context.output.document(&report(&end, younger))?;
     } else if !context.output.is_quiet() {
         // Nobody is left to be told about a stderr that is gone.
-        let _ = io::stderr().write_all(summary(younger, context).as_bytes());
+        let _ = io::stderr().write_all(shown(&summary(younger, context)).as_bytes());
     }
     if gate && end.status == 0 && !younger.entries.is_empty() {
         let why = format!("it asked for what {} did not have; {} has it", younger.level, younger.lowest);

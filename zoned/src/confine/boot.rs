@@ -384,12 +384,12 @@ fn plan(request: &Request<'_>, slots: &mut Slots, with: Materials<'_>) -> Result
     }
 
     put_root_together(&mut plan, slots, &with)?;
-    plan.then("pivot into the root", Step::PivotRoot);
+    // While the host's are seen: else a user namespace may have none (mount_namespaces(7)).
+    make_views(&mut plan, config);
+    // Together, and before any path is followed that the guest may have put a link in: in between `/..` leads to the host's
+    // root, which lies over the new one, and what is mounted there keeps it from being let go.
+    plan.then("pivot into the root", Step::PivotRoot).then("let go of the host's root", Step::DropOldRoot);
     mount_views(&mut plan, slots, request, &with)?;
-    // Before anything is made by a path that the guest may have put a link in: `/..` still leads to
-    // the host's root, which lies over the new one. Not before proc and sysfs, which a user
-    // namespace may mount only while it sees others (mount_namespaces(7)).
-    plan.then("let go of the host's root", Step::DropOldRoot);
     if matches!(request.start, Start::Init(Init::Auto | Init::Path(_), _)) {
         // As an initramfs leaves it: empty at each boot. Roots from before 2012 have no such folder.
         let flags = libc::MS_NOSUID | libc::MS_NODEV;
@@ -487,6 +487,16 @@ fn mount_step(source: &CStr, target: &CStr, kind: &CStr, flags: libc::c_ulong, d
     }
 }
 
+/// The zone's own proc and sysfs, attached nowhere yet.
+fn make_views(plan: &mut Plan, config: &Config) {
+    let attributes = mount::MOUNT_ATTR_NOSUID | mount::MOUNT_ATTR_NODEV | mount::MOUNT_ATTR_NOEXEC;
+    plan.then("make proc", Step::FileSystem { kind: c"proc".to_owned(), attributes, slot: PROC });
+    if config.ip_type.is_own() {
+        let attributes = attributes | mount::MOUNT_ATTR_RDONLY;
+        plan.then("make sysfs", Step::FileSystem { kind: c"sysfs".to_owned(), attributes, slot: SYSFS });
+    }
+}
+
 /// /proc, /sys and /dev as a guest expects them, the brand's files over /proc.
 fn mount_views(
     plan: &mut Plan,
@@ -498,13 +508,13 @@ fn mount_views(
     for dir in [c"/proc", c"/sys", c"/dev"] {
         plan.try_then(format!("make {}", dir.to_string_lossy()), Step::MakeDirectory(dir.to_owned(), 0o755));
     }
-    plan.then("mount /proc", mount_step(c"proc", c"/proc", c"proc", BASE_FLAGS, c""));
+    plan.then("mount /proc", Step::Attach(PROC, Where::At(c"/proc".to_owned())));
     if !config.ip_type.is_own() {
         // sysfs shows a network namespace, and one that is not the zone's own it may not mount.
         let sys = outside::read_only(Path::new("/sys"))?;
         plan.then("mount /sys", Step::Attach(slots.add(sys)?, Where::At(c"/sys".to_owned())));
     } else {
-        plan.then("mount /sys", mount_step(c"sysfs", c"/sys", c"sysfs", BASE_FLAGS | libc::MS_RDONLY, c""));
+        plan.then("mount /sys", Step::Attach(SYSFS, Where::At(c"/sys".to_owned())));
     }
     if request.named_hierarchy {
         // As its own mounts would be; what is mounted it takes as it is.
@@ -555,11 +565,6 @@ fn mount_views(
             let step = mount_step(c"tmpfs", dir, c"tmpfs", libc::MS_NOSUID | libc::MS_NODEV, c"mode=1777");
             plan.try_then(format!("mount {}", dir.to_string_lossy()), step);
         }
-        let hide = c_string(site.hide.as_os_str().as_encoded_bytes())?;
-        plan.try_then(
-            "hide the zones' folder",
-            mount_step(c"tmpfs", &hide, c"tmpfs", libc::MS_RDONLY, c"size=4k"),
-        );
     }
     Ok(())
 }
@@ -639,9 +644,13 @@ fn make_place(plan: &mut Plan, tree: &Tree) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Slot of the overlay that keeps bind `i` read-only; above those that are sent.
+/// Slots of the zone's proc and sysfs; above those that are sent.
+const PROC: Slot = Slot(child::SLOTS - 1);
+const SYSFS: Slot = Slot(child::SLOTS - 2);
+
+/// Slot of the overlay that keeps bind `i` read-only; below these.
 fn walled(i: usize) -> Slot {
-    Slot(child::SLOTS - 1 - i)
+    Slot(child::SLOTS - 3 - i)
 }
 
 /// The end of the plan: the console, the filter, and what process 1 becomes.

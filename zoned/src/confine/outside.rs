@@ -35,6 +35,9 @@ pub fn assemble(layers: &mut Layers, binds: &mut [Tree], spec: &RootSpec, ids: I
     in_own_mounts(|| {
         let stage = root::stage(ids)?;
         let fail = |e: Errno| Failure::new("set up", "the stage outside", e);
+        if let Some(path) = &layers.veil {
+            root::hang(&stage, path, |id| id)?;
+        }
         mount::attach(&stage, AT_FDCWD, c".").map_err(fail)?;
         fchdir(&stage).map_err(fail)?;
         for tree in &layers.trees {

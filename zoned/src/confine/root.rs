@@ -110,6 +110,8 @@ pub struct Layers {
     pub trees: Vec<Tree>,
     /// Options of the overlay.
     pub options: CString,
+    /// What its layer `veil` hides, where there is one.
+    pub veil: Option<PathBuf>,
     /// The overlay, where it was mounted outside.
     pub made: Option<OwnedFd>,
     /// Whether the root is made read-only in the end.
@@ -137,6 +139,7 @@ impl Layers {
 pub fn layers(spec: &RootSpec, zone_dir: &Path, hide: &Path, ids: Ids) -> Result<Layers, Failure> {
     let read_only = mount::MOUNT_ATTR_RDONLY;
     let stage = stage(ids)?;
+    let mut veil = None;
     let own = || Tree::open(zone_dir, c"own".to_owned(), 0, true);
     // userxattr: what an overlay notes in trusted.* it may not write in a user namespace (Linux
     // 5.11). xino=off: inode numbers stay those of the layers, which 32-bit programs can hold.
@@ -172,6 +175,8 @@ pub fn layers(spec: &RootSpec, zone_dir: &Path, hide: &Path, ids: Ids) -> Result
             trees
         }
         RootSpec::Host => {
+            veil = Some(hide.canonicalize().unwrap_or_else(|_| hide.to_owned()));
+            options = c"lowerdir=veil:lower,upperdir=upper,workdir=work,userxattr,xino=off".to_owned();
             let mut trees = vec![Tree::open(Path::new("/"), c"lower".to_owned(), read_only, true)?];
             for path in host_mounts(&mountinfo()?, hide) {
                 let mut place = b"lower".to_vec();
@@ -183,7 +188,36 @@ pub fn layers(spec: &RootSpec, zone_dir: &Path, hide: &Path, ids: Ids) -> Result
             trees
         }
     };
-    Ok(Layers { stage, trees, options, made: None, read_only: *spec == RootSpec::Host })
+    if let Some(path) = &veil {
+        hang(&stage, path, |id| ids.host(id).unwrap_or(id))?;
+    }
+    Ok(Layers { stage, trees, options, veil, made: None, read_only: *spec == RootSpec::Host })
+}
+
+/// Makes the layer `veil` of the stage, with nothing in it but a whiteout at `path` (overlayfs.rst of the kernel): a zone over
+/// the host's files does not see what is there. What is mounted over it the zone's root could unmount. `owner`
+/// tells whose on the stage a folder of a user's or group's is.
+pub(super) fn hang(stage: &OwnedFd, path: &Path, owner: impl Fn(u32) -> u32) -> Result<(), Failure> {
+    let fail = |e: nix::Error| Failure::new("hide", path.display(), e);
+    let make = |place: &Path, on_host: &Path| {
+        let found = nix::sys::stat::stat(on_host)?;
+        let mode = Mode::from_bits_truncate(found.st_mode & 0o7777);
+        nix::sys::stat::mkdirat(stage, place, mode)?;
+        // A folder looks as in the topmost layer that has it.
+        nix::sys::stat::fchmodat(stage, place, mode, nix::sys::stat::FchmodatFlags::FollowSymlink)?;
+        let (uid, gid) = (Uid::from_raw(owner(found.st_uid)), Gid::from_raw(owner(found.st_gid)));
+        fchownat(stage, place, Some(uid), Some(gid), AtFlags::empty())
+    };
+    let (mut place, mut on_host) = (PathBuf::from("veil"), PathBuf::from("/"));
+    make(&place, &on_host).map_err(fail)?;
+    let parts: Vec<_> = path.components().skip(1).collect();
+    for part in parts.iter().take(parts.len().saturating_sub(1)) {
+        (place, on_host) = (place.join(part), on_host.join(part));
+        make(&place, &on_host).map_err(fail)?;
+    }
+    let Some(last) = parts.last() else { return Ok(()) };
+    let place = place.join(last);
+    nix::sys::stat::mknodat(stage, &place, nix::sys::stat::SFlag::S_IFCHR, Mode::empty(), 0).map_err(fail)
 }
 
 /// Options for what a zone writes, on its own folder.

@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::marks;
 use brands::distro;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use zone_api::{ApiError, Boot, ErrorKind, LedgerEntry, Login, Mark, SessionEvent, State};
 
 use super::brand::Branded;
@@ -90,11 +91,13 @@ impl Monitor {
         if self.spec.run.is_some() {
             let streams = terminal.map_or(streams, |master| vec![master]);
             // Its stage is that of process 1, which the monitor watches itself.
-            let Some(init) = self.live.as_ref().and_then(|l| l.made.init.pidfd.try_clone().ok()) else {
+            let init = self.live.as_ref().map(|live| &live.made.init);
+            let Some((pid, init)) = init.and_then(|init| Some((init.pid, init.pidfd.try_clone().ok()?)))
+            else {
                 let failure = Failure::new("duplicate", "a pidfd", nix::errno::Errno::EMFILE);
                 return Err((failure, client));
             };
-            self.runner = Some(Session { client, stage: Stage::Running(init), streams, tty });
+            self.runner = Some(Session { client, pid, stage: Stage::Running(init), streams, tty });
         } else if let Some(master) = terminal {
             self.console.connect(master, screens.unwrap_or_default());
         }
@@ -342,6 +345,7 @@ impl Monitor {
                 let number = self.number();
                 let session = Session {
                     client: Some(client),
+                    pid: child.pid,
                     stage: Stage::Starting(child),
                     streams,
                     tty: login.tty.is_some(),
@@ -470,7 +474,8 @@ impl Monitor {
             Ok((child, [_, stdout, stderr])) => {
                 let number = self.number();
                 let streams = vec![stdout, stderr];
-                let session = Session { client: None, stage: Stage::Starting(child), streams, tty: false };
+                let (pid, stage) = (child.pid, Stage::Starting(child));
+                let session = Session { client: None, pid, stage, streams, tty: false };
                 self.sessions.push((number, session));
             }
             Err(failure) => {
@@ -604,7 +609,7 @@ impl Monitor {
         let mut client = None;
         let mut groups = None;
         if let Some(mut live) = self.live.take() {
-            process::reap_within(live.made.init.pidfd.as_fd(), PATIENCE);
+            self.reap_init(live.made.init.pidfd.as_fd());
             client = self.runner.take().and_then(|runner| runner.client);
             if let Some(client) = &client {
                 if self.spec.config.strict {
@@ -646,6 +651,19 @@ impl Monitor {
             tracing::error!(why = failure.sentence(), "something of the zone is left");
             failure.sentence()
         })
+    }
+
+    /// Reaps process 1, and before it what keeps it: children that programs in the zone made ours, and that die with it.
+    fn reap_init(&self, init: BorrowedFd<'_>) {
+        let end = Instant::now() + PATIENCE;
+        while matches!(process::reap(init, false), Ok(None)) && Instant::now() < end {
+            process::reap_strays(|_| false);
+            let mut fds =
+                [PollFd::new(init, PollFlags::POLLIN), PollFd::new(self.children.as_fd(), PollFlags::POLLIN)];
+            let left = end.saturating_duration_since(Instant::now());
+            let _ = poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+            self.hear_of_ends();
+        }
     }
 
     /// Tells the client of a strict run which of its calls the level did not have.

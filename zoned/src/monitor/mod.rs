@@ -34,8 +34,11 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, listen, socket,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, UnixCredentials, accept4, bind,
+    getsockopt, listen, socket, sockopt::PeerCredentials,
 };
 use zone_api::{ApiError, ErrorKind, SessionEvent, SessionInput, State};
 
@@ -93,6 +96,8 @@ pub struct Monitor {
     site: Site,
     state: State,
     listening: OwnedFd,
+    /// Tells that a child is at its end.
+    children: SignalFd,
     controls: Vec<Control>,
     live: Option<Live>,
     ledger: Arc<ledger::Ledger>,
@@ -115,6 +120,7 @@ pub struct Monitor {
 #[derive(Debug, Clone, Copy)]
 enum Token {
     Listening,
+    Children,
     Control(u64),
     Init,
     Terminal,
@@ -159,9 +165,9 @@ pub fn run(control: OwnedFd) -> Result<(), Failure> {
     // Where a boot wants to be.
     let entered =
         nix::unistd::chdir(&spec.run_dir).map_err(|e| Failure::new("enter", spec.run_dir.display(), e));
-    let made = entered.and_then(|()| listen_at(&spec));
-    let listening = match made {
-        Ok(listening) => listening,
+    let made = entered.and_then(|()| Ok((hear_of_children()?, listen_at(&spec)?)));
+    let (children, listening) = match made {
+        Ok(made) => made,
         Err(failure) => {
             refuse(&failure);
             return Err(failure);
@@ -180,6 +186,7 @@ pub fn run(control: OwnedFd) -> Result<(), Failure> {
         site,
         state: State::Installed,
         listening,
+        children,
         controls: vec![Control { number: FIRST, socket: control }],
         live: None,
         ledger,
@@ -200,6 +207,7 @@ pub fn run(control: OwnedFd) -> Result<(), Failure> {
             monitor.handle(token);
         }
         monitor.check_held();
+        monitor.reap_strays();
         monitor.check_deadline();
     }
     Ok(())
@@ -211,6 +219,14 @@ fn settle() {
     let _ = std::fs::write("/proc/self/oom_score_adj", crate::confine::OOM_MONITOR);
     // Not there without CONFIG_AUDIT; refused without CAP_AUDIT_CONTROL once it is set.
     let _ = std::fs::write("/proc/self/loginuid", "4294967295");
+}
+
+/// A descriptor that SIGCHLD makes readable, from now on and for all threads; a plan's child takes its signals back itself.
+fn hear_of_children() -> Result<SignalFd, Failure> {
+    let fail = |e: Errno| Failure::new("wait for", "the zone's programs", e);
+    let child: SigSet = Signal::SIGCHLD.into();
+    child.thread_block().map_err(fail)?;
+    SignalFd::with_flags(&child, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(fail)
 }
 
 fn listen_at(spec: &Spec) -> Result<OwnedFd, Failure> {
@@ -231,9 +247,10 @@ fn listen_at(spec: &Spec) -> Result<OwnedFd, Failure> {
 
 impl Monitor {
     fn wait(&self) -> Vec<Token> {
-        let mut tokens = vec![Token::Listening];
+        let mut tokens = vec![Token::Listening, Token::Children];
         let read = PollFlags::POLLIN;
-        let mut fds = vec![PollFd::new(self.listening.as_fd(), read)];
+        let mut fds =
+            vec![PollFd::new(self.listening.as_fd(), read), PollFd::new(self.children.as_fd(), read)];
         let mut add = |token, fd, flags| {
             tokens.push(token);
             fds.push(PollFd::new(fd, flags));
@@ -286,6 +303,8 @@ impl Monitor {
     fn handle(&mut self, token: Token) {
         match token {
             Token::Listening => self.accept(),
+            // Who it was is asked in each round.
+            Token::Children => self.hear_of_ends(),
             Token::Control(number) => self.serve(number),
             Token::Init => self.init_ended(),
             Token::Terminal => self.console.read_terminal(),
@@ -304,10 +323,30 @@ impl Monitor {
 
     fn accept(&mut self) {
         let listening = std::os::fd::AsRawFd::as_raw_fd(&self.listening);
-        if let Ok(socket) = accept4(listening, SockFlag::SOCK_CLOEXEC) {
+        let Ok(socket) = accept4(listening, SockFlag::SOCK_CLOEXEC).map(process::own) else { return };
+        // Whoever comes to the socket, if a zone should be shown it: only zoned is listened to.
+        let is_ours = |peer: UnixCredentials| peer.uid() == nix::unistd::geteuid().as_raw();
+        if getsockopt(&socket, PeerCredentials).is_ok_and(is_ours) {
             let number = self.number();
-            self.controls.push(Control { number, socket: process::own(socket) });
+            self.controls.push(Control { number, socket });
         }
+    }
+
+    /// Takes in that children are at their end.
+    fn hear_of_ends(&self) {
+        while matches!(self.children.read_signal(), Ok(Some(_))) {}
+    }
+
+    /// Children that a program in the zone made ours.
+    fn reap_strays(&self) {
+        let init = self.live.as_ref().map(|live| live.made.init.pid);
+        let runner = self.runner.as_ref();
+        let known = |pid| {
+            init == Some(pid)
+                || runner.is_some_and(|runner| runner.pid == pid)
+                || self.sessions.iter().any(|(_, session)| session.pid == pid)
+        };
+        process::reap_strays(known);
     }
 
     fn number(&mut self) -> u64 {

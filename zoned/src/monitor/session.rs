@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use nix::unistd::Pid;
 use zone_api::{ApiError, ErrorKind, SessionEvent, SessionInput};
 
 use crate::confine::Failure;
@@ -97,6 +98,8 @@ pub enum Stage {
 pub struct Session {
     /// Who asked for it.
     pub client: Option<Client>,
+    /// Its number, while it is not reaped.
+    pub pid: Pid,
     /// How far it is.
     pub stage: Stage,
     /// Its terminal's master, or the other ends of its pipes: for the client, once it runs; kept where there is none, so that a

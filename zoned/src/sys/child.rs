@@ -77,6 +77,15 @@ pub enum Step {
         /// Where it is kept.
         slot: Slot,
     },
+    /// Makes a detached file system without options, its source called as its kind, and keeps it in a slot.
+    FileSystem {
+        /// Its kind.
+        kind: CString,
+        /// MOUNT_ATTR_*
+        attributes: u64,
+        /// Where it is kept.
+        slot: Slot,
+    },
     /// mkdir(2); an existing directory is fine.
     MakeDirectory(CString, u32),
     /// Makes an empty file unless it exists.
@@ -471,10 +480,11 @@ impl Runner {
                 let options = [(c"lowerdir", layers.as_c_str()), (c"xino", c"off")];
                 let attributes =
                     mount::MOUNT_ATTR_NOSUID | mount::MOUNT_ATTR_NODEV | mount::MOUNT_ATTR_RDONLY;
-                let made = mount::make(c"overlay", &options, attributes)?;
-                if let Some(kept) = self.slots.get_mut(slot.0) {
-                    *kept = made.into_raw_fd();
-                }
+                self.keep(mount::make(c"overlay", &options, attributes)?, *slot);
+                Ok(())
+            }
+            Step::FileSystem { kind, attributes, slot } => {
+                self.keep(mount::make(kind, &[(c"source", kind)], *attributes)?, *slot);
                 Ok(())
             }
             Step::MakeDirectory(path, mode) => {
@@ -491,7 +501,9 @@ impl Runner {
                 ignore(call!(SYS_symlinkat, target.as_ptr(), libc::AT_FDCWD, path.as_ptr()), Errno::EEXIST)
             }
             Step::WriteFile(path, bytes) => {
-                let flags = libc::O_CREAT | libc::O_TRUNC | libc::O_WRONLY | libc::O_CLOEXEC;
+                // A guest may have put a pipe there, at which nobody reads (fifo(7)).
+                let flags =
+                    libc::O_CREAT | libc::O_TRUNC | libc::O_WRONLY | libc::O_CLOEXEC | libc::O_NONBLOCK;
                 let fd = call!(SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags, 0o644)? as RawFd;
                 let written = self.write_all(fd, bytes);
                 call!(SYS_close, fd)?;
@@ -568,6 +580,12 @@ impl Runner {
 
     fn slot(&self, slot: Slot) -> RawFd {
         self.slots.get(slot.0).copied().unwrap_or(-1)
+    }
+
+    fn keep(&mut self, made: OwnedFd, slot: Slot) {
+        if let Some(kept) = self.slots.get_mut(slot.0) {
+            *kept = made.into_raw_fd();
+        }
     }
 
     fn receive(&mut self) -> Done {

@@ -274,6 +274,21 @@ pub fn reap_group(group: Pid, patience: Duration) {
     }
 }
 
+/// Reaps those children of the calling thread that are at their end and that it does not know: a program that entered a zone
+/// can make children of its own ours (CLONE_PARENT of clone(2)), and process 1 of the zone ends only after them.
+pub fn reap_strays(knows: impl Fn(Pid) -> bool) {
+    // Not those that other threads trace.
+    let over = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::__WNOTHREAD;
+    while let Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) =
+        waitid(Id::All, over | WaitPidFlag::WNOWAIT)
+    {
+        // One that is known has its turn, and after it comes theirs.
+        if knows(pid) || waitid(Id::Pid(pid), over).is_err() {
+            return;
+        }
+    }
+}
+
 /// Reaps every child of a process whose children are all at their end; gives up on one that takes
 /// longer than `patience`.
 pub fn reap_all(patience: Duration) {

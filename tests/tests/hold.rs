@@ -1,0 +1,352 @@
+//! A guest that means harm, where more than one program must play its part: what it does to those who enter, end, show or
+//! look at it.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use zones_tests::{How, Zoned, busybox_root, compile, text};
+
+fn program(name: &str) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("escapes/{name}.c"));
+    compile(&source, "amd64", &["-pthread".to_owned()]).expect("it compiles")
+}
+
+/// A zoned with zone `z` over busybox, running, in which the programs are in /bin.
+fn zone(settings: &[&str], programs: &[&str]) -> Zoned {
+    let zoned = Zoned::start();
+    zoned.install("z", &format!("dir:{}", busybox_root().display()), settings);
+    for name in programs {
+        let there = zoned.root().join("zones/z/root/bin").join(name);
+        fs::copy(program(name), &there).expect("copy the program");
+    }
+    zoned.zonectl(&["boot", "z", "-i", "none"]).ok();
+    zoned
+}
+
+/// A line for the table of `cargo xtask hold`.
+fn row(attempt: &str, result: &str, guard: &str) {
+    println!("hold:\t{attempt}\tnative 2.6.18\t{result}\t{guard}");
+}
+
+/// The same of one that was seen to work where its guard is not.
+fn real_row(attempt: &str, by: &str, guard: &str) {
+    row(attempt, "held", guard);
+    println!("hold:\t{attempt}\treal\tworks: {by}\t{guard}");
+}
+
+/// A file that no zone has a way to.
+fn secret(zoned: &Zoned) -> PathBuf {
+    let path = zoned.scratch().join("secret");
+    fs::write(&path, format!("secret:{}\n", std::process::id())).expect("write the secret");
+    fs::set_permissions(zoned.scratch(), fs::Permissions::from_mode(0o755)).expect("open the folder");
+    path
+}
+
+#[test]
+fn a_run_over_the_hosts_files_sees_none_of_zoneds() {
+    for env in [Vec::new(), vec![("ZONED_GIVE_FILES".to_owned(), "1".to_owned())]] {
+        let zoned = Zoned::start_as(How { env, ..How::default() });
+        zoned.install("z", &format!("dir:{}", busybox_root().display()), &[]);
+        fs::set_permissions(zoned.scratch(), fs::Permissions::from_mode(0o755)).expect("open the folder");
+        let (root, folder) = (zoned.root(), zoned.scratch().to_owned());
+        let script = format!(
+            "ls {folder}; umount {root}; umount -l {root}; mount -t tmpfs none /mnt; ls -a {root} {root}/zones; \
+             ls {folder}",
+            folder = text(&folder),
+            root = text(&root)
+        );
+        let said = zoned.zonectl(&["run", "--", "sh", "-c", &script]);
+        assert!(said.stdout.contains("zoned.log"), "the folder beside it is there\n{said}");
+        assert!(!said.stdout.contains("layers") && !said.stdout.lines().any(|l| l == "root"), "{said}");
+    }
+    row("uncover", "held", "a whiteout in a layer over the host's files");
+}
+
+#[test]
+fn children_given_to_the_monitor_do_not_keep_a_zone() {
+    for settings in [&["brand=native"][..], &["kernel=2.6.18"]] {
+        let zoned = zone(settings, &["clone_parent"]);
+        let monitor = zoned.monitor_of("z");
+        for _ in 0..3 {
+            // They were made: the attempt is a real one.
+            let said = zoned.zonectl(&["login", "z", "--", "/bin/clone_parent"]).code(0);
+            assert!(said.stdout.contains("escaped clone"), "{said}");
+        }
+        assert_eq!(zoned.zonectl(&["login", "z", "--", "sh", "-c", "exit 7"]).status, Some(7));
+        let children =
+            fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children")).expect("its children");
+        assert_eq!(children.split_whitespace().count(), 1, "process 1 alone is left of {children}");
+        let begun = Instant::now();
+        zoned.zonectl(&["login", "z", "--", "/bin/clone_parent"]);
+        zoned.zonectl(&["login", "z", "--", "/bin/clone_parent", "stay"]);
+        zoned.zonectl(&["halt", "z"]).ok();
+        assert!(begun.elapsed() < Duration::from_secs(5), "the halt took {:?}", begun.elapsed());
+        // By the guest's own hand as well.
+        zoned.zonectl(&["boot", "z", "-i", "none"]).ok();
+        zoned.zonectl(&["login", "z", "--", "/bin/clone_parent", "stay"]);
+        zoned.zonectl(&["login", "z", "--", "sh", "-c", "kill -TERM 1"]);
+        zoned.wait_for("z", "installed");
+    }
+    real_row("clone_parent", "the children were made", "the monitor reaps whom it does not know");
+}
+
+#[test]
+fn who_enters_a_zone_cannot_be_looked_into() {
+    for settings in [&["brand=native"][..], &["kernel=2.6.18"]] {
+        let zoned = zone(settings, &["entrants"]);
+        let secret = secret(&zoned);
+        let look = |milliseconds: &str| {
+            zoned.spawn(&["login", "z", "--", "/bin/entrants", text(&secret), milliseconds])
+        };
+        let looking = look("3000");
+        std::thread::sleep(Duration::from_millis(200));
+        for _ in 0..12 {
+            zoned.zonectl(&["login", "z", "--", "true"]).ok();
+        }
+        let said = looking.finish().code(1);
+        let seen: u32 =
+            said.stdout.split("untried seen ").nth(1).and_then(|n| n.trim().parse().ok()).unwrap_or(0);
+        assert!(seen >= 6, "it saw few of those who entered\n{said}");
+        // Whoever enters with a folder of the host's open, and lets itself be looked into, is lost.
+        let looking = look("6000");
+        std::thread::sleep(Duration::from_millis(200));
+        let badly =
+            Command::new(program("entrants")).arg("badly").arg(zoned.init_of("z").to_string()).status();
+        assert!(badly.expect("it runs").success());
+        let said = looking.finish().code(0);
+        assert!(said.stdout.contains("secret:"), "{said}");
+    }
+    real_row("entrants", "one who can be dumped", "who enters cannot be dumped");
+}
+
+#[test]
+fn a_guest_types_into_no_terminal_but_its_own() {
+    let zoned = zone(&["kernel=2.6.18"], &["tiocsti"]);
+    let tiocsti = program("tiocsti");
+    let around = |words: Vec<String>| {
+        let output =
+            Command::new(&tiocsti).arg("around").args(words).stdin(Stdio::null()).output().expect("it runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let words = |command: Command| {
+        let all = std::iter::once(command.get_program()).chain(command.get_args());
+        all.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>()
+    };
+    let root = busybox_root();
+    let bind = format!("{}:/mnt", tiocsti.parent().map(text).unwrap_or_default());
+    let inside = format!("/mnt/{}", tiocsti.file_name().unwrap_or_default().to_string_lossy());
+    for command in [
+        &["login", "z", "--", "/bin/tiocsti"][..],
+        &["run", "--root", text(&root), "--bind", &bind, "--", &inside],
+        &["run", "--brand", "native", "--root", text(&root), "--bind", &bind, "--", &inside],
+    ] {
+        let (code, said) = around(words(zoned.command(command)));
+        assert_eq!(code, Some(1), "{command:?}\n{said}");
+        assert!(said.contains("held stdin"), "it was tried: {said}");
+    }
+    // With the terminal of its caller, it does.
+    let (code, said) = around(vec![text(&tiocsti).to_owned()]);
+    assert_eq!(code, Some(0), "{said}");
+    real_row("tiocsti", "with its caller's terminal", "a terminal of the zone's own");
+}
+
+#[test]
+fn a_monitor_listens_to_the_host_alone() {
+    let zoned = zone(&[], &[]);
+    let socket = zoned.run_dir().join("z/monitor.sock");
+    let program = program("monitor_socket");
+    let real = Command::new(&program).arg(&socket).status().expect("it runs");
+    assert_eq!(real.code(), Some(0), "root of the host is listened to at {}", socket.display());
+    let shown = format!("{}:/run/z", zoned.run_dir().join("z").display());
+    let programs = format!("{}:/mnt", program.parent().map(text).unwrap_or_default());
+    let inside = format!("/mnt/{}", program.file_name().unwrap_or_default().to_string_lossy());
+    let root = busybox_root();
+    let said = zoned.zonectl(&[
+        "run",
+        "--brand",
+        "native",
+        "--root",
+        text(&root),
+        "--bind",
+        &shown,
+        "--bind",
+        &programs,
+        "--",
+        &inside,
+        "/run/z/monitor.sock",
+    ]);
+    assert!(said.stdout.contains("held talk EPIPE"), "{said}");
+    real_row("monitor_socket", "root of the host", "SO_PEERCRED");
+}
+
+/// Links and pipes of a guest's where the platform is put.
+#[test]
+fn a_root_full_of_traps_is_booted_or_refused_and_the_host_is_as_before() {
+    let zoned = Zoned::start();
+    let secret = secret(&zoned);
+    let folder = zoned.scratch().join("host");
+    fs::create_dir(&folder).expect("make a folder");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("open it to all");
+    let up = format!("/..{}", folder.display());
+    let root = zoned.scratch().join("guest");
+    for (place, target) in [
+        ("proc", up.as_str()),
+        ("proc", "/.."),
+        ("sys", &up),
+        ("dev", &up),
+        ("dev", "/../dev"),
+        ("run", &up),
+        ("etc", &up),
+        ("mnt", &up),
+        ("mnt", "/proc/1/root/.."),
+        ("etc/hostid", &up),
+        ("etc/hostid", "fifo"),
+        ("etc/passwd", "fifo"),
+        ("sbin/init", "fifo"),
+        ("etc/inittab", "/dev/zero"),
+        ("etc/os-release", "/proc/kmsg"),
+    ] {
+        let _ = fs::remove_dir_all(&root);
+        let copied = Command::new("cp").arg("-a").arg(busybox_root()).arg(&root).status();
+        assert!(copied.expect("cp runs").success());
+        let trap = root.join(place);
+        let _ = if trap.is_dir() { fs::remove_dir_all(&trap) } else { fs::remove_file(&trap) };
+        if target == "fifo" {
+            nix::unistd::mkfifo(&trap, nix::sys::stat::Mode::from_bits_truncate(0o644)).expect("make a fifo");
+        } else {
+            symlink(target, &trap).expect("make a link");
+        }
+        eprintln!("{place} -> {target}");
+        let source = format!("dir:{}", root.display());
+        zoned.zonectl(&["create", "t", "hostid=0x1234", "kernel=2.6.18"]).ok();
+        zoned
+            .zonectl(&[
+                "add",
+                "t",
+                "fs",
+                "dir=/mnt/in",
+                &format!("special={}", zoned.scratch().display()),
+                "options=ro",
+            ])
+            .ok();
+        zoned.zonectl(&["remove", "t", "fs", "dir=/mnt/in"]).ok();
+        zoned.zonectl(&["add", "t", "fs", "dir=/mnt/in", &format!("special={}", folder.display())]).ok();
+        let begun = Instant::now();
+        let installed = zoned.zonectl(&["install", "t", &source]);
+        assert!(begun.elapsed() < Duration::from_secs(20), "{place} -> {target}: {installed}");
+        if installed.status == Some(0) {
+            let booted = zoned.zonectl(&["boot", "t", "-i", "none"]);
+            if booted.status == Some(0) {
+                let climb = format!("cat /../../../..{0} {0} /proc/../..{0}; echo end", secret.display());
+                let said = zoned.zonectl(&["login", "t", "--", "/bin/sh", "-c", &climb]);
+                assert!(!said.stdout.contains("secret:"), "{place} -> {target}\n{said}");
+            } else {
+                booted.clone().says(&["boot t"]);
+            }
+            zoned.zonectl(&["halt", "t"]);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "{place} -> {target} took {:?}", begun.elapsed());
+        let left: Vec<_> = fs::read_dir(&folder).expect("list it").flatten().map(|e| e.file_name()).collect();
+        assert!(left.is_empty(), "{place} -> {target} left {left:?} on the host");
+        zoned.forget("t");
+    }
+    row("traps", "held", "the host's root is let go before a guest's path is followed");
+}
+
+#[test]
+fn a_link_at_proc_that_leads_above_the_root_leads_nowhere_after_a_reboot() {
+    for settings in [&["brand=native"][..], &["kernel=2.6.18"]] {
+        let zoned = zone(settings, &[]);
+        let secret = secret(&zoned);
+        for place in ["proc", "sys", "dev"] {
+            let trap = format!(
+                "umount -l /{place}; rmdir /{place} || mv /{place} /old-{place}; ln -s /.. /{place}; ls -ld /{place}"
+            );
+            let laid = zoned.zonectl(&["login", "z", "--", "sh", "-c", &trap]);
+            // It need not come up: what it has at `dev` now is its own root.
+            if laid.stdout.contains("-> /..") {
+                zoned.zonectl(&["reboot", "z"]);
+            } else {
+                // A level does not let go of what it is told to unmount; the link is there all the same.
+                assert_ne!(settings, ["brand=native"], "{laid}");
+                zoned.zonectl(&["halt", "z"]).ok();
+                let link = zoned.root().join("zones/z/upper").join(place);
+                let _ = fs::remove_dir_all(&link);
+                symlink("/..", &link).expect("make a link");
+                zoned.zonectl(&["boot", "z", "-i", "none"]);
+            }
+            let climb = format!("cat /..{0} {0}; ls /../proc; rm /{place}; mkdir /{place}", secret.display());
+            let said = zoned.zonectl(&["login", "z", "--", "/bin/sh", "-c", &climb]);
+            assert!(!said.stdout.contains("secret:"), "{place}\n{said}");
+            if zoned.state("z").as_deref() != Some("running") {
+                let link = zoned.root().join("zones/z/upper").join(place);
+                fs::remove_file(&link).unwrap_or_else(|e| panic!("remove {}: {e}", link.display()));
+            }
+            zoned.zonectl(&["halt", "z"]);
+            zoned.zonectl(&["boot", "z", "-i", "none"]).ok();
+        }
+    }
+    row("link_and_reboot", "held", "the host's root is let go before a guest's path is followed");
+}
+
+#[test]
+fn what_root_of_a_zone_makes_set_user_id_no_user_of_the_host_can_run() {
+    let zoned = zone(&[], &["effective"]);
+    zoned.sh("z", "cp /bin/effective /bin/as-root && chmod 4755 /bin/as-root");
+    let upper = zoned.root().join("zones/z/upper/bin");
+    let file = upper.join("as-root");
+    let as_nobody = |shell: &str| {
+        let output = Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "sh", "-c", shell, "sh", text(&upper), text(&file)])
+            .output()
+            .expect("unshare runs");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    for folder in [zoned.scratch(), &zoned.root(), Path::new("/")] {
+        // Whatever lies above.
+        let _ = fs::set_permissions(folder, fs::Permissions::from_mode(0o755));
+    }
+    assert_eq!(
+        as_nobody("setpriv --reuid 65534 --regid 65534 --clear-groups sh -c 'exec \"$0\"' \"$2\""),
+        ""
+    );
+    // It is what it seems to be: where he can reach it he is root, unless the files are given to the zone's ids.
+    let who = as_nobody(
+        "mount --bind \"$1\" /mnt && setpriv --reuid 65534 --regid 65534 --clear-groups /mnt/as-root",
+    );
+    assert!(who.parse::<u32>().is_ok_and(|who| who == 0 || who >= 65536), "{who:?}");
+    real_row("set_user_id", "shown to him elsewhere", "zoned's folders are closed");
+}
+
+#[test]
+fn names_of_a_guest_do_nothing_to_a_terminal() {
+    let zoned = zone(&["kernel=2.6.18"], &[]);
+    let name = "x\u{1b}]0;title\u{7}\u{9b}5n";
+    let folder = zoned.scratch().join("tree");
+    fs::create_dir(&folder).expect("make a folder");
+    fs::copy(busybox_root().join("bin/busybox"), folder.join(name)).expect("copy busybox");
+    let script = format!(
+        "cp /bin/busybox '/bin/{name}' && '/bin/{name}' true; cd /bin && './{name}' uname -r; hostname '{name}'"
+    );
+    zoned.zonectl(&["login", "z", "--", "sh", "-c", &script]);
+    let mut said = vec![
+        zoned.zonectl(&["scan", text(&folder)]),
+        zoned.zonectl(&["--json", "scan", text(&folder)]),
+        zoned.zonectl(&["ledger", "z"]),
+        zoned.zonectl(&["log", "z"]),
+        zoned.zonectl(&["list", "-c"]),
+        zoned.zonectl(&["login", "z", "-u", name, "--", "true"]),
+        zoned.zonectl(&["boot", "z", "-i", &format!("/{name}")]),
+    ];
+    zoned.zonectl(&["halt", "z"]);
+    said.push(zoned.zonectl(&["boot", "z", "-i", &format!("/{name}")]));
+    for outcome in said {
+        let all = outcome.stdout.clone() + &outcome.stderr;
+        let acts = |c: char| c.is_control() && c != '\n' && c != '\t';
+        assert!(!all.contains(acts), "{:?}", all);
+    }
+    row("terminal", "held", "control bytes are shown");
+}
