@@ -489,24 +489,13 @@ impl Zones {
         Ok(if stacks { RootSpec::Layered(layered.trees.clone()) } else { RootSpec::Installed })
     }
 
-    /// Makes what an image says of its program the zone's configuration; keys that are set stay as they are.
-    pub(super) fn take_execution(&self, name: &str, layered: &Layered, progress: &(dyn Fn(Progress) + Sync)) {
-        let text = match self.execution_edits(name, layered) {
-            Ok((edits, _)) if edits.is_empty() => return,
-            Ok((edits, said)) => match self.set_unclaimed(name, &edits) {
-                Ok(_) => format!("from the image: {}", said.join(", ")),
-                // One that no configuration can hold is not to keep the others out.
-                Err(_) => {
-                    let one = |edit: &Edit| self.set_unclaimed(name, std::slice::from_ref(edit)).err();
-                    let refused: Vec<String> =
-                        edits.iter().filter_map(one).map(|error| error.to_string()).collect();
-                    format!("from the image: {}; but {}", said.join(", "), refused.join("; "))
-                }
-            },
-            Err(why) => format!("the image's program was not configured: {why}"),
-        };
-        self.note(name, &text);
-        progress(Progress::Note { text });
+    /// What an image says of its program as changes of the zone's configuration, and in words; keys that are set stay as they are.
+    pub(super) fn execution_told(&self, name: &str, layered: &Layered) -> (Vec<Edit>, String) {
+        match self.execution_edits(name, layered) {
+            Ok((edits, _)) if edits.is_empty() => Default::default(),
+            Ok((edits, said)) => (edits, format!("from the image: {}", said.join(", "))),
+            Err(why) => (Vec::new(), format!("the image's program was not configured: {why}")),
+        }
     }
 
     fn execution_edits(&self, name: &str, layered: &Layered) -> Result<(Vec<Edit>, Vec<String>), String> {

@@ -174,6 +174,7 @@ impl Zones {
             Change::CopyTo(path) => return self.drop_copy(name, path),
             Change::Detach => return self.pack(name),
             Change::Attach => return self.unpack(name),
+            Change::Configure(edits) => return self.configure(name, edits),
             Change::Clear(folder, parts) => return self.clear(name, folder, parts),
             Change::Receive { layers, snapshot } => {
                 self.replace_root(name, layers)?;
