@@ -245,7 +245,11 @@ impl Zones {
     ///
     /// # Errors
     /// When there is no such image, or something cannot be moved away.
-    pub fn verify_images(&self, verify: &VerifyImages) -> Result<VerifiedImages, ApiError> {
+    pub fn verify_images(
+        &self,
+        verify: &VerifyImages,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<VerifiedImages, ApiError> {
         let what = || "verify images".to_owned();
         let all = self.images.all();
         let chosen: Vec<image::Image> = match &verify.name {
@@ -262,9 +266,19 @@ impl Zones {
         }
         let used = self.layers_of_zones();
         let mut verified = VerifiedImages { layers: layers.len(), blobs: blobs.len(), damage: Vec::new() };
+        // An archive is about as long as the files that came of it.
+        let length = |id: &LayerId| self.layers.meta(id).map_or(0, |meta| meta.disk);
+        let (total, mut done) = (layers.iter().map(length).sum(), 0);
+        progress(Progress::Step { step: "reading layers".to_owned(), total: Some(total) });
         for id in layers {
             let _pin = self.layers.pin([id.clone()]);
-            let Err(why) = image::verify_layer(&self.layers, &id) else { continue };
+            let (before, length) = (done, length(&id));
+            done += length;
+            let held = image::verify_layer(&self.layers, &id, &mut |read| {
+                progress(Progress::At { done: before + read.min(length) });
+            });
+            progress(Progress::At { done });
+            let Err(why) = held else { continue };
             let named = all.iter().filter(|(_, image)| image.stack().contains(&id));
             let zones = used.get(&id).cloned().unwrap_or_default();
             let images: Vec<String> = named.map(|(name, _)| name.to_string()).collect();
