@@ -142,21 +142,6 @@ pub(super) fn refuse_overlap(from: &Path, dest: &Path) -> Result<(), ImageError>
     Ok(())
 }
 
-/// Bytes of disk that what is in `from` takes, for a message; what cannot be read counts nothing.
-pub(crate) fn size(from: &Path) -> u64 {
-    let (mut dirs, mut bytes) = (vec![from.to_owned()], 0);
-    while let Some(dir) = dirs.pop() {
-        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-            let Ok(found) = entry.metadata() else { continue };
-            bytes += found.blocks() * 512;
-            if found.is_dir() {
-                dirs.push(entry.path());
-            }
-        }
-    }
-    bytes
-}
-
 /// Whether an overlay shows nothing of the layers below in a folder.
 pub(crate) fn is_opaque(folder: BorrowedFd<'_>) -> bool {
     let mut value = [0; 2];

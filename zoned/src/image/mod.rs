@@ -45,7 +45,7 @@ use zone_api::Progress;
 
 pub use commit::{Commit, commit};
 pub use copy::copy_all;
-pub(crate) use copy::{is_opaque, size};
+pub(crate) use copy::is_opaque;
 pub use digest::Digest;
 pub use empty::{empty, remove};
 pub use error::ImageError;
@@ -143,7 +143,8 @@ fn fill(
             let before = free(dest);
             copy::copy(from, dest, &meter).map(told).map_err(|e| {
                 let taken = before.saturating_sub(free(dest));
-                full(e, dest, Some(copy::size(from).saturating_sub(taken)))
+                let size = tree::disk(from).unwrap_or(0);
+                full(e, dest, Some(size.saturating_sub(taken)))
             })
         }
         Source::Tar(path) => {
