@@ -235,6 +235,34 @@ fn an_image_makes_the_whole_trip() {
 }
 
 #[test]
+fn an_image_whose_layers_are_packed_in_pieces_comes_in() {
+    if is_missing("an_image_whose_layers_are_packed_in_pieces_comes_in") {
+        return;
+    }
+    let zoned = Zoned::start();
+    let store = zoned.scratch().join("store");
+    let buildah = |words: &[&str]| with_store("buildah", &store, words);
+    let container = buildah(&["from", "scratch"]);
+    buildah(&["copy", "-q", &container, busybox_root().to_str().expect("UTF-8"), "/"]);
+    buildah(&["commit", "-q", "--format", "oci", &container, "app"]);
+    for packed in ["zstd:chunked", "zstd", "gzip"] {
+        let name = packed.replace(':', "-");
+        let layout = zoned.scratch().join(&name);
+        let to = format!("oci:{}:1", layout.display());
+        buildah(&["push", "-q", "--compression-format", packed, "app", &to]);
+        zoned.zonectl(&["image", "import", &to, &name]).ok();
+        let image = format!("image:{name}");
+        let busybox = fs::read(busybox_root().join("bin/busybox")).expect("it is there").len();
+        let ran = zoned.zonectl(&["run", "--root", &image, "--", "/bin/busybox", "wc", "-c", "/bin/busybox"]);
+        assert_eq!(ran.ok(), format!("{busybox} /bin/busybox\n"), "{packed}");
+    }
+    // How far it is is told where no bar can be shown, too.
+    let verified = zoned.zonectl(&["image", "verify"]);
+    assert!(verified.stderr.contains("images: reading layers"), "{verified}");
+    assert!(verified.ok().ends_with("0 damaged\n"));
+}
+
+#[test]
 fn a_zone_that_came_of_no_image_becomes_one() {
     let lab = Lab::new();
     let zoned = lab.zoned();

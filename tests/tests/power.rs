@@ -89,6 +89,11 @@ fn stock(dir: &Path) -> Stock {
         run(&["umoci", "insert", "--image", &image, text(&root), "/"]);
         run(&["umoci", "insert", "--image", &image, text(&root.join("opt/set")), "/etc/new"]);
         run(&["umoci", "insert", "--opaque", "--image", &image, text(&root.join("etc")), "/opt/deep"]);
+        let config =
+            ["env=PATH=/bin:/sbin", "env=OF=image", "entrypoint=/bin/busybox", "cmd=sleep", "cmd=1000"];
+        let config: Vec<String> = config.iter().map(|word| format!("--config.{word}")).collect();
+        let config: Vec<&str> = config.iter().map(String::as_str).collect();
+        run(&[&["umoci", "config", "--image", &image][..], &config].concat());
         layouts.push(layout);
     }
     let archive = dir.join("archive.tar");
@@ -414,6 +419,15 @@ impl Story {
             "snapshot" => vec![Doing::step(&["snapshot", &format!("z@s{count}")], None)],
             "snapshot-live" => {
                 self.ok(&["boot", "z", "-i", "none"]);
+                if self.dice.below(3) > 0 {
+                    // The next one has only what changed since.
+                    self.version += 1;
+                    self.zoned.sh("z", &writing(self.version));
+                    let before = format!("z@before{count}");
+                    self.ok(&["snapshot", &before]);
+                    self.snapshots.insert(before, self.version);
+                    sleep(Duration::from_millis(1100));
+                }
                 self.version += 1;
                 self.zoned.sh("z", &writing(self.version));
                 run(&["sync", "-f", text(&self.place)]);
@@ -633,6 +647,9 @@ impl Story {
                 _ => {}
             }
             if name == "i" {
+                // What is installed has its program.
+                assert_eq!(self.ok(&["get", "i", "init"]), "/bin/busybox\n", "{story}");
+                assert!(self.ok(&["get", "i", "env"]).contains("OF=image"), "{story}");
                 self.ok(&["boot", "i", "-i", "none"]);
                 let said = self
                     .zoned

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use zones_tests::{Dice, How, Lab, Zoned, busybox_root};
+use zones_tests::{Dice, How, Lab, Zoned, busybox_root, run, text};
 
 fn installed(zoned: &Zoned, name: &str) {
     zoned.zonectl(&["create", name]).ok();
@@ -186,6 +186,93 @@ fn a_snapshot_of_a_zone_that_writes_is_one_instant() {
     }
     zoned.zonectl(&["halt", "z"]).ok();
     writer.finish();
+}
+
+#[test]
+fn the_next_snapshot_of_a_zone_that_runs_has_only_what_changed() {
+    let mut zoned = Zoned::start();
+    running(&zoned, "z");
+    let look = "cd /; find d bin etc | sort | while read f; do stat -c '%n %F %a %u:%g %s %Y' $f; done; \
+                find d -type f | sort | xargs stat -c '%n %h'; find d -type f | sort | xargs md5sum; ls -a /";
+    zoned.sh("z", "mkdir /d; for i in $(seq 40); do mkdir /d/$i; dd if=/dev/urandom of=/d/$i/f bs=64k count=1 2>/dev/null; done; \
+                   echo old > /d/moved; ln /d/1/f /d/hard; mkdir -p /d/20/deep/er; rm /bin/vi");
+    let pause = || std::thread::sleep(std::time::Duration::from_millis(1200));
+    let top = |snap: &str| {
+        let all = snapshots(&zoned, "z");
+        let found = all.iter().find(|s| s["name"] == snap).expect("it is there")["layers"].clone();
+        let layers: Vec<String> = serde_json::from_value(found).expect("names");
+        let tree = zoned.root().join("layers").join(&layers[0]).join("fs");
+        (
+            layers,
+            run(&["du", "-sk", text(&tree)]).split_whitespace().next().and_then(|n| n.parse::<u64>().ok()),
+        )
+    };
+    pause();
+    zoned.zonectl(&["snapshot", "z@s0"]).ok();
+    let mut seen = vec![zoned.sh("z", look)];
+    let mut size = vec![top("s0").1.expect("a size")];
+    let changes = [
+        "echo new > /d/2/new; rm /d/3/f; rmdir /d/3; mv /d/moved /d/renamed; chmod 600 /d/4/f; rm -r /d/5; mkdir /d/5; echo 5 > /d/5/g",
+        "rm -r /d/6; echo file > /d/6; rm /d/2/new; mkdir /d/2/new; chown 33:44 /d/7; touch -d @1000 /d/8/f; rm /bin/ls; mv /d/9 /d/nine",
+        "echo more >> /d/hard; rm /d/6; mv /d/nine /d/6; rm -r /etc; mkdir /etc; echo root:x:0:0::/:/bin/sh > /etc/passwd; touch /bin/ls",
+        "",
+    ];
+    for (i, change) in changes.iter().enumerate() {
+        pause();
+        zoned.sh("z", change);
+        zoned.zonectl(&["snapshot", &format!("z@s{}", i + 1)]).ok();
+        seen.push(zoned.sh("z", look));
+        let (layers, kib) = top(&format!("s{}", i + 1));
+        size.push(kib.expect("a size"));
+        assert_eq!(layers.len(), 3 + i, "{layers:?}");
+    }
+    assert!(size[0] > 2500 && size[1..].iter().all(|kib| *kib < 300), "{size:?}");
+    // Of a zone that was booted nothing is taken for the same.
+    zoned.zonectl(&["halt", "z"]).ok();
+    zoned.zonectl(&["boot", "z", "-i", "none"]).ok();
+    zoned.zonectl(&["snapshot", "z@booted"]).ok();
+    assert_eq!(top("booted").0.len(), 2);
+    // The next zoned goes on.
+    pause();
+    zoned.start_again();
+    zoned.zonectl(&["snapshot", "z@again"]).ok();
+    let all = snapshots(&zoned, "z");
+    assert_eq!(
+        all.iter().find(|s| s["name"] == "again").expect("it is there")["layers"].as_array().map(Vec::len),
+        Some(3)
+    );
+    for i in [3, 1, 4, 0, 2] {
+        zoned.zonectl(&["rollback", &format!("z@s{i}")]).ok();
+        assert!(zoned.sh("z", look) == seen[i], "s{i}");
+    }
+    // What is below others stays until nobody needs it.
+    zoned.zonectl(&["snapshot", "-d", "z@s0"]).ok();
+    zoned.zonectl(&["snapshot", "-d", "z@s1"]).ok();
+    zoned.zonectl(&["rollback", "z@s3"]).ok();
+    assert!(zoned.sh("z", look) == seen[3]);
+    zoned.zonectl(&["delete", "z", "-F"]).ok();
+    assert_eq!(layers(&zoned), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn after_so_many_changes_a_snapshot_is_whole_again() {
+    let zoned = Zoned::start();
+    running(&zoned, "z");
+    zoned.sh("z", "echo 0 > /first");
+    let mut depths = Vec::new();
+    for i in 0..20 {
+        zoned.sh("z", &format!("echo {i} >> /count"));
+        zoned.zonectl(&["snapshot", &format!("z@s{i}")]).ok();
+        let all = snapshots(&zoned, "z");
+        let made = all.iter().find(|s| s["name"] == format!("s{i}").as_str()).expect("it is there");
+        depths.push(made["layers"].as_array().expect("layers").len());
+    }
+    let want: Vec<usize> = (2..19).chain(2..5).collect();
+    assert_eq!(depths, want);
+    for i in [16, 3, 19] {
+        zoned.zonectl(&["rollback", &format!("z@s{i}")]).ok();
+        assert_eq!(zoned.sh("z", "wc -l < /count; cat /first"), format!("{}\n0\n", i + 1));
+    }
 }
 
 #[test]

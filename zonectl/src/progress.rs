@@ -57,7 +57,7 @@ impl Reporter {
                 }
                 self.notes.push(text);
             }
-            Progress::Done | Progress::Failed { .. } => {}
+            Progress::Verified(_) | Progress::Done | Progress::Failed { .. } => {}
         }
     }
 

@@ -110,7 +110,12 @@ pub(crate) fn run(args: Args, context: &Context<'_>) -> Done {
             context.output.print(&pruned, || prune(&pruned, dry_run))?;
         }
         What::Verify { name, repair } => {
-            let verified = context.client.verify_images(&VerifyImages { name, repair })?;
+            let what = name.clone().unwrap_or_else(|| "images".to_owned());
+            let mut reporter = Reporter::new(&what, context.output.is_quiet() || context.output.is_json());
+            let asked = VerifyImages { name, repair };
+            let verified = context.client.verify_images(&asked, |progress| reporter.take(progress));
+            reporter.end();
+            let verified = verified?;
             context.output.print(&verified, || verify(&verified))?;
             return Ok(u8::from(verified.damage.iter().any(|damage| !damage.repaired)));
         }

@@ -223,8 +223,17 @@ impl Client {
     }
 
     /// Holds images against their digests.
-    pub fn verify_images(&self, verify: &VerifyImages) -> Result<VerifiedImages> {
-        self.json(Method::POST, &path(&["verify-images"]), Body::json(verify)?)
+    pub fn verify_images(
+        &self,
+        verify: &VerifyImages,
+        mut progress: impl FnMut(Progress),
+    ) -> Result<VerifiedImages> {
+        let (path, mut verified) = (path(&["verify-images"]), None);
+        self.stream(Method::POST, &path, Body::json(verify)?, |told| match told {
+            Progress::Verified(found) => verified = Some(found),
+            other => progress(other),
+        })?;
+        verified.ok_or_else(|| http::gone(&path, "the answer does not say what was found"))
     }
 
     /// Writes a zone, or what changed in it since `base`, to `to`.

@@ -241,6 +241,8 @@ pub enum Progress {
         /// The line.
         text: String,
     },
+    /// What images were found to be, before `done`.
+    Verified(VerifiedImages),
     /// It ended well.
     Done,
     /// It failed.
@@ -692,7 +694,7 @@ pub struct Pruned {
     pub bytes: u64,
 }
 
-/// `POST /v1/verify-images`
+/// `POST /v1/verify-images`; the answer is a stream of [`Progress`], one JSON a line.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VerifyImages {
     /// One image; all when left out.
@@ -703,7 +705,7 @@ pub struct VerifyImages {
     pub repair: bool,
 }
 
-/// Its answer.
+/// What came of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VerifiedImages {
     /// Layers that were looked at.

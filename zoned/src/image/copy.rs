@@ -1,15 +1,14 @@
-//! Copies a folder of the host into a root: `dir:PATH`; and what a zone wrote into a layer, all of it and
-//! in two passes, the second of which the zone is held still for.
+//! Copies a folder of the host into a root: `dir:PATH`; and layers, to the last mark.
 //!
 //! As [`super::empty`] it holds two descriptors however deep the tree is, and follows no links.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, Stat};
 use rustix::io::Errno;
@@ -62,7 +61,7 @@ struct Level {
     path: usize,
 }
 
-struct Copy<'a> {
+pub(super) struct Copy<'a> {
     meter: &'a Meter<'a>,
     counts: Counts,
     left_out: LeftOut,
@@ -70,66 +69,15 @@ struct Copy<'a> {
     linked: HashMap<Id, Vec<u8>>,
     root: BorrowedFd<'a>,
     /// Path of what is being copied, below the root.
-    path: Vec<u8>,
+    pub(super) path: Vec<u8>,
     /// Whether the two file systems share blocks (FICLONE): tried until it is refused.
     clones: bool,
     /// Whether it is a layer: nothing is left out of one.
-    exact: bool,
+    pub(super) exact: bool,
     /// Names in the topmost folder that are left out.
     skip: &'a [&'a str],
     /// Whether it is a layer that goes over what lower ones left.
     over: bool,
-    /// Folders of the source that were copied, by their path.
-    folders: HashMap<Vec<u8>, Id>,
-    /// In the second pass, the time before the first; what did not change since is as it should be.
-    since: Option<(i64, i64)>,
-}
-
-/// What an overlay's upper folder held at the time that [`Layer::again`] was called.
-pub struct Layer {
-    from: PathBuf,
-    to: PathBuf,
-    folders: HashMap<Vec<u8>, Id>,
-    since: (i64, i64),
-}
-
-impl Layer {
-    /// Copies all of `from`, which may be written to meanwhile, into the empty folder `to`.
-    ///
-    /// # Errors
-    /// `to` then holds anything.
-    pub fn copy(from: &Path, to: &Path) -> Result<Self, ImageError> {
-        let open = |source| ImageError::Open { path: from.to_owned(), source };
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
-        // Pages of files that are mapped are written back, so that the next write to one is noted as a change of its file.
-        rustix::fs::syncfs(File::open(from).map_err(open)?).map_err(|e| open(e.into()))?;
-        // Times of files are those of ticks, of 10 ms at most.
-        let since = (now.tv_sec - 1, now.tv_nsec);
-        let folders = Self::pass(from, to, HashMap::new(), None)?;
-        Ok(Self { from: from.to_owned(), to: to.to_owned(), folders, since })
-    }
-
-    /// Copies what changed since; nobody writes to the folder now.
-    ///
-    /// # Errors
-    /// As [`Self::copy`].
-    pub fn again(self) -> Result<(), ImageError> {
-        Self::pass(&self.from, &self.to, self.folders, Some(self.since)).map(drop)
-    }
-
-    fn pass(
-        from: &Path,
-        to: &Path,
-        folders: HashMap<Vec<u8>, Id>,
-        since: Option<(i64, i64)>,
-    ) -> Result<HashMap<Vec<u8>, Id>, ImageError> {
-        let (source, root) = (open(from)?, open(to)?);
-        let meter = Meter::begin(&|_| {}, "copying", None);
-        let mut copy = Copy { exact: true, folders, since, ..Copy::new(&meter, root.as_fd()) };
-        let to = root.try_clone().map_err(|source| ImageError::Open { path: to.to_owned(), source })?;
-        copy.tree(source, to)?;
-        Ok(copy.folders)
-    }
 }
 
 /// Copies all of `from` into the empty folder `to`, but for `skip` in its topmost folder. Nobody writes to it.
@@ -144,7 +92,7 @@ pub fn copy_all(from: &Path, dest: &Path, skip: &[&str]) -> Result<(), ImageErro
     copy.tree(source, to).map_err(|error| super::full(error, dest, None))
 }
 
-fn open(path: &Path) -> Result<OwnedFd, ImageError> {
+pub(super) fn open(path: &Path) -> Result<OwnedFd, ImageError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty())
         .map_err(|e| ImageError::Open { path: path.to_owned(), source: e.into() })
@@ -194,21 +142,6 @@ pub(super) fn refuse_overlap(from: &Path, dest: &Path) -> Result<(), ImageError>
     Ok(())
 }
 
-/// Bytes of disk that what is in `from` takes, for a message; what cannot be read counts nothing.
-pub(crate) fn size(from: &Path) -> u64 {
-    let (mut dirs, mut bytes) = (vec![from.to_owned()], 0);
-    while let Some(dir) = dirs.pop() {
-        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-            let Ok(found) = entry.metadata() else { continue };
-            bytes += found.blocks() * 512;
-            if found.is_dir() {
-                dirs.push(entry.path());
-            }
-        }
-    }
-    bytes
-}
-
 /// Whether an overlay shows nothing of the layers below in a folder.
 pub(crate) fn is_opaque(folder: BorrowedFd<'_>) -> bool {
     let mut value = [0; 2];
@@ -219,7 +152,7 @@ pub(crate) fn is_opaque(folder: BorrowedFd<'_>) -> bool {
 }
 
 impl<'a> Copy<'a> {
-    fn new(meter: &'a Meter<'a>, root: BorrowedFd<'a>) -> Self {
+    pub(super) fn new(meter: &'a Meter<'a>, root: BorrowedFd<'a>) -> Self {
         Self {
             meter,
             counts: Counts::default(),
@@ -231,19 +164,17 @@ impl<'a> Copy<'a> {
             exact: false,
             skip: &[],
             over: false,
-            folders: HashMap::new(),
-            since: None,
         }
     }
 
-    fn failed(&self, error: impl Into<io::Error>) -> ImageError {
+    pub(super) fn failed(&self, error: impl Into<io::Error>) -> ImageError {
         ImageError::file("copy", &self.path, error)
     }
 
     fn tree(&mut self, from: OwnedFd, to: OwnedFd) -> Result<(), ImageError> {
         let (mut from, mut to) = (from, to);
         let mut way: Vec<Level> = Vec::new();
-        let mut level = self.level(from.as_fd(), to.as_fd(), 0)?;
+        let mut level = self.level(from.as_fd(), 0)?;
         loop {
             if let Some(name) = level.left.pop() {
                 let before = self.path.len();
@@ -253,7 +184,7 @@ impl<'a> Copy<'a> {
                 self.path.extend_from_slice(name.to_bytes());
                 match self.one(from.as_fd(), to.as_fd(), &name, &level)? {
                     Some((child, made)) => {
-                        let below = self.level(child.as_fd(), made.as_fd(), before)?;
+                        let below = self.level(child.as_fd(), before)?;
                         way.push(std::mem::replace(&mut level, below));
                         (from, to) = (child, made);
                     }
@@ -273,26 +204,18 @@ impl<'a> Copy<'a> {
         }
     }
 
-    fn level(&mut self, dir: BorrowedFd<'_>, to: BorrowedFd<'_>, path: usize) -> Result<Level, ImageError> {
+    fn level(&mut self, dir: BorrowedFd<'_>, path: usize) -> Result<Level, ImageError> {
         let stat = rustix::fs::fstat(dir).map_err(|e| self.failed(e))?;
         self.check_ids(&stat)?;
         let mut left = names(dir).map_err(|e| self.failed(e))?;
         if self.path.is_empty() {
             left.retain(|name| !self.skip.iter().any(|skip| skip.as_bytes() == name.to_bytes()));
         }
-        if self.since.is_some() {
-            let there: HashSet<&CString> = left.iter().collect();
-            for gone in names(to).map_err(|e| self.failed(e))?.iter().filter(|name| !there.contains(name)) {
-                self.clear(to, gone)?;
-            }
-        } else if self.exact {
-            self.folders.insert(self.path.clone(), id(&stat));
-        }
         Ok(Level { id: id(&stat), stat, left, path })
     }
 
     /// Makes room for `name` in the copy.
-    fn clear(&self, to: BorrowedFd<'_>, name: &CStr) -> Result<(), ImageError> {
+    pub(super) fn clear(&self, to: BorrowedFd<'_>, name: &CStr) -> Result<(), ImageError> {
         match rustix::fs::unlinkat(to, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(Errno::ISDIR) => empty::remove_at(to, name.to_bytes())
@@ -301,21 +224,7 @@ impl<'a> Copy<'a> {
         }
     }
 
-    /// Whether the first pass left `name` as it is to be. A folder is told by its number: one of that name may have
-    /// taken the place of another with all that is in it, of which nothing changed.
-    fn is_done(&self, to: BorrowedFd<'_>, name: &CStr, stat: &Stat, since: (i64, i64)) -> bool {
-        let Ok(there) = rustix::fs::statat(to, name, AtFlags::SYMLINK_NOFOLLOW) else { return false };
-        if kind(&there) != kind(stat) {
-            return false;
-        }
-        if kind(stat) == FileType::Directory {
-            return self.folders.get(&self.path) == Some(&id(stat));
-        }
-        let time = |stat: &Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec as i64);
-        (stat.st_ctime, stat.st_ctime_nsec as i64) < since && time(&there) == time(stat)
-    }
-
-    fn check_ids(&self, stat: &Stat) -> Result<(), ImageError> {
+    pub(super) fn check_ids(&self, stat: &Stat) -> Result<(), ImageError> {
         match [stat.st_uid, stat.st_gid].into_iter().find(|id| *id > 65535) {
             Some(id) => Err(ImageError::IdOutside { entry: shown(&self.path), id: id.into() }),
             None => Ok(()),
@@ -340,50 +249,54 @@ impl<'a> Copy<'a> {
         if self.over && !self.give_way(from, to, name, &stat)? {
             return Ok(None);
         }
-        if let Some(since) = self.since {
-            let done = self.is_done(to, name, &stat, since);
-            match kind(&stat) {
-                FileType::Directory if done => {
-                    let made = open_folder(to, name, true).map_err(|e| self.failed(e))?;
-                    let child = open_folder(from, name, false).map_err(|e| self.failed(e))?;
-                    return Ok(Some((child, made)));
-                }
-                _ if done => return Ok(None),
-                _ => self.clear(to, name)?,
-            }
+        if kind(&stat) == FileType::Directory {
+            self.check_ids(&stat)?;
+            self.counts.files += 1;
+            return self.folder(from, to, name, &stat, level);
         }
-        match kind(&stat) {
+        self.leaf(from, to, name, &stat)?;
+        Ok(None)
+    }
+
+    /// Copies `name`, which is no folder.
+    pub(super) fn leaf(
+        &mut self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        name: &CStr,
+        stat: &Stat,
+    ) -> Result<(), ImageError> {
+        match kind(stat) {
             FileType::CharacterDevice | FileType::BlockDevice | FileType::Socket if self.exact => {}
             FileType::CharacterDevice | FileType::BlockDevice => {
                 self.left_out.devices += 1;
-                return Ok(None);
+                return Ok(());
             }
             FileType::Socket => {
                 self.left_out.sockets += 1;
-                return Ok(None);
+                return Ok(());
             }
             _ => {}
         }
-        self.check_ids(&stat)?;
-        if stat.st_nlink > 1 && kind(&stat) != FileType::Directory && self.link(to, name, &stat)? {
-            return Ok(None);
+        self.check_ids(stat)?;
+        if stat.st_nlink > 1 && self.link(to, name, stat)? {
+            return Ok(());
         }
         self.counts.files += 1;
-        match kind(&stat) {
-            FileType::Directory => return self.folder(from, to, name, &stat, level),
+        match kind(stat) {
             FileType::RegularFile => self.file(from, to, name)?,
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(from, name, Vec::new()).map_err(|e| self.failed(e))?;
                 rustix::fs::symlinkat(&*target, to, name)
-                    .and_then(|()| attributes(&stat).apply_at(to, name.to_bytes(), true))
+                    .and_then(|()| attributes(stat).apply_at(to, name.to_bytes(), true))
                     .map_err(|e| self.failed(e))?;
             }
             // A fifo; in a layer a device, which hides a file where its number is 0, or a socket too.
             other => rustix::fs::mknodat(to, name, other, Mode::RUSR, stat.st_rdev)
-                .and_then(|()| attributes(&stat).apply_at(to, name.to_bytes(), false))
+                .and_then(|()| attributes(stat).apply_at(to, name.to_bytes(), false))
                 .map_err(|e| self.failed(e))?,
         }
-        Ok(None)
+        Ok(())
     }
 
     /// Removes what of the lower layers `name` takes the place of; false where it is only a whiteout.
@@ -542,7 +455,7 @@ impl<'a> Copy<'a> {
         Ok(())
     }
 
-    fn attributes(
+    pub(super) fn attributes(
         &mut self,
         stat: &Stat,
         from: BorrowedFd<'_>,

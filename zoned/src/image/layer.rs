@@ -144,18 +144,24 @@ pub(super) fn same(what: &str, found: &Digest, want: &Digest) -> Result<(), Imag
     Err(ImageError::WrongDigest { what: what.to_owned(), found: found.to_string(), want: want.to_string() })
 }
 
-/// Holds a layer against its digest: the archive that it came of is put together from its files.
+/// Holds a layer against its digest: the archive that it came of is put together from its files. `told` hears
+/// how many bytes of that were read.
 ///
 /// # Errors
 /// What is wrong with it, as a clause.
-pub fn verify(layers: &Layers, id: &LayerId) -> Result<(), String> {
+pub fn verify(layers: &Layers, id: &LayerId, told: &mut dyn FnMut(u64)) -> Result<(), String> {
     let archive = super::split::LayerTar::read(&layers.folder(id));
     let hashed = archive.and_then(|mut archive| {
         let (mut hash, mut piece) = (Sha256::new(), vec![0; 256 << 10]);
+        let mut read = 0;
         loop {
             match archive.read(&mut piece)? {
                 0 => return Ok(Digest::end(hash)),
-                n => hash.update(&piece[..n]),
+                n => {
+                    hash.update(&piece[..n]);
+                    read += n as u64;
+                    told(read);
+                }
             }
         }
     });

@@ -17,6 +17,7 @@ mod import;
 mod layer;
 mod manifest;
 mod name;
+mod nodes;
 mod packed;
 mod pipe;
 pub mod profile;
@@ -28,6 +29,7 @@ mod split;
 mod store;
 pub(crate) mod tree;
 mod unpack;
+mod upper;
 mod writer;
 
 #[cfg(test)]
@@ -42,8 +44,8 @@ use rustix::io::Errno;
 use zone_api::Progress;
 
 pub use commit::{Commit, commit};
-pub use copy::{Layer, copy_all};
-pub(crate) use copy::{is_opaque, size};
+pub use copy::copy_all;
+pub(crate) use copy::is_opaque;
 pub use digest::Digest;
 pub use empty::{empty, remove};
 pub use error::ImageError;
@@ -52,10 +54,12 @@ pub use import::{Imported, import};
 pub use layer::{take_in as take_in_layer, verify as verify_layer};
 pub use manifest::{Config, Execution};
 pub use name::ImageName;
+pub use nodes::Index;
 pub use program::{Machine, ProgramError, program_arch, root_arch};
 pub use source::{Source, Suite};
 pub use split::LayerTar;
 pub use store::{Image, Images};
+pub use upper::Layer;
 pub use writer::{Form, Written, write_tree};
 
 use packed::Meter;
@@ -139,7 +143,8 @@ fn fill(
             let before = free(dest);
             copy::copy(from, dest, &meter).map(told).map_err(|e| {
                 let taken = before.saturating_sub(free(dest));
-                full(e, dest, Some(copy::size(from).saturating_sub(taken)))
+                let size = tree::disk(from).unwrap_or(0);
+                full(e, dest, Some(size.saturating_sub(taken)))
             })
         }
         Source::Tar(path) => {

@@ -120,3 +120,47 @@ pub(super) fn unpacked(mut from: impl Read + 'static) -> io::Result<(Packing, Bo
     // Headers are read in blocks of 512 bytes; the decoders like larger bites.
     Ok((packing, Box::new(BufReader::with_capacity(64 << 10, stream))))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn zstd(bytes: &[u8]) -> Vec<u8> {
+        zstd::encode_all(bytes, 3).unwrap()
+    }
+
+    /// A frame that every reader passes over (RFC 8878, 3.1.2).
+    fn skippable(bytes: &[u8]) -> Vec<u8> {
+        [&[0x5a, 0x2a, 0x4d, 0x18][..], &(bytes.len() as u32).to_le_bytes(), bytes].concat()
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut to = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        to.write_all(bytes).unwrap();
+        to.finish().unwrap()
+    }
+
+    #[test]
+    fn streams_of_several_pieces_are_read_to_their_end() {
+        let (one, two) = (vec![b'1'; 300_000], vec![b'2'; 70_000]);
+        let whole = [&one[..], &two].concat();
+        let (empty, toc) = (zstd(b""), skippable(&[7; 50_000]));
+        let streams = [
+            [zstd(&one), zstd(&two)].concat(),
+            // As zstd:chunked has them: a frame for each piece, and the table of contents in ones that are skipped.
+            [zstd(&one), empty.clone(), zstd(&two), toc.clone(), skippable(&[0; 64])].concat(),
+            [skippable(b""), zstd(&one), skippable(b"between"), zstd(&two)].concat(),
+            [gzip(&one), gzip(b""), gzip(&two)].concat(),
+        ];
+        for (i, stream) in streams.into_iter().enumerate() {
+            let mut bytes = Vec::new();
+            unpacked(Cursor::new(stream.clone())).unwrap().1.read_to_end(&mut bytes).unwrap();
+            assert!(bytes == whole, "stream {i}");
+            // One that is cut off is told as that, wherever in a piece.
+            let cut = Cursor::new(stream[..stream.len() - 3].to_vec());
+            assert!(unpacked(cut).unwrap().1.read_to_end(&mut Vec::new()).is_err(), "stream {i}");
+        }
+    }
+}

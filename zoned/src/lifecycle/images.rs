@@ -245,7 +245,11 @@ impl Zones {
     ///
     /// # Errors
     /// When there is no such image, or something cannot be moved away.
-    pub fn verify_images(&self, verify: &VerifyImages) -> Result<VerifiedImages, ApiError> {
+    pub fn verify_images(
+        &self,
+        verify: &VerifyImages,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<VerifiedImages, ApiError> {
         let what = || "verify images".to_owned();
         let all = self.images.all();
         let chosen: Vec<image::Image> = match &verify.name {
@@ -262,9 +266,19 @@ impl Zones {
         }
         let used = self.layers_of_zones();
         let mut verified = VerifiedImages { layers: layers.len(), blobs: blobs.len(), damage: Vec::new() };
+        // An archive is about as long as the files that came of it.
+        let length = |id: &LayerId| self.layers.meta(id).map_or(0, |meta| meta.disk);
+        let (total, mut done) = (layers.iter().map(length).sum(), 0);
+        progress(Progress::Step { step: "reading layers".to_owned(), total: Some(total) });
         for id in layers {
             let _pin = self.layers.pin([id.clone()]);
-            let Err(why) = image::verify_layer(&self.layers, &id) else { continue };
+            let (before, length) = (done, length(&id));
+            done += length;
+            let held = image::verify_layer(&self.layers, &id, &mut |read| {
+                progress(Progress::At { done: before + read.min(length) });
+            });
+            progress(Progress::At { done });
+            let Err(why) = held else { continue };
             let named = all.iter().filter(|(_, image)| image.stack().contains(&id));
             let zones = used.get(&id).cloned().unwrap_or_default();
             let images: Vec<String> = named.map(|(name, _)| name.to_string()).collect();
@@ -489,24 +503,13 @@ impl Zones {
         Ok(if stacks { RootSpec::Layered(layered.trees.clone()) } else { RootSpec::Installed })
     }
 
-    /// Makes what an image says of its program the zone's configuration; keys that are set stay as they are.
-    pub(super) fn take_execution(&self, name: &str, layered: &Layered, progress: &(dyn Fn(Progress) + Sync)) {
-        let text = match self.execution_edits(name, layered) {
-            Ok((edits, _)) if edits.is_empty() => return,
-            Ok((edits, said)) => match self.set_unclaimed(name, &edits) {
-                Ok(_) => format!("from the image: {}", said.join(", ")),
-                // One that no configuration can hold is not to keep the others out.
-                Err(_) => {
-                    let one = |edit: &Edit| self.set_unclaimed(name, std::slice::from_ref(edit)).err();
-                    let refused: Vec<String> =
-                        edits.iter().filter_map(one).map(|error| error.to_string()).collect();
-                    format!("from the image: {}; but {}", said.join(", "), refused.join("; "))
-                }
-            },
-            Err(why) => format!("the image's program was not configured: {why}"),
-        };
-        self.note(name, &text);
-        progress(Progress::Note { text });
+    /// What an image says of its program as changes of the zone's configuration, and in words; keys that are set stay as they are.
+    pub(super) fn execution_told(&self, name: &str, layered: &Layered) -> (Vec<Edit>, String) {
+        match self.execution_edits(name, layered) {
+            Ok((edits, _)) if edits.is_empty() => Default::default(),
+            Ok((edits, said)) => (edits, format!("from the image: {}", said.join(", "))),
+            Err(why) => (Vec::new(), format!("the image's program was not configured: {why}")),
+        }
     }
 
     fn execution_edits(&self, name: &str, layered: &Layered) -> Result<(Vec<Edit>, Vec<String>), String> {

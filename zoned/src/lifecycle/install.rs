@@ -14,7 +14,7 @@ use super::trash::ROOT_PARTS;
 use super::{Zones, because};
 use crate::confine::running_level;
 use crate::image::Source;
-use crate::state::{Durable, Record, Verb};
+use crate::state::{Change, Durable, Record, Verb};
 
 /// An install that has its zone, and can run wherever threads may block.
 pub struct InstallJob {
@@ -67,13 +67,27 @@ impl InstallJob {
         });
         match filled {
             Ok(Filled { arch, layered }) => {
-                zones.save(name, |record| Record { arch, ..record.to(Durable::Installed, None, None) })?;
-                zones.note(name, &format!("installed from {source}"));
-                choose_level(zones, name, progress);
-                if let Some(layered) = layered {
-                    zones.take_execution(name, &layered, progress);
+                let level = choose_level(zones, name);
+                let program = layered.map(|layered| zones.execution_told(name, &layered));
+                let (mut edits, mut told) = (Vec::new(), Vec::new());
+                for (found, text) in level.into_iter().chain(program) {
+                    edits.extend(found);
+                    told.push(text);
                 }
-                Ok(())
+                // A zone that is installed has its program: a crash from here on is made good by its record.
+                let change = (!edits.is_empty()).then(|| Change::Configure(edits.clone()));
+                zones.save(name, |record| Record {
+                    arch,
+                    change,
+                    ..record.to(Durable::Installed, None, None)
+                })?;
+                zones.note(name, &format!("installed from {source}"));
+                told.extend(zones.take_over(name, &edits));
+                for text in told.into_iter().filter(|text| !text.is_empty()) {
+                    zones.note(name, &text);
+                    progress(Progress::Note { text });
+                }
+                zones.save(name, |record| Record { change: None, ..record.clone() })
             }
             Err(error) => {
                 zones.note(name, &format!("install failed: {error}"));
@@ -92,6 +106,38 @@ impl InstallJob {
     }
 }
 
+impl Zones {
+    /// The same once more after a crash.
+    pub(super) fn configure(&self, name: &str, edits: &[Edit]) -> Result<(), ApiError> {
+        if let Some(why) = self.take_over(name, edits) {
+            self.note(name, &why);
+        }
+        self.save(name, |record| Record { change: None, ..record.clone() })
+    }
+
+    /// Brings what an install found out into the configuration. Gives what that cannot hold: the root is installed all the same.
+    fn take_over(&self, name: &str, edits: &[Edit]) -> Option<String> {
+        let text = self.config_text(name).unwrap_or_default();
+        let document: toml_edit::DocumentMut = text.parse().unwrap_or_default();
+        // Set by somebody, or before a crash.
+        let is_there = |edit: &&Edit| match edit {
+            Edit::Set { key, .. } => document.contains_key(key),
+            Edit::Add { resource, properties } => {
+                let all = document.get(resource).and_then(toml_edit::Item::as_array_of_tables);
+                let called = |table: &toml_edit::Table| table.get("name")?.as_str().map(str::to_owned);
+                all.into_iter().flatten().any(|table| called(table).as_ref() == properties.get("name"))
+            }
+            Edit::Unset { .. } | Edit::Remove { .. } => false,
+        };
+        let edits: Vec<Edit> = edits.iter().filter(|edit| !is_there(edit)).cloned().collect();
+        self.set_unclaimed(name, &edits).err()?;
+        // One that no configuration can hold is not to keep the others out.
+        let one = |edit: &Edit| self.set_unclaimed(name, std::slice::from_ref(edit)).err();
+        let refused: Vec<String> = edits.iter().filter_map(one).map(|error| error.to_string()).collect();
+        (!refused.is_empty()).then(|| format!("not configured: {}", refused.join("; ")))
+    }
+}
+
 /// A root that was filled.
 pub(super) struct Filled {
     /// What its programs are for, where they say so.
@@ -101,23 +147,17 @@ pub(super) struct Filled {
 }
 
 /// Sets `kernel` where it is not set and the root is of a time when kernels were others. A root that says nothing of
-/// use, or a configuration that cannot be written, leaves the host's level: the root is installed all the same.
-fn choose_level(zones: &Zones, name: &str, progress: &(dyn Fn(Progress) + Sync)) {
-    let Ok(config) = zones.config(name) else { return };
+/// use leaves the host's level: the root is installed all the same.
+fn choose_level(zones: &Zones, name: &str) -> Option<(Vec<Edit>, String)> {
+    let config = zones.config(name).ok()?;
     if config.kernel.is_some() || config.brand != "linux" {
-        return;
+        return None;
     }
     let host = running_level().unwrap_or(Level::newest());
     let fit = zones.in_root(name, |root, _| Ok(scan::fit(root).ok().flatten()));
-    let Some(fit) = fit.ok().flatten().filter(|fit| fit.is_old_on(host)) else { return };
+    let fit = fit.ok().flatten().filter(|fit| fit.is_old_on(host))?;
     let said = format!("kernel = {:?} by {}; set kernel to change it", fit.kernel, fit.by);
-    let set = Edit::Set { key: "kernel".to_owned(), value: fit.kernel };
-    let text = match zones.set_unclaimed(name, &[set]) {
-        Ok(_) => said,
-        Err(error) => format!("no kernel was chosen: {error}"),
-    };
-    zones.note(name, &text);
-    progress(Progress::Note { text });
+    Some((vec![Edit::Set { key: "kernel".to_owned(), value: fit.kernel }], said))
 }
 
 fn new_root(root: &Path) -> Result<(), ApiError> {

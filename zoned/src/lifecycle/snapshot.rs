@@ -13,6 +13,9 @@ use crate::config;
 use crate::state::{Change, Record, Snapshot, Verb, now, snapshots};
 use crate::storage::{LayerId, Meta, Pin, backend};
 
+/// Layers with what changed only, one over the other, that a snapshot has at most.
+const MOST_CHANGES: usize = 16;
+
 /// A root as it was at one instant.
 pub(super) struct Taken {
     pub(super) layers: Vec<LayerId>,
@@ -106,7 +109,9 @@ impl Zones {
         }
         let below = self.layers_of(name);
         let id = LayerId::new_own();
-        let pin = self.layers.pin(below.iter().cloned().chain([id.clone()]));
+        let last = self.last_layers(name, &below);
+        let pin = self.layers.pin(below.iter().chain(&last).cloned().chain([id.clone()]));
+        let over = last.first().map(|id| self.layers.folder(id));
         let mut held = Duration::ZERO;
         let mut copied = || {
             let draft = self.layers.draft()?;
@@ -119,12 +124,25 @@ impl Zones {
                 held = began.elapsed();
                 done
             };
-            backend::of(draft.folder()).copy(&self.data(name), draft.folder(), &mut still)?;
-            draft.publish(&id, &Meta { made: now(), ..Meta::default() })
+            let folder = draft.folder();
+            let is_change =
+                backend::of(folder).copy(&self.data(name), folder, over.as_deref(), &mut still)?;
+            draft.publish(&id, &Meta { made: now(), ..Meta::default() }).map(|()| is_change)
         };
-        copied().map_err(|error| because(what(), &room(self.layers.images(), error)))?;
-        let layers = [id].into_iter().chain(below).collect();
+        let is_change = copied().map_err(|error| because(what(), &room(self.layers.images(), error)))?;
+        let last = if is_change { last } else { Vec::new() };
+        let layers = [id].into_iter().chain(last).chain(below).collect();
         Ok(Taken { layers, held: Some(held), _pin: pin })
+    }
+
+    /// Layers of the last snapshot that was made of what a zone over `below` wrote, the topmost first and without those of
+    /// `below`, where another can go over them.
+    fn last_layers(&self, name: &str, below: &[LayerId]) -> Vec<LayerId> {
+        let table = self.lock();
+        let last = table.zones.get(name).and_then(|entry| entry.snapshots.get(entry.record.at.as_ref()?));
+        let own = last.and_then(|last| last.layers.strip_suffix(below)).unwrap_or_default();
+        // With more it is time for one that is whole again.
+        if own.len() <= MOST_CHANGES { own.to_vec() } else { Vec::new() }
     }
 
     /// Makes a layer of the root of a zone that runs over it: a rename, of which the overlay does not notice anything.

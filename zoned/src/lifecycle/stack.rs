@@ -72,6 +72,11 @@ impl Zones {
     /// What a zone that is to be started has as its root.
     pub(super) fn ready_root(&self, name: &str) -> Result<RootSpec, ApiError> {
         self.finish_change(name)?;
+        self.forget_indexes(name).map_err(|error| because(format!("begin {name} anew"), &error))?;
+        if self.record(name)?.layers.len() > MOST {
+            self.fold(name)?;
+            self.squash(name)?;
+        }
         let layers = self.record(name)?.layers;
         if layers.is_empty() {
             return Ok(RootSpec::Installed);
@@ -86,6 +91,17 @@ impl Zones {
             return Ok(RootSpec::Installed);
         }
         Ok(RootSpec::Layered(self.trees(&layers)))
+    }
+
+    /// Has the next snapshot of a zone that is to be started be whole. The host may have lost of its files what was not on the
+    /// disk yet, and somebody may have changed them.
+    fn forget_indexes(&self, name: &str) -> io::Result<()> {
+        let made: BTreeSet<LayerId> = {
+            let table = self.lock();
+            let snapshots = table.zones.get(name).into_iter().flat_map(|entry| entry.snapshots.values());
+            snapshots.filter_map(|snapshot| snapshot.layers.first().cloned()).collect()
+        };
+        made.iter().try_for_each(|id| backend::forget_index(&self.layers.folder(id)))
     }
 
     pub(super) fn trees(&self, layers: &[LayerId]) -> Vec<PathBuf> {
@@ -158,6 +174,7 @@ impl Zones {
             Change::CopyTo(path) => return self.drop_copy(name, path),
             Change::Detach => return self.pack(name),
             Change::Attach => return self.unpack(name),
+            Change::Configure(edits) => return self.configure(name, edits),
             Change::Clear(folder, parts) => return self.clear(name, folder, parts),
             Change::Receive { layers, snapshot } => {
                 self.replace_root(name, layers)?;

@@ -141,7 +141,8 @@ impl Puller {
                 Err(rustix::io::Errno::AGAIN) => continue,
                 other => other?,
             }
-            bytes += image::size(&layout);
+            // For a message: what cannot be read counts nothing.
+            bytes += image::tree::disk(&layout).unwrap_or(0);
             if !dry {
                 image::remove(&layout)?;
             }

@@ -110,6 +110,8 @@ pub enum Change {
         /// Its name, and what is kept of it.
         snapshot: Option<Box<(String, Snapshot)>>,
     },
+    /// What an install found out comes into the zone's configuration, but for keys that are set by then.
+    Configure(Vec<zone_api::Edit>),
     /// Only rubbish is left to be removed: these of the folder, or, where none are named, the zone's files in it.
     Clear(PathBuf, Vec<String>),
 }

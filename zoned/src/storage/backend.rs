@@ -12,7 +12,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::image::{ImageError, Layer};
+use crate::image::{ImageError, Index, Layer, copy_all};
 use crate::sys::{btrfs, quota};
 
 /// What a zone writes.
@@ -21,6 +21,20 @@ pub const UPPER: &str = "upper";
 pub const WORK: &str = "work";
 /// Subvolume that has both.
 pub const OWN: &str = "own";
+
+/// File of a layer: what its zone's folder held when the layer was made of it.
+const INDEX: &str = "index";
+
+/// Sees that no layer goes over the one in the folder `layer`: what it was made of may become other without a trace.
+///
+/// # Errors
+/// As unlink(2) has them.
+pub fn forget_index(layer: &Path) -> io::Result<()> {
+    match fs::remove_file(layer.join(INDEX)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
 
 /// The name in a zone's folder of what has all that it writes.
 pub fn part(zone: &Path) -> &'static str {
@@ -58,11 +72,12 @@ pub trait Backend: Sync {
     fn make(&self, zone: &Path) -> io::Result<()>;
 
     /// Makes the files of the layer in the folder `layer` what the zone whose folder is `zone` has written at one instant, at
-    /// which `still` holds it.
+    /// which `still` holds it. Where that can be told, they are only what changed since the layer in the folder `last` was
+    /// made of the same, and go over that: then true.
     ///
     /// # Errors
     /// `layer` then holds anything.
-    fn copy(&self, zone: &Path, layer: &Path, still: Still<'_>) -> io::Result<()>;
+    fn copy(&self, zone: &Path, layer: &Path, last: Option<&Path>, still: Still<'_>) -> io::Result<bool>;
 
     /// Why what zones write in `parent` cannot be limited, if so.
     fn unlimited(&self, parent: &Path) -> Option<&'static str>;
@@ -80,7 +95,7 @@ pub trait Backend: Sync {
 /// `to` then holds anything.
 pub fn copy_still(folder: &Path, to: &Path) -> io::Result<()> {
     fs::DirBuilder::new().mode(0o755).create(to)?;
-    Layer::copy(folder, to).map(drop).map_err(flat)
+    copy_all(folder, to, &[]).map_err(flat)
 }
 
 /// The one for folders in `parent`.
@@ -121,12 +136,20 @@ impl Backend for Folders {
         Ok(())
     }
 
-    fn copy(&self, zone: &Path, layer: &Path, still: Still<'_>) -> io::Result<()> {
+    fn copy(&self, zone: &Path, layer: &Path, last: Option<&Path>, still: Still<'_>) -> io::Result<bool> {
         let (folder, to) = (upper(zone), layer.join("fs"));
         fs::DirBuilder::new().mode(0o755).create(&to)?;
+        let before = last.and_then(|last| Index::read(&last.join(INDEX), &folder));
+        let is_change = before.is_some();
         // Most of the work is done while the zone goes on.
-        let mut first = Some(Layer::copy(&folder, &to).map_err(flat)?);
-        still(&mut || first.take().map_or(Ok(()), |first| first.again().map_err(flat)))
+        let mut copy = Layer::copy(&folder, &to, before).map_err(flat)?;
+        let mut index = None;
+        still(&mut || {
+            index = Some(copy.again().map_err(flat)?);
+            Ok(())
+        })?;
+        index.map_or(Ok(()), |index| index.write(&layer.join(INDEX)))?;
+        Ok(is_change)
     }
 }
 
@@ -161,13 +184,14 @@ impl Backend for Subvolumes {
         btrfs::limit(&own, bytes)
     }
 
-    fn copy(&self, zone: &Path, layer: &Path, still: Still<'_>) -> io::Result<()> {
+    fn copy(&self, zone: &Path, layer: &Path, last: Option<&Path>, still: Still<'_>) -> io::Result<bool> {
         let (own, to) = (zone.join(OWN), layer.join(OWN));
         if !btrfs::is_subvolume(&own) {
-            return Folders.copy(zone, layer, still);
+            return Folders.copy(zone, layer, last, still);
         }
         still(&mut || btrfs::snapshot(&own, &to))?;
-        crate::image::remove(&to.join(WORK))
+        crate::image::remove(&to.join(WORK))?;
+        Ok(false)
     }
 }
 
@@ -195,7 +219,7 @@ mod tests {
         // Older than what the passes take for recent.
         std::thread::sleep(std::time::Duration::from_millis(1100));
         Folders
-            .copy(dir.path(), dir.path(), &mut |work| {
+            .copy(dir.path(), dir.path(), None, &mut |work| {
                 meanwhile(&from);
                 work()
             })
@@ -284,9 +308,14 @@ mod tests {
     fn a_write_through_a_mapping_is_seen() {
         // Dirty before the first pass, and again after it.
         let python = "import mmap,sys\nf=open(sys.argv[1],'r+b')\nm=mmap.mmap(f.fileno(),0)\nm[0:1]=b'1'\n\
-                      print(flush=True)\nsys.stdin.readline()\nm[0:1]=b'2'\nprint(flush=True)\nsys.stdin.readline()\n";
+                      for to in b'2', b'3', b'':\n print(flush=True)\n sys.stdin.readline()\n m[0:len(to)]=to\n";
+        let write = |child: &mut std::process::Child| {
+            use std::io::{Read, Write};
+            child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+            child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        };
         let started = std::cell::RefCell::new(None);
-        let (_dir, to) = copied(
+        let (dir, to) = copied(
             &|root| {
                 use std::io::Read;
                 fs::write(root.join("mapped"), "0000").unwrap();
@@ -300,16 +329,17 @@ mod tests {
                 child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
                 *started.borrow_mut() = Some(child);
             },
-            &|_| {
-                use std::io::{Read, Write};
-                let mut child = started.borrow_mut();
-                let child = child.as_mut().unwrap();
-                child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
-                child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
-            },
+            &|_| write(started.borrow_mut().as_mut().unwrap()),
         );
         assert_eq!(fs::read_to_string(to.join("mapped")).unwrap(), "2000");
         let mut child = started.into_inner().unwrap();
+        // The page is still one that may be written to without a trace.
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        write(&mut child);
+        let (dir, next) = (dir.path(), dir.path().join("next"));
+        fs::create_dir(&next).unwrap();
+        assert!(Folders.copy(dir, &next, Some(dir), &mut |work| work()).unwrap());
+        assert_eq!(fs::read_to_string(next.join("fs/mapped")).unwrap(), "3000");
         drop(child.stdin.take());
         child.wait().unwrap();
     }

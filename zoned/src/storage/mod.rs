@@ -11,6 +11,9 @@ mod stack;
 pub mod stream;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 pub use flatten::flatten;
 pub use stack::{Found, Stack};
 

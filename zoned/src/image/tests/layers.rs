@@ -47,7 +47,7 @@ impl Store {
         LayerTar::read(&folder).unwrap().read_to_end(&mut back).unwrap();
         assert!(back == bytes, "{} bytes came back of {}", back.len(), bytes.len());
         assert_eq!(LayerTar::length(&folder).unwrap(), bytes.len() as u64);
-        verify_layer(&self.layers, &digest.layer()).unwrap();
+        verify_layer(&self.layers, &digest.layer(), &mut |_| {}).unwrap();
         folder.join("fs")
     }
 
@@ -277,13 +277,13 @@ fn a_file_that_was_changed_is_found() {
     let root = store.keep(tar.clone());
     let id = Digest::of(&tar).layer();
     fs::write(root.join("etc/x"), "wrong").unwrap();
-    assert!(verify_layer(&store.layers, &id).unwrap_err().contains("a file in it was changed"));
+    assert!(verify_layer(&store.layers, &id, &mut |_| {}).unwrap_err().contains("a file in it was changed"));
     fs::remove_file(root.join("etc/x")).unwrap();
-    assert!(verify_layer(&store.layers, &id).unwrap_err().contains("etc/x"));
+    assert!(verify_layer(&store.layers, &id, &mut |_| {}).unwrap_err().contains("etc/x"));
     std::os::unix::fs::symlink("/etc/passwd", root.join("etc/x")).unwrap();
-    verify_layer(&store.layers, &id).unwrap_err();
+    verify_layer(&store.layers, &id, &mut |_| {}).unwrap_err();
     fs::write(root.parent().unwrap().join("split.zst"), "nonsense").unwrap();
-    verify_layer(&store.layers, &id).unwrap_err();
+    verify_layer(&store.layers, &id, &mut |_| {}).unwrap_err();
 }
 
 /// One entry of an archive that was made at random.
@@ -333,6 +333,6 @@ proptest! {
             raw[at] = to;
         }
         fs::write(&split, zstd::encode_all(&*raw, 1).unwrap()).unwrap();
-        let _ = verify_layer(&store.layers, &Digest::of(&tar).layer());
+        let _ = verify_layer(&store.layers, &Digest::of(&tar).layer(), &mut |_| {});
     }
 }

@@ -8,9 +8,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
-use zone_api::{
-    ApiError, CommitZone, Image, ImageDetails, ImportImage, Progress, Pruned, VerifiedImages, VerifyImages,
-};
+use zone_api::{ApiError, CommitZone, Image, ImageDetails, ImportImage, Progress, Pruned, VerifyImages};
 
 use super::install::tell;
 use super::streams::body_of;
@@ -104,16 +102,21 @@ pub(crate) async fn prune(
     off(move || zones.prune_images(how.dry.0)).await.map(Json)
 }
 
-/// Holds the layers and documents of images against their digests.
+/// Holds the layers and documents of images against their digests. The answer is one JSON document a line: `verified` with what was
+/// found, and the last one `done` or `failed`.
 #[utoipa::path(post, path = "/v1/verify-images", request_body = VerifyImages, responses(
-    (status = 200, body = VerifiedImages), (status = 403, body = ApiError), (status = 500, body = ApiError)))]
+    (status = 200, body = Progress, content_type = "application/x-ndjson"), (status = 403, body = ApiError)))]
 pub(crate) async fn verify(
     State(zones): State<Arc<Zones>>,
     peer: Peer,
     Doc(verify): Doc<VerifyImages>,
-) -> Answer<Json<VerifiedImages>> {
+) -> Answer<Response> {
     peer.manages("verify images")?;
-    off(move || zones.verify_images(&verify)).await.map(Json)
+    Ok(tell(None, move |_, progress| {
+        let verified = zones.verify_images(&verify, progress)?;
+        progress(Progress::Verified(verified));
+        Ok(())
+    }))
 }
 
 /// Makes an image of what a zone wrote over the image that it comes of. The answer is one JSON document a line, the last one
