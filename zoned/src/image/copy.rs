@@ -83,6 +83,9 @@ struct Copy<'a> {
     folders: HashMap<Vec<u8>, Id>,
     /// In the second pass, the time before the first; what did not change since is as it should be.
     since: Option<(i64, i64)>,
+    /// In the first pass, the source: it is written to meanwhile, and what is not there any more, or not the same, is
+    /// left to the second.
+    live: Option<BorrowedFd<'a>>,
 }
 
 /// What an overlay's upper folder held at the time that [`Layer::again`] was called.
@@ -125,8 +128,12 @@ impl Layer {
     ) -> Result<HashMap<Vec<u8>, Id>, ImageError> {
         let (source, root) = (open(from)?, open(to)?);
         let meter = Meter::begin(&|_| {}, "copying", None);
-        let mut copy = Copy { exact: true, folders, since, ..Copy::new(&meter, root.as_fd()) };
-        let to = root.try_clone().map_err(|source| ImageError::Open { path: to.to_owned(), source })?;
+        let again = |fd: &OwnedFd, path: &Path| {
+            fd.try_clone().map_err(|source| ImageError::Open { path: path.to_owned(), source })
+        };
+        let (top, to) = (again(&source, from)?, again(&root, to)?);
+        let live = since.is_none().then_some(top.as_fd());
+        let mut copy = Copy { exact: true, folders, since, live, ..Copy::new(&meter, root.as_fd()) };
         copy.tree(source, to)?;
         Ok(copy.folders)
     }
@@ -233,7 +240,14 @@ impl<'a> Copy<'a> {
             over: false,
             folders: HashMap::new(),
             since: None,
+            live: None,
         }
+    }
+
+    /// Whether what failed is that the source is not as it was a moment before, which is to be expected.
+    fn is_gone(&self, error: Errno) -> bool {
+        self.live.is_some()
+            && matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::INVAL | Errno::NXIO)
     }
 
     fn failed(&self, error: impl Into<io::Error>) -> ImageError {
@@ -263,20 +277,74 @@ impl<'a> Copy<'a> {
             }
             self.attributes(&level.stat, from.as_fd(), to.as_fd())?;
             let Some(up) = way.pop() else { return Ok(()) };
-            from = open_folder(from.as_fd(), c"..", false).map_err(|e| self.failed(e))?;
             to = open_folder(to.as_fd(), c"..", true).map_err(|e| self.failed(e))?;
-            if rustix::fs::fstat(&from).map_err(|e| self.failed(e)).map(|now| id(&now))? != up.id {
-                return Err(ImageError::entry(&self.path, "it was moved while it was copied"));
+            let above = open_folder(from.as_fd(), c"..", false);
+            let same =
+                above.and_then(|above| Ok((id(&rustix::fs::fstat(&above)?) == up.id).then_some(above)));
+            match (same, self.live) {
+                (Ok(Some(above)), _) => {
+                    self.path.truncate(level.path);
+                    (from, level) = (above, up);
+                }
+                (Ok(None) | Err(Errno::NOENT), Some(top)) => {
+                    self.path.truncate(level.path);
+                    way.push(up);
+                    (from, to, level) = self.found_again(top, to, &mut way)?;
+                }
+                (Ok(None), None) => {
+                    return Err(ImageError::entry(&self.path, "it was moved while it was copied"));
+                }
+                (Err(error), _) => return Err(self.failed(error)),
             }
-            self.path.truncate(level.path);
-            level = up;
         }
+    }
+
+    /// The lowest folder of `way` that is still where it was: one was moved while it was copied. What is left of those
+    /// below it is for the second pass. `to` is the copy of the last of them.
+    fn found_again(
+        &mut self,
+        top: BorrowedFd<'_>,
+        to: OwnedFd,
+        way: &mut Vec<Level>,
+    ) -> Result<(OwnedFd, OwnedFd, Level), ImageError> {
+        let mut from = open_folder(top, c".", false).map_err(|e| self.failed(e))?;
+        let mut there = 1;
+        for pair in way.windows(2) {
+            let end = way.get(there + 1).map_or(self.path.len(), |below| below.path);
+            let begin = pair[1].path;
+            let name = self.path[begin..end].strip_prefix(b"/").unwrap_or(&self.path[begin..end]);
+            let name = CString::new(name).map_err(|e| self.failed(e))?;
+            match open_folder(from.as_fd(), &name, false) {
+                Ok(child) if rustix::fs::fstat(&child).is_ok_and(|now| id(&now) == pair[1].id) => {
+                    from = child
+                }
+                Ok(_) => break,
+                Err(error) if self.is_gone(error) => break,
+                Err(error) => return Err(self.failed(error)),
+            }
+            there += 1;
+        }
+        let mut to = to;
+        for _ in there..way.len() {
+            to = open_folder(to.as_fd(), c"..", true).map_err(|e| self.failed(e))?;
+        }
+        if let Some(lost) = way.get(there) {
+            self.path.truncate(lost.path);
+        }
+        way.truncate(there);
+        // The topmost cannot be moved.
+        let level =
+            way.pop().ok_or_else(|| ImageError::entry(&self.path, "it was moved while it was copied"))?;
+        Ok((from, to, level))
     }
 
     fn level(&mut self, dir: BorrowedFd<'_>, to: BorrowedFd<'_>, path: usize) -> Result<Level, ImageError> {
         let stat = rustix::fs::fstat(dir).map_err(|e| self.failed(e))?;
         self.check_ids(&stat)?;
-        let mut left = names(dir).map_err(|e| self.failed(e))?;
+        let mut left = match names(dir) {
+            Err(error) if self.is_gone(error) => Vec::new(),
+            other => other.map_err(|e| self.failed(e))?,
+        };
         if self.path.is_empty() {
             left.retain(|name| !self.skip.iter().any(|skip| skip.as_bytes() == name.to_bytes()));
         }
@@ -373,7 +441,10 @@ impl<'a> Copy<'a> {
             FileType::Directory => return self.folder(from, to, name, &stat, level),
             FileType::RegularFile => self.file(from, to, name)?,
             FileType::Symlink => {
-                let target = rustix::fs::readlinkat(from, name, Vec::new()).map_err(|e| self.failed(e))?;
+                let target = match rustix::fs::readlinkat(from, name, Vec::new()) {
+                    Err(error) if self.is_gone(error) => return Ok(None),
+                    other => other.map_err(|e| self.failed(e))?,
+                };
                 rustix::fs::symlinkat(&*target, to, name)
                     .and_then(|()| attributes(&stat).apply_at(to, name.to_bytes(), true))
                     .map_err(|e| self.failed(e))?;
@@ -427,7 +498,10 @@ impl<'a> Copy<'a> {
             other => other.map_err(|e| self.failed(e))?,
         }
         let made = open_folder(to, name, true).map_err(|e| self.failed(e))?;
-        let child = open_folder(from, name, false).map_err(|e| self.failed(e))?;
+        let child = match open_folder(from, name, false) {
+            Err(error) if self.is_gone(error) => return Ok(None),
+            other => other.map_err(|e| self.failed(e))?,
+        };
         if stat.st_dev != level.stat.st_dev && is_kernel_made(&child).map_err(|e| self.failed(e))? {
             self.left_out.mounts.push(shown(&self.path));
             let plain = Attributes { uid: 0, gid: 0, mode: 0o755, mtime: attributes(stat).mtime };
@@ -466,10 +540,15 @@ impl<'a> Copy<'a> {
     fn file(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr) -> Result<(), ImageError> {
         // A fifo or device may have taken its place: NONBLOCK, and another look.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let source: File =
-            rustix::fs::openat(from, name, flags, Mode::empty()).map_err(|e| self.failed(e))?.into();
+        let source: File = match rustix::fs::openat(from, name, flags, Mode::empty()) {
+            Err(error) if self.is_gone(error) => return Ok(()),
+            other => other.map_err(|e| self.failed(e))?.into(),
+        };
         let stat = rustix::fs::fstat(&source).map_err(|e| self.failed(e))?;
         if kind(&stat) != FileType::RegularFile {
+            if self.live.is_some() {
+                return Ok(());
+            }
             return Err(ImageError::entry(&self.path, "it changed while it was copied"));
         }
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -580,9 +659,13 @@ fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>, exact: bool) -> u64 {
     for name in list[..len].split(|b| *b == 0).filter(|name| !name.is_empty()) {
         value.resize(64 << 10, 0);
         let kept = (may_keep(name) || exact && name.starts_with(b"user."))
-            && rustix::fs::fgetxattr(from, name, &mut value).is_ok_and(|len| {
-                rustix::fs::fsetxattr(to, name, &value[..len], rustix::fs::XattrFlags::empty()).is_ok()
-            });
+            && match rustix::fs::fgetxattr(from, name, &mut value) {
+                Ok(len) => {
+                    rustix::fs::fsetxattr(to, name, &value[..len], rustix::fs::XattrFlags::empty()).is_ok()
+                }
+                // Removed since they were listed.
+                Err(error) => error == Errno::NODATA,
+            };
         // The labels of the host's own security modules are nobody's loss.
         refused += u64::from(!kept && !name.starts_with(b"security.selinux"));
     }

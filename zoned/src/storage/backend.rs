@@ -194,6 +194,11 @@ mod tests {
                 work()
             })
             .unwrap();
+        assert_alike(&from, &to);
+        (dir, to)
+    }
+
+    fn assert_alike(from: &Path, to: &Path) {
         let listed = |root: &Path| {
             let format = "%P %y %m %U %G %s %T@ %l %n\\n";
             let mut find = std::process::Command::new("find");
@@ -203,15 +208,14 @@ mod tests {
             lines.sort();
             lines
         };
-        assert_eq!(listed(&from), listed(&to));
+        assert_eq!(listed(from), listed(to));
         let contents = |root: &Path| {
             let command = "find . -type f -exec cksum {} + | sort";
             let out =
                 std::process::Command::new("sh").args(["-c", command]).current_dir(root).output().unwrap();
             String::from_utf8(out.stdout).unwrap()
         };
-        assert_eq!(contents(&from), contents(&to));
-        (dir, to)
+        assert_eq!(contents(from), contents(to));
     }
 
     fn tree(root: &Path) {
@@ -252,6 +256,58 @@ mod tests {
             fs::rename(root.join("fifo"), root.join("link")).unwrap();
             fs::set_permissions(root.join("b"), fs::Permissions::from_mode(0o700)).unwrap();
         });
+    }
+
+    #[test]
+    fn what_changes_while_it_is_copied_is_as_it_is_at_the_end() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        for round in 0..12 {
+            let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+            let (from, to) = (dir.path().join(UPPER), dir.path().join("fs"));
+            fs::create_dir(&from).unwrap();
+            for i in 0..40 {
+                tree(&{
+                    let folder = from.join(format!("tree{i}"));
+                    fs::create_dir(&folder).unwrap();
+                    folder
+                });
+            }
+            let stop = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                let writer = scope.spawn(|| {
+                    let mut i = round;
+                    while !stop.load(Ordering::Relaxed) {
+                        i = (i * 31 + 17) % 40;
+                        let (one, two) =
+                            (from.join(format!("tree{i}")), from.join(format!("tree{}", (i + 7) % 40)));
+                        // Of no consequence: what is not there cannot be moved.
+                        let _ = fs::rename(one.join("c/d"), two.join("a/d"));
+                        let _ = fs::remove_dir_all(two.join("c"));
+                        let _ = fs::rename(one.join("a"), two.join("moved"));
+                        let _ = fs::rename(two.join("moved"), two.join("a"));
+                        let _ = fs::remove_file(one.join("link"));
+                        let _ = fs::rename(one.join("fifo"), one.join("link"));
+                        let _ = fs::remove_dir_all(&one);
+                        let _ = fs::create_dir_all(one.join("c/d/e"));
+                        let _ = fs::write(one.join("c/d/file"), "new");
+                        let _ = symlink("c/d", one.join("link"));
+                    }
+                });
+                Folders
+                    .copy(dir.path(), dir.path(), &mut |work| {
+                        stop.store(true, Ordering::Relaxed);
+                        while !writer.is_finished() {
+                            std::thread::yield_now();
+                        }
+                        work()
+                    })
+                    .unwrap_or_else(|error| {
+                        stop.store(true, Ordering::Relaxed);
+                        panic!("{error}")
+                    });
+            });
+            assert_alike(&from, &to);
+        }
     }
 
     #[test]
