@@ -62,7 +62,7 @@ fn a_zone_moves_to_another_file_system_and_back() {
     zoned.zonectl(&["snapshot", "z@far"]).ok();
     check(&zoned, "z");
     zoned.zonectl(&["boot", "z", "-i", "none"]).ok();
-    zoned.zonectl(&["snapshot", "z@live"]).ok();
+    zoned.snapshot("z", "live");
     zoned.zonectl(&["halt", "z"]).ok();
     zoned.zonectl(&["rollback", "z@far"]).ok();
     let near = zoned.scratch().join("near");

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::counts::Counts;
 use kernel::Kernel;
 use machine::Machine;
-use programs::Programs;
+use programs::{Programs, Wanted};
 
 /// A release of Debian, and what its kernel is called on the command line.
 struct Age {
@@ -59,7 +59,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     crate::be_root()?;
     crate::packages::for_matrix()?;
     let begin = Instant::now();
-    let counts = boot_all(&jobs, command.as_deref())?;
+    let counts = boot_all(&jobs, command.as_deref().map_or(Wanted::All, Wanted::Line))?;
     let ok = counts.failed == 0;
     println!("\n{}", counts.line(ok, begin.elapsed().as_secs_f64()));
     ensure!(ok, "some of it failed");
@@ -69,7 +69,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
 /// The one that every run of the tests boots: the oldest, of which the most is missing.
 pub(crate) fn oldest() -> Result<Counts> {
     crate::packages::for_matrix()?;
-    boot_all(&[Job { age: &AGES[0], vsyscall: "none" }], None)
+    boot_all(&[Job { age: &AGES[0], vsyscall: "none" }], Wanted::Some)
 }
 
 fn all_of(age: &'static Age) -> impl Iterator<Item = Job> {
@@ -89,10 +89,10 @@ fn parse(word: &str) -> Result<Vec<Job>> {
     Ok(jobs)
 }
 
-fn boot_all(jobs: &[Job], command: Option<&str>) -> Result<Counts> {
+fn boot_all(jobs: &[Job], wanted: Wanted<'_>) -> Result<Counts> {
     let cache = crate::top().join("target/zones-cache/matrix");
     fs::create_dir_all(&cache).with_context(|| format!("make {}", cache.display()))?;
-    let programs = Programs::build(command)?;
+    let programs = Programs::build(wanted)?;
     let current = current(&cache)?;
     let mut all = Counts::default();
     for job in jobs {

@@ -16,8 +16,18 @@ pub(crate) struct Programs {
     pub(crate) job: Vec<(&'static str, String)>,
 }
 
-/// The tests that are run there, and which of them.
-pub(super) const TESTS: [(&str, &[&str]); 5] = [
+/// What is run there.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted<'a> {
+    /// What fits in every run of the tests.
+    Some,
+    All,
+    /// A line of shell.
+    Line(&'a str),
+}
+
+/// The tests that are run on every kernel, and which of them.
+const TESTS: [(&str, &[&str]); 5] = [
     ("conformance", &["--test-threads=3"]),
     (
         "scenarios",
@@ -34,28 +44,39 @@ pub(super) const TESTS: [(&str, &[&str]); 5] = [
     ("shared_ip", &["--test-threads=1"]),
 ];
 
+/// Those of what zones are kept in.
+const STORAGE: [(&str, &[&str]); 6] = [
+    ("disks", &["--test-threads=1"]),
+    ("snapshots", &["--test-threads=1"]),
+    ("streams", &["--test-threads=1"]),
+    ("places", &["--test-threads=1"]),
+    ("images", &["--test-threads=1"]),
+    ("full_disk", &["--test-threads=1"]),
+];
+
 /// Those with programs of their own, which they compile here and find there.
-const COMPILED: [(&str, &[&str]); 2] = [("conformance", &[]), ("shared_ip", &["its_program_compiles"])];
+const COMPILED: [(&str, &[&str]); 3] =
+    [("conformance", &[]), ("shared_ip", &["its_program_compiles"]), ("disks", &["its_program_compiles"])];
 
 impl Programs {
-    pub(crate) fn build(command: Option<&str>) -> Result<Self> {
+    pub(super) fn build(wanted: Wanted<'_>) -> Result<Self> {
         let folder = crate::build()?;
-        let tests =
-            TESTS.iter().map(|(name, _)| Ok((*name, build_test(name)?))).collect::<Result<Vec<_>>>()?;
+        let storage = if let Wanted::Some = wanted { &[][..] } else { &STORAGE };
+        let wanted_tests = TESTS.iter().chain(storage);
+        let tests = wanted_tests
+            .clone()
+            .map(|(name, _)| Ok((*name, build_test(name)?)))
+            .collect::<Result<Vec<_>>>()?;
         for (name, path) in &tests {
             let Some((_, words)) = COMPILED.iter().find(|(other, _)| other == name) else { continue };
             let done = Command::new(path).args(*words).env("ZONES_COMPILE_ONLY", "1").status();
             let done = done.with_context(|| format!("compile the programs of {name}"))?;
             ensure!(done.success(), "not all programs of {name} compile");
         }
-        let job = match command {
-            Some(command) => vec![("command", command.to_owned())],
-            None => tests
-                .iter()
-                .zip(TESTS)
-                .map(|((name, path), (_, words))| {
-                    (*name, format!("{} {} </dev/null", path.display(), words.join(" ")))
-                })
+        let job = match wanted {
+            Wanted::Line(line) => vec![("command", line.to_owned())],
+            Wanted::Some | Wanted::All => wanted_tests
+                .map(|(name, words)| (*name, format!("{name} {} </dev/null", words.join(" "))))
                 .collect(),
         };
         Ok(Self { folder, tests, job })

@@ -161,6 +161,8 @@ impl Zones {
             let change = Some(Change::Clear(old.to_owned(), Vec::new()));
             Record { path: Some(path.to_owned()), change, ..record.clone() }
         })?;
+        // Where it will be booted it is limited anew.
+        self.lift_limit(name, old);
         self.finish_change(name)
     }
 
@@ -252,6 +254,8 @@ impl Zones {
         let shared = self.layers_of_others(name);
         let of_zone = self.layers_of_all(name);
         let packed = || {
+            // Its number will be another's.
+            backend::of(&folder).free(&folder)?;
             if !own.is_dir() {
                 fs::DirBuilder::new().mode(0o700).create(&own)?;
             }
@@ -266,6 +270,7 @@ impl Zones {
             atomic::write(&folder.join(MANIFEST), text.as_bytes(), 0o600)
         };
         packed().map_err(wrong)?;
+        self.lift_limit(name, &folder);
         let left = Change::Clear(self.store.folder(name), vec![snapshots::FOLDER.to_owned()]);
         self.save(name, |record| Record { change: Some(left), ..record.emptied() })?;
         if let Some(entry) = self.lock().zones.get_mut(name) {

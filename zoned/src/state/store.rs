@@ -156,7 +156,7 @@ impl Record {
     /// Without a root, and what is known of one.
     pub fn emptied(&self) -> Self {
         let record = self.to(Durable::Configured, None, None);
-        Self { layers: Vec::new(), path: None, change: None, at: None, arch: None, ..record }
+        Self { layers: Vec::new(), path: None, capped: None, change: None, at: None, arch: None, ..record }
     }
 }
 
