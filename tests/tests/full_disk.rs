@@ -157,7 +157,9 @@ impl Host<'_> {
         let root = self.zoned.root();
         let names = |folder: &str| {
             let entries = fs::read_dir(root.join(folder)).into_iter().flatten().flatten();
-            entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect::<BTreeSet<_>>()
+            let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+            // What is kept for records comes and goes.
+            names.filter(|name| name != ".reserve").collect::<BTreeSet<_>>()
         };
         json!({
             "zones": zones, "images": self.json(&["image", "list"]), "drafts": names("images/tmp"),
