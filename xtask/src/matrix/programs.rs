@@ -45,26 +45,21 @@ const TESTS: [(&str, &[&str]); 5] = [
 ];
 
 /// Those of what zones are kept in that fit in every run: what the oldest kernel has otherwise than the host.
-const STORAGE: [(&str, &[&str]); 5] = [
-    ("disks", &["--test-threads=2"]),
-    ("snapshots", &["--test-threads=2", "cannot_share_layers", "rm_rf", "is_held_still"]),
-    ("streams", &["--test-threads=2", "goes_to_another_host"]),
-    ("places", &["--test-threads=2", "another_file_system"]),
-    ("images", &["--test-threads=2", "ids_are_not_mapped", "tars_and_folders"]),
+const STORAGE: [(&str, &[&str]); 2] = [
+    ("disks", &["--test-threads=2", "btrfs_has", "cannot_be_held"]),
+    ("snapshots", &["--test-threads=2", "cannot_share_layers"]),
 ];
 
 /// All that are worth their time there.
-const ALL_STORAGE: [(&str, &[&str]); 5] = [
+const ALL_STORAGE: [(&str, &[&str]); 2] = [
     ("disks", &["--test-threads=2"]),
     // Before Linux 5.19 each of a hundred boots is a copy.
     ("snapshots", &["--test-threads=2", "--skip", "hundred"]),
-    ("streams", &["--test-threads=2"]),
-    ("places", &["--test-threads=2"]),
-    ("images", &["--test-threads=2"]),
 ];
 
 /// On the disk for whoever asks for them.
-const AT_HAND: [(&str, &[&str]); 1] = [("full_disk", &[])];
+const AT_HAND: [(&str, &[&str]); 4] =
+    [("streams", &[]), ("places", &[]), ("images", &[]), ("full_disk", &[])];
 
 /// Those with programs of their own, which they compile here and find there.
 const COMPILED: [(&str, &[&str]); 3] =

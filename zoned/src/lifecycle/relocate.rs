@@ -15,6 +15,7 @@ use super::registry::Entry;
 use super::stack::ROOT;
 use super::{Zones, because, room};
 use crate::config::{Config, edit};
+use crate::confine::owners;
 use crate::image;
 use crate::state::{Change, Durable, FILE as STATE, Record, Snapshot, Verb, atomic, snapshots};
 use crate::storage::{LayerId, backend, settle};
@@ -149,6 +150,8 @@ impl Zones {
     /// To another file system.
     fn copy_to(&self, name: &str, old: &Path, path: &Path) -> Result<(), ApiError> {
         let wrong = |error: io::Error| because(format!("move {name}"), &error);
+        // Before Linux 5.19 they have the zone's ids while it runs, and are given those at its next boot.
+        owners::give(old, 0).map_err(|failure| because(format!("move {name}"), &failure))?;
         self.save(name, |record| Record { change: Some(Change::CopyTo(path.to_owned())), ..record.clone() })?;
         let copied =
             image::copy_all(old, path, &RECORDS).map_err(|error| because(format!("move {name}"), &error));

@@ -280,7 +280,9 @@ impl Zones {
             // Nothing is synced: empty folders that a crash takes are made anew.
             fs::DirBuilder::new().recursive(true).mode(0o700).create(backend::work(&folder).join(WORK))
         };
-        make().map_err(|error: io::Error| because(format!("make {}", folder.display()), &error))
+        // A change that was begun is to be finished, also where it took what was left.
+        let made = self.store.with_reserve(make);
+        made.map_err(|error| because(format!("make {}", folder.display()), &room(&folder, error)))
     }
 
     /// Sees that the zone's own files take no more than its configuration says.

@@ -213,6 +213,14 @@ impl Store {
         Self { zones, reserve }
     }
 
+    /// Does `work` again, with the room that is kept for records, where it fails for want of that.
+    ///
+    /// # Errors
+    /// As `work` has them.
+    pub(crate) fn with_reserve(&self, work: impl Fn() -> io::Result<()>) -> io::Result<()> {
+        self.reserve.try_twice(work)
+    }
+
     /// Folder of a zone.
     pub fn folder(&self, name: &str) -> PathBuf {
         self.zones.join(name)
