@@ -147,6 +147,23 @@ pub fn is_machine() -> bool {
     std::env::var_os("ZONES_MACHINE").is_some() && is_job()
 }
 
+/// Whether this kernel can lay zones over layers that they share (Linux 5.19). Before, only a zone that does not run has
+/// snapshots.
+pub fn shares_layers() -> bool {
+    let release = nix::sys::utsname::uname().expect("uname");
+    let release = release.release().to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
+    (numbers.next(), numbers.next()) >= (Some(5), Some(19))
+}
+
+/// Whether that is why a test is skipped.
+pub fn is_too_old(test: &str) -> bool {
+    if !shares_layers() {
+        eprintln!("SKIPPED {test}: it needs Linux 5.19");
+    }
+    !shares_layers()
+}
+
 /// Random numbers that a failed test can repeat: the seed is ZONES_SEED, or the clock's, and printed.
 #[derive(Debug)]
 pub struct Dice(u64);

@@ -20,7 +20,9 @@ pub use census::Census;
 pub use client::{Client, Outcome};
 pub use fixtures::{busybox_root, compile, elf_for_another_machine, pack};
 pub use guests::{GUESTS, Guest, debian};
-pub use host::{Dice, binary, eventually, is_machine, is_missing, run, target, text};
+pub use host::{
+    Dice, binary, eventually, is_machine, is_missing, is_too_old, run, shares_layers, target, text,
+};
 pub use http::{Asked, Server};
 pub use lab::Lab;
 pub use large::Large;

@@ -18,7 +18,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::client::{Client, Outcome};
-use crate::host::{binary, descendants, eventually, lock, processes, target};
+use crate::host::{binary, descendants, eventually, lock, processes, shares_layers, target};
 
 /// How a test wants its zoned.
 #[derive(Debug, Default, Clone)]
@@ -192,6 +192,18 @@ impl Zoned {
     /// Runs zonectl to its end.
     pub fn zonectl(&self, words: &[&str]) -> Outcome {
         self.spawn(words).finish()
+    }
+
+    /// Makes a snapshot of a zone that runs; it is halted for it where the kernel has it so.
+    #[track_caller]
+    pub fn snapshot(&self, name: &str, snap: &str) {
+        if !shares_layers() {
+            self.zonectl(&["halt", name]).ok();
+        }
+        self.zonectl(&["snapshot", &format!("{name}@{snap}")]).ok();
+        if !shares_layers() {
+            self.zonectl(&["boot", name, "-i", "none"]).ok();
+        }
     }
 
     /// A zone as `list -c --json` tells it.

@@ -10,19 +10,33 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 use zones_tests::{How, Zoned, busybox_root, run, target, text};
 
-/// A small ext4, none of which is kept for root, that can be filled to the block.
-struct Disk {
-    at: PathBuf,
+/// What a disk runs out of, and how fast the tests give it more.
+#[derive(Clone, Copy, PartialEq)]
+enum Lack {
+    /// KiB: as few as it takes.
+    Room,
+    /// KiB by large steps.
+    MuchRoom,
+    /// Files that there can be.
+    Files,
 }
 
+/// A small file system, none of which is kept for root, that can be filled.
+struct Disk {
+    at: PathBuf,
+    lack: Lack,
+}
+
+const EXT4: &[&str] = &["mkfs.ext4", "-q", "-m", "0"];
+
 impl Disk {
-    fn new(scratch: &Path, mib: u64) -> Self {
+    fn new(scratch: &Path, make: &[&str], mib: u64, lack: Lack) -> Self {
         let (image, at) = (scratch.join("image"), scratch.join("disk"));
         File::create(&image).and_then(|file| file.set_len(mib << 20)).expect("make a disk");
         fs::create_dir(&at).expect("make a folder");
-        run(&["mkfs.ext4", "-q", "-m", "0", text(&image)]);
+        run(&[make, &[text(&image)]].concat());
         run(&["mount", "-o", "loop", text(&image), text(&at)]);
-        Self { at }
+        Self { at, lack }
     }
 
     fn filler(&self) -> PathBuf {
@@ -34,9 +48,17 @@ impl Disk {
         found.blocks_available() * found.fragment_size()
     }
 
-    /// Leaves that many KiB.
-    fn leave(&self, kib: u64) {
+    /// Leaves that many KiB, or files.
+    fn leave(&self, room: u64) {
         self.make_room();
+        match self.lack {
+            Lack::Room => self.leave_kib(room),
+            Lack::MuchRoom => self.leave_about(room),
+            Lack::Files => self.leave_files(room),
+        }
+    }
+
+    fn leave_kib(&self, kib: u64) {
         let file = File::create(self.filler()).expect("make the filler");
         let (mut size, mut last) = (0, 0);
         // What describes the filler takes blocks of its own.
@@ -55,8 +77,32 @@ impl Disk {
         }
     }
 
+    /// Where what is told to be free is not: to the brim, and so much back.
+    fn leave_about(&self, kib: u64) {
+        let file = File::create(self.filler()).expect("make the filler");
+        let mut size = 0;
+        for piece in [4 << 20, 256 << 10, 16 << 10, 4 << 10] {
+            let more =
+                |size: i64| nix::fcntl::fallocate(&file, nix::fcntl::FallocateFlags::empty(), size, piece);
+            while more(size).is_ok() {
+                size += piece;
+            }
+        }
+        file.set_len((size as u64).saturating_sub(kib << 10)).expect("cut the filler");
+        run(&["sync", "-f", text(&self.at)]);
+    }
+
+    fn leave_files(&self, left: u64) {
+        fs::create_dir(self.filler()).expect("make the filler");
+        let free = || nix::sys::statvfs::statvfs(&self.at).expect("statvfs").files_free();
+        for i in 0..free().saturating_sub(left) {
+            File::create(self.filler().join(i.to_string())).expect("make a file");
+        }
+    }
+
     fn make_room(&self) {
         let _ = fs::remove_file(self.filler());
+        let _ = fs::remove_dir_all(self.filler());
         run(&["sync", "-f", text(&self.at)]);
     }
 }
@@ -111,7 +157,9 @@ impl Host<'_> {
         let root = self.zoned.root();
         let names = |folder: &str| {
             let entries = fs::read_dir(root.join(folder)).into_iter().flatten().flatten();
-            entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect::<BTreeSet<_>>()
+            let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+            // What is kept for records comes and goes.
+            names.filter(|name| name != ".reserve").collect::<BTreeSet<_>>()
         };
         json!({
             "zones": zones, "images": self.json(&["image", "list"]), "drafts": names("images/tmp"),
@@ -157,7 +205,8 @@ impl Host<'_> {
         loop {
             self.disk.leave(room);
             let (code, said) = self.call(words);
-            let story = format!("{name} with {room} KiB: {said}");
+            let unit = if self.disk.lack == Lack::Files { "files" } else { "KiB" };
+            let story = format!("{name} with {room} {unit}: {said}");
             if code == Some(0) {
                 break;
             }
@@ -172,12 +221,22 @@ impl Host<'_> {
             self.disk.make_room();
             let after = self.state();
             assert!(after == before, "{story}\n{before:#}\n{after:#}");
-            assert_eq!(self.orphans(), Vec::<String>::new(), "{story}");
-            room = (room + 4).max(room * 5 / 4);
+            // btrfs needs room to remove something, too: it goes with the next operation.
+            if self.disk.lack != Lack::MuchRoom {
+                assert_eq!(self.orphans(), Vec::<String>::new(), "{story}");
+            }
+            if self.disk.lack == Lack::Files && said.contains("file system of") {
+                assert!(said.contains("inodes"), "{story}");
+            }
+            room = match self.disk.lack {
+                Lack::Room => (room + 4).max(room * 5 / 4),
+                Lack::MuchRoom => (room + 32).max(room * 2),
+                Lack::Files => (room + 1).max(room * 4 / 3),
+            };
             assert!(room < 200_000, "{story}");
         }
         self.disk.make_room();
-        eprintln!("{name}: {failures} failures, done with {room} KiB");
+        eprintln!("{name}: {failures} failures, done with {room}");
         for told in told {
             eprintln!("  {}", told.replace(text(&self.disk.at), "DISK"));
         }
@@ -241,6 +300,28 @@ fn sent(zoned: &Zoned, path: &Path, words: &[&str]) {
 
 #[test]
 fn a_full_disk_fails_operations_cleanly_at_every_point() {
+    operations_fail_cleanly(EXT4, 96, Lack::Room);
+}
+
+#[test]
+#[ignore = "with 32 KiB left the record of a rollback is not kept: the reserve does not suffice on xfs"]
+fn a_full_xfs_fails_operations_cleanly() {
+    operations_fail_cleanly(&["mkfs.xfs", "-q"], 320, Lack::MuchRoom);
+}
+
+#[test]
+#[ignore = "with 1 MiB left the record of a clone is not kept: the reserve does not suffice on btrfs"]
+fn a_full_btrfs_fails_operations_cleanly() {
+    // Mixed: a small one has no room for data that is not of its metadata.
+    operations_fail_cleanly(&["mkfs.btrfs", "-q", "-M"], 128, Lack::MuchRoom);
+}
+
+#[test]
+fn a_disk_without_inodes_fails_operations_cleanly() {
+    operations_fail_cleanly(&[EXT4, &["-N", "8000"]].concat(), 96, Lack::Files);
+}
+
+fn operations_fail_cleanly(make: &[&str], mib: u64, lack: Lack) {
     let scratch = tempfile::tempdir_in(target()).expect("a folder");
     let layout = layout(scratch.path());
     let source = format!("oci:{}:1", layout.display());
@@ -255,7 +336,7 @@ fn a_full_disk_fails_operations_cleanly_at_every_point() {
         other.zonectl(&["snapshot", "z@b"]).ok();
         sent(&other, &change, &["z@b", "--base", "a"]);
     }
-    let disk = Disk::new(scratch.path(), 96);
+    let disk = Disk::new(scratch.path(), make, mib, lack);
     let zoned = Zoned::start_as(How { place: Some(disk.at.clone()), ..How::default() });
     let host = Host { zoned: &zoned, disk: &disk };
     installed(&zoned, "z");
@@ -316,7 +397,7 @@ fn a_full_disk_fails_operations_cleanly_at_every_point() {
 #[test]
 fn a_zone_that_does_not_fit_stays_where_it_is() {
     let scratch = tempfile::tempdir_in(target()).expect("a folder");
-    let disk = Disk::new(scratch.path(), 32);
+    let disk = Disk::new(scratch.path(), EXT4, 32, Lack::Room);
     let zoned = Zoned::start();
     let host = Host { zoned: &zoned, disk: &disk };
     installed(&zoned, "z");

@@ -62,7 +62,7 @@ fn a_zone_moves_to_another_file_system_and_back() {
     zoned.zonectl(&["snapshot", "z@far"]).ok();
     check(&zoned, "z");
     zoned.zonectl(&["boot", "z", "-i", "none"]).ok();
-    zoned.zonectl(&["snapshot", "z@live"]).ok();
+    zoned.snapshot("z", "live");
     zoned.zonectl(&["halt", "z"]).ok();
     zoned.zonectl(&["rollback", "z@far"]).ok();
     let near = zoned.scratch().join("near");
@@ -121,12 +121,15 @@ fn a_detached_zone_is_attached_elsewhere() {
 
 #[test]
 fn kills_leave_a_zone_in_one_place() {
+    let disk = Mounted::new(&["mkfs.ext4", "-q"], "loop", 64);
     let mut zoned = Zoned::start_alone();
     installed(&zoned, "z");
     zoned.zonectl(&["snapshot", "z@one"]).ok();
     let mut dice = Dice::new();
+    let folders = [zoned.scratch().to_owned(), disk.at.clone()];
     for round in 0..40 {
-        let to = zoned.scratch().join(format!("place{round}"));
+        // To another file system as often as not.
+        let to = folders[dice.below(2) as usize].join(format!("place{round}"));
         let path = zoned.zone("z").expect("z")["path"].as_str().expect("a path").to_owned();
         let words: &[&str] = match (zoned.state("z").as_deref(), dice.below(2)) {
             (Some("configured"), _) => &["attach", "z", &path],
@@ -134,7 +137,7 @@ fn kills_leave_a_zone_in_one_place() {
             _ => &["detach", "z"],
         };
         let client = zoned.spawn(words);
-        std::thread::sleep(std::time::Duration::from_micros(dice.below(60_000)));
+        std::thread::sleep(std::time::Duration::from_micros(dice.below(100_000)));
         zoned.kill9();
         client.finish();
         zoned.start_again();
@@ -145,5 +148,16 @@ fn kills_leave_a_zone_in_one_place() {
             zoned.zonectl(&["attach", "z", place]).ok();
         }
         check(&zoned, "z");
+        // What was begun elsewhere is gone.
+        let now = zoned.zone("z").expect("z")["path"].as_str().expect("a path").to_owned();
+        for folder in &folders {
+            let places = fs::read_dir(folder).expect("read it").flatten().map(|entry| entry.path());
+            for place in places.filter(|place| text(place).contains("/place") && text(place) != now) {
+                let left = fs::read_dir(&place).expect("read it").count();
+                assert_eq!(left, 0, "round {round}: {words:?}: something is left in {}", place.display());
+            }
+        }
     }
+    zoned.forget("z");
+    drop(zoned);
 }

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use zones_tests::{Dice, Zoned, busybox_root, pack};
+use zones_tests::{Dice, Zoned, busybox_root, pack, shares_layers};
 
 fn running(zoned: &Zoned, name: &str) {
     zoned.zonectl(&["create", name, "max-processes=88"]).ok();
@@ -57,7 +57,7 @@ fn a_zone_goes_to_another_host_and_follows() {
          /data/hard; ln -s nowhere /data/link; mkfifo /data/fifo; rm /bin/vi; rm -rf /media; \
          dd if=/dev/zero of=/data/sparse bs=1 count=1 seek=10M 2>/dev/null",
     );
-    here.zonectl(&["snapshot", "z@monday"]).ok();
+    here.snapshot("z", "monday");
     let monday = here.sh("z", LIST);
     here.sh("z", "echo two > /data/a/file; rm -rf /data/a/b; mkdir /data/new; echo new > /data/new/file");
     here.zonectl(&["halt", "z"]).ok();
@@ -80,6 +80,9 @@ fn a_zone_goes_to_another_host_and_follows() {
 
     // One that runs, as it is now.
     here.sh("z", "echo three > /data/a/file");
+    if !shares_layers() {
+        here.zonectl(&["halt", "z"]).ok();
+    }
     received(&there, &["now"], &sent(&here, &["z"]));
     there.zonectl(&["boot", "now", "-i", "none"]).ok();
     assert_eq!(there.sh("now", "cat /data/a/file"), "three\n");
@@ -89,9 +92,9 @@ fn a_zone_goes_to_another_host_and_follows() {
 fn streams_that_do_not_fit_are_refused_and_change_nothing() {
     let (here, there) = (Zoned::start(), Zoned::start());
     running(&here, "z");
-    here.zonectl(&["snapshot", "z@a"]).ok();
+    here.snapshot("z", "a");
     here.sh("z", "echo b > /b");
-    here.zonectl(&["snapshot", "z@b"]).ok();
+    here.snapshot("z", "b");
     let (whole, change) = (sent(&here, &["z@a"]), sent(&here, &["z@b", "--base", "a"]));
     let refused = |words: &[&str], stream: &Path, code: i32, why: &str| {
         let (status, said) = receive(&there, words, stream);
@@ -121,7 +124,7 @@ fn streams_that_do_not_fit_are_refused_and_change_nothing() {
 fn what_is_cut_off_or_changed_on_its_way_leaves_nothing() {
     let (here, there) = (Zoned::start(), Zoned::start());
     running(&here, "z");
-    here.zonectl(&["snapshot", "z@a"]).ok();
+    here.snapshot("z", "a");
     let stream = fs::read(sent(&here, &["z@a"])).expect("read the stream");
     let store = || fs::read_dir(there.root().join("layers")).expect("the store").count();
     let mut dice = Dice::new();

@@ -13,11 +13,38 @@ use super::programs::Programs;
 /// Where the guests of $ZONES_GUESTS are.
 const GUESTS: &str = "/matrix/guests";
 
+/// Where the tests are found by their names.
+const TESTS: &str = "/matrix/tests";
+
 /// Tools of the host that the tests use and busybox has not, or not so.
-const TOOLS: &[&str] = &["unshare", "setpriv", "timeout", "setsid", "newuidmap", "nsenter", "ip", "nft"];
+const TOOLS: &[&str] = &[
+    "unshare",
+    "setpriv",
+    "timeout",
+    "setsid",
+    "newuidmap",
+    "nsenter",
+    "ip",
+    "nft",
+    "mount",
+    "umount",
+    "losetup",
+    "mkfs.ext4",
+    "mkfs.xfs",
+    "mkfs.btrfs",
+    "btrfs",
+    "cp",
+    "find",
+    "stat",
+    "tar",
+    "setfattr",
+    "umoci",
+    "skopeo",
+];
 
 /// What is loaded before the tests.
-const MODULES: &[&str] = &["overlay", "fuse", "veth", "loop", "tun", "bridge", "nf_tables"];
+const MODULES: &[&str] =
+    &["overlay", "fuse", "veth", "loop", "tun", "bridge", "nf_tables", "xfs", "btrfs", "quota_v2"];
 
 const SIZE: u64 = 4 << 30;
 
@@ -42,6 +69,14 @@ pub(super) fn make(image: &Path, kernel: &Kernel, programs: &Programs, current: 
     add_tools(root)?;
     for program in programs.all() {
         add_program(root, &program)?;
+        // What only a debugger needs is ten times the rest.
+        let there = at(root, &program)?;
+        let strip = Command::new("strip").arg("--strip-debug").arg(&there).status().context("run strip")?;
+        ensure!(strip.success(), "strip {}", program.display());
+    }
+    for (name, program) in &programs.tests {
+        let link = at(root, &Path::new(TESTS).join(name))?;
+        symlink(program, link).with_context(|| format!("link {name}"))?;
     }
     // The tests find their programs compiled; the conformance reads in the sources what is expected of them.
     let top = crate::top();
@@ -115,7 +150,7 @@ fn add_tools(root: &Path) -> Result<()> {
         symlink("/bin/busybox", root.join("bin").join(name)).with_context(|| format!("link {name}"))?;
     }
     for name in TOOLS {
-        let places = ["/usr/bin", "/usr/sbin"].map(|folder| Path::new(folder).join(name));
+        let places = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"].map(|folder| Path::new(folder).join(name));
         let path =
             places.iter().find(|path| path.is_file()).with_context(|| format!("{name} is not there"))?;
         add_program(root, path)?;
@@ -135,6 +170,7 @@ fn script(programs: &Programs) -> String {
     );
     script += &format!("for m in {}; do modprobe $m; done\n", MODULES.join(" "));
     let folder = programs.folder.display();
+    script += &format!("export PATH={TESTS}:$PATH\n");
     script +=
         &format!("export ZONED_BIN={folder}/zoned ZONECTL_BIN={folder}/zonectl ZONES_GUESTS={GUESTS}\n");
     script += "export ZONES_CURRENT=/matrix/current.tar ZONES_MACHINE=1\n";

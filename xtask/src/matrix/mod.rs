@@ -59,7 +59,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     crate::be_root()?;
     crate::packages::for_matrix()?;
     let begin = Instant::now();
-    let wanted = command.as_deref().map_or(Wanted::All, Wanted::Command);
+    let wanted = command.as_deref().map_or(Wanted::All, Wanted::Line);
     let counts = boot_all(&jobs, wanted, &mut |_| {})?;
     let ok = counts.failed == 0;
     println!("\n{}", counts.line(ok, begin.elapsed().as_secs_f64()));
@@ -70,7 +70,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
 /// The one that every run of the tests boots: the oldest, of which the most is missing.
 pub(crate) fn oldest() -> Result<Counts> {
     crate::packages::for_matrix()?;
-    boot_all(&[Job { age: &AGES[0], vsyscall: "none" }], Wanted::All, &mut |_| {})
+    boot_all(&[Job { age: &AGES[0], vsyscall: "none" }], Wanted::Some, &mut |_| {})
 }
 
 /// One of the tests on the oldest kernel; `each` is told every line.

@@ -19,15 +19,17 @@ pub(crate) struct Programs {
 /// What is to be run there.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Wanted<'a> {
+    /// What fits in every run of the tests.
+    Some,
     /// All of the tests.
     All,
     /// One of them, with these words.
     Test(&'a str, &'a [&'a str]),
     /// A line of shell.
-    Command(&'a str),
+    Line(&'a str),
 }
 
-/// The tests that are run there, and which of them.
+/// The tests that are run on every kernel, and which of them.
 pub(super) const TESTS: [(&str, &[&str]); 6] = [
     ("conformance", &["--test-threads=3"]),
     (
@@ -46,31 +48,60 @@ pub(super) const TESTS: [(&str, &[&str]); 6] = [
     ("escapes", &["--test-threads=2"]),
 ];
 
+/// Those of what zones are kept in that fit in every run: what the oldest kernel has otherwise than the host.
+const STORAGE: [(&str, &[&str]); 2] = [
+    ("disks", &["--test-threads=2", "btrfs_has", "cannot_be_held"]),
+    ("snapshots", &["--test-threads=2", "cannot_share_layers"]),
+];
+
+/// All that are worth their time there.
+const ALL_STORAGE: [(&str, &[&str]); 2] = [
+    ("disks", &["--test-threads=2"]),
+    // Before Linux 5.19 each of a hundred boots is a copy.
+    ("snapshots", &["--test-threads=2", "--skip", "hundred"]),
+];
+
+/// On the disk for whoever asks for them.
+const AT_HAND: [(&str, &[&str]); 4] =
+    [("streams", &[]), ("places", &[]), ("images", &[]), ("full_disk", &[])];
+
 /// Those with programs of their own, which they compile here and find there.
-const COMPILED: [(&str, &[&str]); 3] =
-    [("conformance", &[]), ("shared_ip", &["its_program_compiles"]), ("escapes", &[])];
+const COMPILED: [(&str, &[&str]); 4] = [
+    ("conformance", &[]),
+    ("shared_ip", &["its_program_compiles"]),
+    ("disks", &["its_program_compiles"]),
+    ("escapes", &[]),
+];
 
 impl Programs {
     pub(crate) fn build(wanted: Wanted<'_>) -> Result<Self> {
         let folder = crate::build()?;
-        let tests =
-            TESTS.iter().map(|(name, _)| Ok((*name, build_test(name)?))).collect::<Result<Vec<_>>>()?;
+        let (storage, at_hand) = match wanted {
+            Wanted::Some => (&STORAGE, &[][..]),
+            Wanted::All => (&ALL_STORAGE, &[][..]),
+            Wanted::Test(..) => (&STORAGE, &[][..]),
+            Wanted::Line(_) => (&ALL_STORAGE, &AT_HAND[..]),
+        };
+        let wanted_tests = TESTS.iter().chain(storage).chain(at_hand);
+        let tests = wanted_tests
+            .clone()
+            .map(|(name, _)| Ok((*name, build_test(name)?)))
+            .collect::<Result<Vec<_>>>()?;
         for (name, path) in &tests {
             let Some((_, words)) = COMPILED.iter().find(|(other, _)| other == name) else { continue };
             let done = Command::new(path).args(*words).env("ZONES_COMPILE_ONLY", "1").status();
             let done = done.with_context(|| format!("compile the programs of {name}"))?;
             ensure!(done.success(), "not all programs of {name} compile");
         }
-        let line =
-            |path: &PathBuf, words: &[&str]| format!("{} {} </dev/null", path.display(), words.join(" "));
+        let line = |name: &str, words: &[&str]| format!("{name} {} </dev/null", words.join(" "));
         let job = match wanted {
-            Wanted::Command(command) => vec![("command", command.to_owned())],
+            Wanted::Line(line) => vec![("command", line.to_owned())],
             Wanted::Test(name, words) => {
                 let named = tests.iter().filter(|(other, _)| *other == name);
-                named.map(|(name, path)| (*name, line(path, words))).collect()
+                named.map(|(name, _)| (*name, line(name, words))).collect()
             }
-            Wanted::All => {
-                tests.iter().zip(TESTS).map(|((name, path), (_, words))| (*name, line(path, words))).collect()
+            Wanted::Some | Wanted::All => {
+                wanted_tests.map(|(name, words)| (*name, line(name, words))).collect()
             }
         };
         Ok(Self { folder, tests, job })

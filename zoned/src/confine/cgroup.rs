@@ -21,12 +21,35 @@ use crate::sys::process;
 /// Folder of all zones in each hierarchy.
 const PARENT: &str = "zoned";
 
-/// v1 hierarchies in which every zone gets a group: those that limit and count, and systemd's
+/// v1 hierarchies in which every zone gets a group: those that limit, count and hold still, and systemd's
 /// named one, so that a guest's own slices land below its group and nowhere else.
-const V1_WANTED: [&str; 7] = ["cpu", "cpuacct", "cpuset", "memory", "pids", "blkio", "name=systemd"];
+const V1_WANTED: [&str; 8] =
+    ["cpu", "cpuacct", "cpuset", "memory", "pids", "blkio", "freezer", "name=systemd"];
 
 /// The same of v2.
 const V2_WANTED: [&str; 5] = ["cpu", "cpuset", "memory", "pids", "io"];
+
+/// How the processes of a group are held still.
+struct Freezer {
+    control: &'static str,
+    still: &'static str,
+    go: &'static str,
+    state: &'static str,
+    /// The line of `state` that says that all of them are.
+    shows: &'static str,
+}
+
+/// Those of v2 (Linux 5.2) and of v1.
+const FREEZERS: [Freezer; 2] = [
+    Freezer { control: "cgroup.freeze", still: "1", go: "0", state: "cgroup.events", shows: "frozen 1" },
+    Freezer {
+        control: "freezer.state",
+        still: "FROZEN",
+        go: "THAWED",
+        state: "freezer.state",
+        shows: "FROZEN",
+    },
+];
 
 /// What the host has mounted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,7 +76,7 @@ impl Hierarchies {
                 "cgroup" => {
                     let controllers: Vec<String> = options
                         .split(',')
-                        .filter(|o| V1_WANTED.contains(o) || ["devices", "freezer"].contains(o))
+                        .filter(|o| V1_WANTED.contains(o) || *o == "devices")
                         .map(str::to_owned)
                         .collect();
                     if !found.v1.iter().any(|(_, c)| *c == controllers) {
@@ -214,6 +237,8 @@ impl Cgroup {
                 if left.is_empty() {
                     break;
                 }
+                // Who is held still by v1 does not die.
+                let _ = self.hold(false);
                 if Instant::now() > patience {
                     let left = io::Error::other(format!("{} processes do not end", left.len()));
                     return Err(Failure::new("empty", group.display(), left));
@@ -226,34 +251,36 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Holds all processes of the groups still, or lets go of them.
+    /// Holds all processes of the groups and of those below still, or lets go of them.
     ///
     /// # Errors
     /// When there is no freezer here, or they are not still within ten seconds: they are let go of then.
     pub fn hold(&self, still: bool) -> Result<(), Failure> {
-        let named = |name: &str, word: &'static str, state: &str, shows: fn(&str) -> bool| {
-            let control = self.all().map(|group| group.join(name)).find(|path| path.exists())?;
-            Some((control, word, state.to_owned(), shows))
+        let write = |(freezer, control): (&Freezer, PathBuf), word: fn(&Freezer) -> &'static str| {
+            fs::write(&control, word(freezer)).map_err(|e| Failure::new("write", control.display(), e))
         };
-        let v2 = || {
-            let word = if still { "1" } else { "0" };
-            named("cgroup.freeze", word, "cgroup.events", |text| text.lines().any(|line| line == "frozen 1"))
-        };
-        let v1 = || {
-            let word = if still { "FROZEN" } else { "THAWED" };
-            named("freezer.state", word, "freezer.state", |text| text.trim() == "FROZEN")
-        };
-        let Some((control, word, state, shows)) = v2().or_else(v1) else {
-            let why = io::Error::other("no control group of it has a freezer");
-            return Err(Failure::new("freeze", "the zone", why));
-        };
-        let fail = |e: io::Error| Failure::new("write", control.display(), e);
-        fs::write(&control, word).map_err(fail)?;
+        let mut found = FREEZERS.iter().filter_map(|freezer| Some((freezer, self.file(freezer.control)?)));
         if !still {
-            return Ok(());
+            // Of both: v2 may be mounted where who held them did not see it.
+            return found.map(|found| write(found, |freezer| freezer.go)).fold(Ok(()), Result::and);
         }
+        let Some((freezer, control)) = found.next() else {
+            let why = "it is in no control group that can be frozen: mount cgroup2 on /sys/fs/cgroup, or the freezer of \
+                       cgroup v1, and boot it anew; or halt it";
+            return Err(Failure::new("freeze", "the zone", io::Error::other(why)));
+        };
+        let state = control.with_file_name(freezer.state);
         let patience = Instant::now() + Duration::from_secs(10);
-        while !fs::read_to_string(control.with_file_name(&state)).is_ok_and(|text| shows(&text)) {
+        for round in 0_u32.. {
+            // v1 passes over who is being forked or cannot be frozen at the moment, and is to be told again
+            // (freezer-subsystem.rst).
+            if round % 64 == 0 {
+                write((freezer, control.clone()), |freezer| freezer.still)?;
+            }
+            let shown = fs::read_to_string(&state).unwrap_or_default();
+            if shown.lines().any(|line| line == freezer.shows) {
+                break;
+            }
             if Instant::now() > patience {
                 let _ = self.hold(false);
                 let why = io::Error::new(io::ErrorKind::TimedOut, "its processes do not hold still");
@@ -497,5 +524,62 @@ mod tests {
         );
         cgroup.remove().unwrap();
         assert!(cgroup.all().all(|g| !g.exists()));
+    }
+
+    /// A process that counts, in a group below that of `key`.
+    fn counting(group: &Path) -> std::process::Child {
+        let script = "echo $$ > $0/cgroup.procs; while :; do :; done";
+        std::process::Command::new("sh").args(["-c", script]).arg(group).spawn().unwrap()
+    }
+
+    fn holds_what_is_below(hierarchies: &Hierarchies, key: &str) {
+        let cgroup = Cgroup::create(hierarchies, key, 1 << 30, &Limits::default()).unwrap();
+        let below = |group: &PathBuf| group.join("below");
+        cgroup.all().for_each(|group| fs::create_dir_all(below(group)).unwrap());
+        let held =
+            cgroup.all().find(|group| FREEZERS.iter().any(|f| group.join(f.control).exists())).unwrap();
+        let mut child = counting(&below(held));
+        let pid = child.id();
+        let ticks = || {
+            let stat = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
+            stat.split(' ').next().unwrap().to_owned()
+        };
+        let before = ticks();
+        while ticks() == before || processes(held).is_empty() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        for _ in 0..20 {
+            cgroup.hold(true).unwrap();
+            let at = ticks();
+            std::thread::sleep(Duration::from_millis(5));
+            assert_eq!(ticks(), at);
+            cgroup.hold(false).unwrap();
+            while ticks() == at {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        // And ends, held or not.
+        cgroup.hold(true).unwrap();
+        let reaper = std::thread::spawn(move || child.wait());
+        cgroup.kill().unwrap();
+        reaper.join().unwrap().unwrap();
+        cgroup.remove().unwrap();
+        assert!(cgroup.all().all(|group| !group.exists()));
+    }
+
+    #[test]
+    fn a_group_is_held_still_with_those_below_and_ends() {
+        let all = Hierarchies::detect().unwrap();
+        let key = format!("unit-hold-{}", std::process::id());
+        if all.v2.is_some() {
+            holds_what_is_below(&Hierarchies { v1: Vec::new(), ..all.clone() }, &key);
+        }
+        let freezer: Vec<_> =
+            all.v1.into_iter().filter(|(_, names)| names.iter().any(|n| n == "freezer")).collect();
+        if freezer.is_empty() {
+            eprintln!("SKIPPED: no freezer of cgroup v1 is mounted");
+            return;
+        }
+        holds_what_is_below(&Hierarchies { v2: None, v1: freezer }, &format!("{key}-v1"));
     }
 }

@@ -199,7 +199,7 @@ fn cgroups() -> Vec<Finding> {
         ("pids", "needed for max-processes and max-lwps, and against fork bombs where there are none"),
         ("io", "needed for capped-io"),
         ("devices", "a second wall around device nodes; a zone has no right to make them in any case"),
-        ("freezer", "a zone is stopped as a whole before it is ended"),
+        ("freezer", "needed for snapshots and clones of zones that run"),
     ] {
         let v1 = found.v1.iter().find(|(_, names)| {
             names.iter().any(|name| name == controller || controller == "io" && name == "blkio")

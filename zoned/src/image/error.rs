@@ -1,7 +1,7 @@
 //! What can go wrong while a root is filled, and what to do about it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use zone_api::ErrorKind;
 
@@ -124,7 +124,7 @@ pub enum ImageError {
         source: io::Error,
     },
     /// The disk is full.
-    #[error("no space left on the file system of {}{}", dest.display(), needs(*more))]
+    #[error("{}{}", no_room(dest), needs(*more))]
     NoSpace {
         /// The root.
         dest: PathBuf,
@@ -227,6 +227,18 @@ fn shown_up_to(text: &str, most: usize) -> String {
         out.push('…');
     }
     out
+}
+
+/// That there is no room on the file system of `folder`, and, as far as that can be told afterwards, of what.
+pub(crate) fn no_room(folder: &Path) -> String {
+    let found = nix::sys::statvfs::statvfs(folder).ok();
+    // Whatever was written is gone again by now, so neither is at its end; some file systems have no number of inodes.
+    let of_inodes = found.is_some_and(|found| {
+        let (files, blocks) = (found.files().max(1) as f64, found.blocks().max(1) as f64);
+        found.files() > 0 && found.files_free() as f64 / files < found.blocks_free() as f64 / blocks
+    });
+    let inodes = if of_inodes { ": it has no inodes for more files" } else { "" };
+    format!("no space left on the file system of {}{inodes}", folder.display())
 }
 
 fn needs(more: Option<u64>) -> String {

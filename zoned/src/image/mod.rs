@@ -49,7 +49,7 @@ pub(crate) use copy::is_opaque;
 pub use digest::Digest;
 pub use empty::{empty, remove};
 pub use error::ImageError;
-pub(crate) use error::shown_long;
+pub(crate) use error::{no_room, shown_long};
 pub use import::{Imported, import};
 pub use layer::{take_in as take_in_layer, verify as verify_layer};
 pub use manifest::{Config, Execution};

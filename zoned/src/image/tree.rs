@@ -183,11 +183,11 @@ impl Tree {
 
 /// Owner, mode and times of a file of the root.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Attributes {
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) mode: u32,
-    pub(super) mtime: (i64, u32),
+pub(crate) struct Attributes {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mode: u32,
+    pub(crate) mtime: (i64, u32),
 }
 
 impl Attributes {
@@ -211,7 +211,7 @@ impl Attributes {
     }
 
     /// Sets all on `name` of `dir` without opening or following it; links have no mode.
-    pub(super) fn apply_at(self, dir: BorrowedFd<'_>, name: &[u8], link: bool) -> Result<(), Errno> {
+    pub(crate) fn apply_at(self, dir: BorrowedFd<'_>, name: &[u8], link: bool) -> Result<(), Errno> {
         let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
         rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
         if !link {

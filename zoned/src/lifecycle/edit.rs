@@ -89,13 +89,16 @@ impl Zones {
         let Ok(before) = Config::parse(before, name) else { return Ok(Edited::default()) };
         let edited = config::changes(&before, &config);
         let config = self.config(name).unwrap_or(config);
-        if edited.live.iter().any(|key| key == "capped-disk") {
-            self.limit_disk(name, &config)?;
-        }
+        let limited = if edited.live.iter().any(|key| key == "capped-disk") {
+            self.limit_disk(name, &config)
+        } else {
+            Ok(())
+        };
         live.control.update(&config, &edited.live).map_err(|error| {
             let why = format!("it is written, and the running zone did not take it: {error}");
             ApiError::new(ErrorKind::Failed, format!("edit {name}"), why)
         })?;
+        limited.map_err(|error| ApiError { why: format!("it is written; {}", error.why), ..error })?;
         Ok(edited)
     }
 }

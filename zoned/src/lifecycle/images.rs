@@ -452,11 +452,11 @@ impl Zones {
             progress(Progress::Step { step: "putting its layers together".to_owned(), total: None });
             std::fs::create_dir(&root)
                 .and_then(|()| crate::storage::flatten(&layered.trees, &root))
-                .map_err(|error| because(what(), &error))?;
+                .map_err(|error| because(what(), &room(&folder, error)))?;
         }
         self.host.prepare(&folder)?;
         let looked = self.in_root(name, |root, _| Ok(image::root_arch(root, want_arch)));
-        let arch = match looked.map_err(|error| because(what(), &error))? {
+        let arch = match looked.map_err(|error| because(what(), &room(&folder, error)))? {
             Ok(arch) => Some(arch),
             Err(ImageError::NoProgram) => layered.machine,
             Err(error) => return Err(failed(what(), &error)),
@@ -486,7 +486,7 @@ impl Zones {
         } else {
             std::fs::create_dir(&root)
                 .and_then(|()| crate::storage::flatten(&layered.trees, &root))
-                .map_err(|error| because(what(), &error))?;
+                .map_err(|error| because(what(), &room(zone_dir, error)))?;
             image::root_arch(&root, config.arch.as_deref())
         };
         let arch = match looked {

@@ -83,7 +83,7 @@ fn room(folder: &Path, error: io::Error) -> io::Error {
     let kind = error.kind();
     match kind {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            io::Error::new(kind, format!("no space left on the file system of {}", folder.display()))
+            io::Error::new(kind, crate::image::no_room(folder))
         }
         _ => error,
     }

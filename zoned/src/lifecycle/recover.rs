@@ -89,6 +89,11 @@ impl Zones {
             else {
                 continue;
             };
+            // A snapshot that was cut off may hold it still. First: a login that is held by v1 has a copy of its monitor's
+            // socket, and keeps it open where the monitor is gone.
+            if let Err(error) = self.host.hold(name, false) {
+                tracing::debug!(zone = name, %error, "it was not held");
+            }
             match self.host.adopt(name) {
                 Some(handle) => self.adopt(name, handle),
                 None => self.bury(name),
@@ -110,10 +115,7 @@ impl Zones {
             table.zones.entry(name.to_owned()).or_insert_with(|| Entry::new(record(), status.ephemeral));
         }
         tracing::info!(zone = name, id = status.id, state = status.state.word(), "found again");
-        // A snapshot that was cut off may hold it still, or have moved its root.
-        if let Err(error) = self.host.hold(name, false) {
-            tracing::debug!(zone = name, %error, "it was not held");
-        }
+        // A snapshot that was cut off may have moved its root.
         let layers = self.layers_of(name);
         if !layers.is_empty()
             && let Err(error) = handle.control.restack(&self.trees(&layers))

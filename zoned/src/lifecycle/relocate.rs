@@ -15,6 +15,7 @@ use super::registry::Entry;
 use super::stack::ROOT;
 use super::{Zones, because, room};
 use crate::config::{Config, edit};
+use crate::confine::owners;
 use crate::image;
 use crate::state::{Change, Durable, FILE as STATE, Record, Snapshot, Verb, atomic, snapshots};
 use crate::storage::{LayerId, backend, settle};
@@ -149,6 +150,8 @@ impl Zones {
     /// To another file system.
     fn copy_to(&self, name: &str, old: &Path, path: &Path) -> Result<(), ApiError> {
         let wrong = |error: io::Error| because(format!("move {name}"), &error);
+        // Before Linux 5.19 they have the zone's ids while it runs, and are given those at its next boot.
+        owners::give(old, 0).map_err(|failure| because(format!("move {name}"), &failure))?;
         self.save(name, |record| Record { change: Some(Change::CopyTo(path.to_owned())), ..record.clone() })?;
         let copied =
             image::copy_all(old, path, &RECORDS).map_err(|error| because(format!("move {name}"), &error));
@@ -161,6 +164,8 @@ impl Zones {
             let change = Some(Change::Clear(old.to_owned(), Vec::new()));
             Record { path: Some(path.to_owned()), change, ..record.clone() }
         })?;
+        // Where it will be booted it is limited anew.
+        self.lift_limit(name, old);
         self.finish_change(name)
     }
 
@@ -252,6 +257,8 @@ impl Zones {
         let shared = self.layers_of_others(name);
         let of_zone = self.layers_of_all(name);
         let packed = || {
+            // Its number will be another's.
+            backend::of(&folder).free(&folder)?;
             if !own.is_dir() {
                 fs::DirBuilder::new().mode(0o700).create(&own)?;
             }
@@ -266,6 +273,7 @@ impl Zones {
             atomic::write(&folder.join(MANIFEST), text.as_bytes(), 0o600)
         };
         packed().map_err(wrong)?;
+        self.lift_limit(name, &folder);
         let left = Change::Clear(self.store.folder(name), vec![snapshots::FOLDER.to_owned()]);
         self.save(name, |record| Record { change: Some(left), ..record.emptied() })?;
         if let Some(entry) = self.lock().zones.get_mut(name) {

@@ -238,6 +238,12 @@ impl Zones {
     fn fold_parts(&self, name: &str, parts: &[(String, LayerId)], below: &[LayerId]) -> Result<(), ApiError> {
         let folder = self.data(name);
         for (part, id) in parts {
+            if part == UPPER {
+                // A layer is nobody's own.
+                backend::of(&folder)
+                    .free(&folder)
+                    .map_err(|error| because(format!("make a layer of {}", folder.display()), &error))?;
+            }
             let name = if part == OWN { OWN } else { "fs" };
             let (from, to) = (folder.join(part), self.layers.folder(id).join(name));
             let moved = || {
@@ -291,11 +297,14 @@ impl Zones {
             // Nothing is synced: empty folders that a crash takes are made anew.
             fs::DirBuilder::new().recursive(true).mode(0o700).create(backend::work(&folder).join(WORK))
         };
-        make().map_err(|error: io::Error| because(format!("make {}", folder.display()), &error))
+        // A change that was begun is to be finished, also where it took what was left.
+        let made = self.store.with_reserve(make);
+        made.map_err(|error| because(format!("make {}", folder.display()), &room(&folder, error)))
     }
 
     /// Sees that the zone's own files take no more than its configuration says.
     pub(super) fn limit_disk(&self, name: &str, config: &Config) -> Result<(), ApiError> {
+        let lives = self.live(name).is_some();
         let wanted = config.capped_disk.as_ref().and_then(|disk| size_in_bytes(&disk.size).ok());
         let record = self.record(name)?;
         if wanted.is_none() && record.capped.is_none() {
@@ -303,13 +312,32 @@ impl Zones {
         }
         self.make_upper(name, &record.layers)?;
         let folder = self.data(name);
-        let project = self.settings.id_base + record.id_slot;
-        let limited = backend::of(&folder).limit(&folder, project, wanted);
+        let limited = backend::of(&folder).limit(&folder, self.project(&record), wanted, lives);
         limited.map_err(|error| {
-            because(format!("hold the files of {name} to its capped-disk.size"), &error)
-                .hint(format!("zonectl unset {name} capped-disk.size boots it without a limit"))
+            let hint = if lives {
+                format!("zonectl reboot {name} boots it with the limit, or says why it cannot be held")
+            } else {
+                format!("zonectl unset {name} capped-disk.size boots it without a limit")
+            };
+            because(format!("hold the files of {name} to its capped-disk.size"), &error).hint(hint)
         })?;
         self.save(name, |record| Record { capped: wanted, ..record.clone() })
+    }
+
+    /// The number of a zone in quotas of file systems.
+    fn project(&self, record: &Record) -> u32 {
+        self.settings.id_base + record.id_slot
+    }
+
+    /// Gives back a zone's number on the file system of `folder`, which may have been another's than the zone's is now.
+    pub(super) fn lift_limit(&self, name: &str, folder: &Path) {
+        let lifted = self.record(name).map(|record| {
+            let lift = || backend::of(folder).lift(folder, self.project(&record));
+            record.capped.map_or(Ok(()), |_| lift())
+        });
+        if let Ok(Err(error)) = lifted {
+            tracing::warn!(zone = name, %error, folder = %folder.display(), "its limit of disk is still there");
+        }
     }
 
     /// Makes one layer of a zone's many where they have become too many. Nothing of it runs, and its folder is empty.

@@ -28,6 +28,7 @@ impl Zones {
             self.save(name, |record| record.to(Durable::Incomplete, None, Some(why)))?;
             return Err(error);
         }
+        self.lift_limit(name, data.ancestors().find(|folder| folder.is_dir()).unwrap_or(&own));
         self.save(name, |record| record.emptied())?;
         if let Some(entry) = self.lock().zones.get_mut(name) {
             entry.snapshots.clear();

@@ -593,6 +593,8 @@ impl Monitor {
     fn tear_down(&mut self, again: bool) -> Option<String> {
         if let Some(live) = &self.live {
             let _ = process::signal(live.made.init.pidfd.as_fd(), libc::SIGKILL);
+            // Who is held still by v1 does not die.
+            let _ = live.made.cgroup.hold(false);
             self.set_state(State::Down);
         }
         self.console.disconnect();

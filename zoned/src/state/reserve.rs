@@ -9,10 +9,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::FallocateFlags;
 
+use crate::sys::btrfs;
+
 /// Bytes, or what can be had of them.
 const SIZES: [u64; 4] = [128 << 10, 64 << 10, 32 << 10, 16 << 10];
 
-/// A file of zeros that gives way.
+/// On btrfs, which sets aside 256 KiB for each item of a tree that it is to add, and takes some items for a file.
+const ON_BTRFS: u64 = 4 << 20;
+
+/// A file that gives way, with its blocks and its inode.
 #[derive(Debug)]
 pub(super) struct Reserve {
     path: PathBuf,
@@ -37,16 +42,19 @@ impl Reserve {
         done
     }
 
-    fn open(&self) -> io::Result<File> {
+    fn open(&self, create: bool) -> io::Result<File> {
         let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(0o600);
+        options.write(true).create(create).truncate(false).mode(0o600);
         options.custom_flags(nix::libc::O_NOFOLLOW).open(&self.path)
     }
 
     /// That it cannot be had is no reason to fail: it is had as soon as there is room.
     fn keep(&self) {
-        let had = self.open().is_ok_and(|file| {
-            SIZES.iter().any(|size| rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, *size).is_ok())
+        let more = self.path.parent().is_some_and(btrfs::is_btrfs).then_some(&ON_BTRFS);
+        let had = self.open(true).is_ok_and(|file| {
+            more.into_iter()
+                .chain(&SIZES)
+                .any(|size| rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, *size).is_ok())
         });
         self.spent.store(!had, Ordering::Relaxed);
     }
@@ -54,14 +62,16 @@ impl Reserve {
     /// Whether there is more room now.
     fn release(&self) -> bool {
         self.spent.store(true, Ordering::Relaxed);
-        let released = self.open().and_then(|file| {
-            let had = file.metadata()?.len() > 0;
+        let released = self.open(false).and_then(|file| {
             file.set_len(0)?;
             // Blocks can be had again once it is on the disk that they are free.
             file.sync_all()?;
-            Ok(had)
+            // And its inode, which is what there may be none of.
+            std::fs::remove_file(&self.path)?;
+            // btrfs has what is free once all that is written is there.
+            Ok(rustix::fs::syncfs(&file)?)
         });
-        released.unwrap_or(false)
+        released.is_ok()
     }
 }
 

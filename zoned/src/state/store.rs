@@ -158,7 +158,7 @@ impl Record {
     /// Without a root, and what is known of one.
     pub fn emptied(&self) -> Self {
         let record = self.to(Durable::Configured, None, None);
-        Self { layers: Vec::new(), path: None, change: None, at: None, arch: None, ..record }
+        Self { layers: Vec::new(), path: None, capped: None, change: None, at: None, arch: None, ..record }
     }
 }
 
@@ -213,6 +213,14 @@ impl Store {
     pub fn new(zones: PathBuf) -> Self {
         let reserve = Arc::new(Reserve::new(&zones));
         Self { zones, reserve }
+    }
+
+    /// Does `work` again, with the room that is kept for records, where it fails for want of that.
+    ///
+    /// # Errors
+    /// As `work` has them.
+    pub(crate) fn with_reserve(&self, work: impl Fn() -> io::Result<()>) -> io::Result<()> {
+        self.reserve.try_twice(work)
     }
 
     /// Folder of a zone.

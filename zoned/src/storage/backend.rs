@@ -12,6 +12,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use super::project;
+use crate::confine::outside;
 use crate::image::{ImageError, Index, Layer, copy_all};
 use crate::sys::{btrfs, quota};
 
@@ -83,10 +85,24 @@ pub trait Backend: Sync {
     fn unlimited(&self, parent: &Path) -> Option<&'static str>;
 
     /// Limits what the zone whose folder is `zone` writes; none is no limit. `project` is a number that no other zone has.
+    /// Whether the zone `lives` makes a difference.
     ///
     /// # Errors
     /// When it cannot be limited: it is not then.
-    fn limit(&self, zone: &Path, project: u32, bytes: Option<u64>) -> io::Result<()>;
+    fn limit(&self, zone: &Path, project: u32, bytes: Option<u64>, lives: bool) -> io::Result<()>;
+
+    /// Lifts a limit on the file system of `folder` for good: `project` may become another's. Files are taken from it by
+    /// [`Self::free`].
+    ///
+    /// # Errors
+    /// As the kernel has them.
+    fn lift(&self, folder: &Path, project: u32) -> io::Result<()>;
+
+    /// What the zone whose folder is `zone` wrote is no longer counted as its own. Nobody writes to it.
+    ///
+    /// # Errors
+    /// Some of it still is, and none of it after another time.
+    fn free(&self, zone: &Path) -> io::Result<()>;
 }
 
 /// Makes `to` all that `folder` is, to which nobody writes.
@@ -116,24 +132,51 @@ impl Backend for Folders {
     }
 
     fn unlimited(&self, parent: &Path) -> Option<&'static str> {
+        if !outside::maps_ids() {
+            // The overlay is mounted by the host's root, whom ext4 holds to no quota.
+            return Some("before Linux 5.19 no quota holds a zone: use btrfs, or a newer kernel");
+        }
         let on = fs::File::open(parent).is_ok_and(|opened| quota::is_on(opened.as_fd()));
         let why = "its file system has no project quotas: mount ext4 or xfs with prjquota, or use btrfs";
         (!on).then_some(why)
     }
 
-    fn limit(&self, zone: &Path, project: u32, bytes: Option<u64>) -> io::Result<()> {
+    fn limit(&self, zone: &Path, project: u32, bytes: Option<u64>, lives: bool) -> io::Result<()> {
+        let Some(bytes) = bytes else { return self.lift(zone, project) };
+        let refuse = |why| Err(io::Error::new(io::ErrorKind::Unsupported, why));
         if let Some(why) = self.unlimited(zone) {
-            return bytes.map_or(Ok(()), |_| Err(io::Error::new(io::ErrorKind::Unsupported, why)));
+            return refuse(why);
         }
-        // Both, or the kernel would not rename from one to the other.
-        for folder in [work(zone), upper(zone)] {
-            let opened = fs::File::open(folder)?;
-            quota::limit(opened.as_fd(), project, bytes.unwrap_or(0))?;
-            if bytes.is_some() {
-                quota::assign(opened.into(), project)?;
-            }
+        let (upper, work) = (upper(zone), work(zone));
+        let opened = fs::File::open(&upper)?;
+        if lives && quota::project(opened.as_fd()) != project {
+            return refuse(
+                "what it wrote while it had no limit is not counted yet: from the time that it is halted and booted on it is",
+            );
         }
-        Ok(())
+        project::give(&upper, &work, project)?;
+        Ok(quota::limit(opened.as_fd(), project, bytes)?)
+    }
+
+    fn lift(&self, folder: &Path, project: u32) -> io::Result<()> {
+        let opened = fs::File::open(folder)?;
+        if !quota::is_on(opened.as_fd()) {
+            return Ok(());
+        }
+        Ok(quota::limit(opened.as_fd(), project, 0)?)
+    }
+
+    fn free(&self, zone: &Path) -> io::Result<()> {
+        let (upper, work) = (upper(zone), work(zone));
+        let opened = match fs::File::open(&upper) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        if quota::project(opened.as_fd()) == 0 {
+            return Ok(());
+        }
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&work)?;
+        project::give(&upper, &work, 0)
     }
 
     fn copy(&self, zone: &Path, layer: &Path, last: Option<&Path>, still: Still<'_>) -> io::Result<bool> {
@@ -174,7 +217,16 @@ impl Backend for Subvolumes {
         None
     }
 
-    fn limit(&self, zone: &Path, _: u32, bytes: Option<u64>) -> io::Result<()> {
+    fn lift(&self, _: &Path, _: u32) -> io::Result<()> {
+        // It goes with its subvolume.
+        Ok(())
+    }
+
+    fn free(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn limit(&self, zone: &Path, _: u32, bytes: Option<u64>, _: bool) -> io::Result<()> {
         let own = zone.join(OWN);
         if !btrfs::is_subvolume(&own) {
             // It came from another file system, or from an older zoned.
@@ -224,6 +276,11 @@ mod tests {
                 work()
             })
             .unwrap();
+        assert_alike(&from, &to);
+        (dir, to)
+    }
+
+    fn assert_alike(from: &Path, to: &Path) {
         let listed = |root: &Path| {
             let format = "%P %y %m %U %G %s %T@ %l %n\\n";
             let mut find = std::process::Command::new("find");
@@ -233,15 +290,14 @@ mod tests {
             lines.sort();
             lines
         };
-        assert_eq!(listed(&from), listed(&to));
+        assert_eq!(listed(from), listed(to));
         let contents = |root: &Path| {
             let command = "find . -type f -exec cksum {} + | sort";
             let out =
                 std::process::Command::new("sh").args(["-c", command]).current_dir(root).output().unwrap();
             String::from_utf8(out.stdout).unwrap()
         };
-        assert_eq!(contents(&from), contents(&to));
-        (dir, to)
+        assert_eq!(contents(from), contents(to));
     }
 
     fn tree(root: &Path) {
@@ -282,6 +338,58 @@ mod tests {
             fs::rename(root.join("fifo"), root.join("link")).unwrap();
             fs::set_permissions(root.join("b"), fs::Permissions::from_mode(0o700)).unwrap();
         });
+    }
+
+    #[test]
+    fn what_changes_while_it_is_copied_is_as_it_is_at_the_end() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        for round in 0..12 {
+            let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+            let (from, to) = (dir.path().join(UPPER), dir.path().join("fs"));
+            fs::create_dir(&from).unwrap();
+            for i in 0..40 {
+                tree(&{
+                    let folder = from.join(format!("tree{i}"));
+                    fs::create_dir(&folder).unwrap();
+                    folder
+                });
+            }
+            let stop = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                let writer = scope.spawn(|| {
+                    let mut i = round;
+                    while !stop.load(Ordering::Relaxed) {
+                        i = (i * 31 + 17) % 40;
+                        let (one, two) =
+                            (from.join(format!("tree{i}")), from.join(format!("tree{}", (i + 7) % 40)));
+                        // Of no consequence: what is not there cannot be moved.
+                        let _ = fs::rename(one.join("c/d"), two.join("a/d"));
+                        let _ = fs::remove_dir_all(two.join("c"));
+                        let _ = fs::rename(one.join("a"), two.join("moved"));
+                        let _ = fs::rename(two.join("moved"), two.join("a"));
+                        let _ = fs::remove_file(one.join("link"));
+                        let _ = fs::rename(one.join("fifo"), one.join("link"));
+                        let _ = fs::remove_dir_all(&one);
+                        let _ = fs::create_dir_all(one.join("c/d/e"));
+                        let _ = fs::write(one.join("c/d/file"), "new");
+                        let _ = symlink("c/d", one.join("link"));
+                    }
+                });
+                Folders
+                    .copy(dir.path(), dir.path(), &mut |work| {
+                        stop.store(true, Ordering::Relaxed);
+                        while !writer.is_finished() {
+                            std::thread::yield_now();
+                        }
+                        work()
+                    })
+                    .unwrap_or_else(|error| {
+                        stop.store(true, Ordering::Relaxed);
+                        panic!("{error}")
+                    });
+            });
+            assert_alike(&from, &to);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 pub mod backend;
 mod flatten;
 mod layer;
+mod project;
 mod stack;
 pub mod stream;
 mod view;

@@ -1,13 +1,10 @@
 //! Project quotas of ext4 and xfs: ioctl_fs_setxattr of linux/fs.h, quotactl_fd(2) (Linux 5.14).
 
-use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
-use rustix::fs::{FileType, Mode, OFlags, Stat};
 
 use super::check;
-use crate::image::tree::walk;
 
 /// struct fsxattr
 #[repr(C)]
@@ -36,58 +33,73 @@ struct Quota {
     valid: u32,
 }
 
+/// struct fs_quota_stat of linux/dqblk_xfs.h, of which only the flags are of interest.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Status {
+    version: i8,
+    flags: u16,
+    rest: [u64; 9],
+}
+
 /// FS_IOC_FSGETXATTR and FS_IOC_FSSETXATTR.
 const GET: libc::c_ulong = 0x801c_581f;
 const SET: libc::c_ulong = 0x401c_5820;
 /// FS_XFLAG_PROJINHERIT: what is made in the folder is of its project, and statfs(2) tells of that alone.
 const INHERIT: u32 = 0x200;
 const PROJECT: u32 = 2;
-const GET_QUOTA: u32 = 0x80_0007;
 const SET_QUOTA: u32 = 0x80_0008;
-/// QIF_BLIMITS: the limits of blocks, which are of 1024 bytes.
-const LIMITS: u32 = 1;
+/// Q_XGETQSTAT, which the kernel answers for ext4 too.
+const GET_STATUS: u32 = 0x5805;
+/// FS_QUOTA_PDQ_ENFD. That usage is counted alone holds nobody to anything: ext4 does without the mount option, xfs with
+/// pqnoenforce.
+const ENFORCED: u16 = 1 << 5;
+/// QIF_BLIMITS: the limits of blocks, which are of 1024 bytes; QIF_ILIMITS.
+const LIMITS: u32 = 1 | 4;
 const BLOCK: u64 = 1024;
+/// Bytes for each file that there may be. Empty ones cost nothing else, and a disk of ext4 has so many and no more.
+const FILE: u64 = 4096;
 
-/// Whether project quotas are on, on the file system of `folder`.
+/// Whether project quotas hold, on the file system of `folder`.
 pub fn is_on(folder: BorrowedFd<'_>) -> bool {
-    ask(folder, GET_QUOTA, 0, &mut Quota::default()).is_ok()
+    let mut status = Status { version: 1, ..Status::default() };
+    ask(folder, GET_STATUS, 0, &mut status).is_ok() && status.flags & ENFORCED != 0
 }
 
-/// Limits what is of `project` on the file system of `folder` to so many bytes; 0 is no limit.
+/// Limits what is of `project` on the file system of `folder` to so many bytes, and to a number of files that goes with
+/// them; 0 is no limit.
 pub fn limit(folder: BorrowedFd<'_>, project: u32, bytes: u64) -> Result<(), Errno> {
-    let mut quota = Quota { hard: bytes.div_ceil(BLOCK), valid: LIMITS, ..Quota::default() };
+    let mut quota = Quota {
+        hard: bytes.div_ceil(BLOCK),
+        inodes_hard: bytes.div_ceil(FILE),
+        valid: LIMITS,
+        ..Quota::default()
+    };
     ask(folder, SET_QUOTA, project, &mut quota)
 }
 
-fn ask(folder: BorrowedFd<'_>, command: u32, project: u32, quota: &mut Quota) -> Result<(), Errno> {
+/// `argument` is what the command takes.
+fn ask<T>(folder: BorrowedFd<'_>, command: u32, project: u32, argument: &mut T) -> Result<(), Errno> {
     let command = command << 8 | PROJECT;
-    // SAFETY: both commands take an if_dqblk, of which `quota` is a live one.
+    // SAFETY: SET_QUOTA reads an if_dqblk, GET_STATUS fills an fs_quota_stat: `argument` is a live one of it, or longer.
     let ret = unsafe {
-        libc::syscall(libc::SYS_quotactl_fd, folder.as_raw_fd(), command, project, &raw mut *quota)
+        libc::syscall(libc::SYS_quotactl_fd, folder.as_raw_fd(), command, project, &raw mut *argument)
     };
     check(ret).map(drop)
 }
 
-/// Makes all below `folder` of `project`, and what will come below it. Nobody writes to it.
-pub fn assign(folder: OwnedFd, project: u32) -> Result<(), Errno> {
-    if attributes(folder.as_fd())?.projid == project {
-        return Ok(());
-    }
-    let top = folder.try_clone().map_err(|_| Errno::EMFILE)?;
-    let each = &mut |folder: BorrowedFd<'_>, name: &CStr, stat: &Stat| {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory | FileType::RegularFile => {
-                let file = rustix::fs::openat(folder, name, flags, Mode::empty())?;
-                set(file.as_fd(), project).map_err(|e| rustix::io::Errno::from_raw_os_error(e as i32))
-            }
-            // They take a block at most, and cannot be opened for this.
-            _ => Ok(()),
-        }
-    };
-    walk(folder, each).map_err(errno)?;
-    // The last: as long as it is not, the work is done again.
-    set(top.as_fd(), project)
+/// The project of a file or folder; 0 is none, which is all that some file systems know.
+pub fn project(file: BorrowedFd<'_>) -> u32 {
+    attributes(file).map_or(0, |found| found.projid)
+}
+
+/// Makes a file or folder of `project`; with `inherits` whatever is made in it is, too.
+pub fn set_project(file: BorrowedFd<'_>, project: u32, inherits: bool) -> Result<(), Errno> {
+    let mut new = attributes(file)?;
+    new.projid = project;
+    new.xflags = if inherits { new.xflags | INHERIT } else { new.xflags & !INHERIT };
+    // SAFETY: the request reads an fsxattr, of which `new` is a live one.
+    check(unsafe { libc::ioctl(file.as_raw_fd(), SET, &raw const new) }.into()).map(drop)
 }
 
 fn attributes(file: BorrowedFd<'_>) -> Result<Attributes, Errno> {
@@ -95,21 +107,6 @@ fn attributes(file: BorrowedFd<'_>) -> Result<Attributes, Errno> {
     // SAFETY: the request fills an fsxattr, of which `found` is a live one.
     check(unsafe { libc::ioctl(file.as_raw_fd(), GET, &raw mut found) }.into())?;
     Ok(found)
-}
-
-fn set(file: BorrowedFd<'_>, project: u32) -> Result<(), Errno> {
-    let mut new = attributes(file)?;
-    new.projid = project;
-    let found = rustix::fs::fstat(file).map_err(errno)?;
-    if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
-        new.xflags |= INHERIT;
-    }
-    // SAFETY: the request reads an fsxattr, of which `new` is a live one.
-    check(unsafe { libc::ioctl(file.as_raw_fd(), SET, &raw const new) }.into()).map(drop)
-}
-
-fn errno(error: rustix::io::Errno) -> Errno {
-    Errno::from_raw(error.raw_os_error())
 }
 
 #[cfg(test)]
@@ -120,5 +117,6 @@ mod tests {
     fn structures_are_as_long_as_the_kernels() {
         assert_eq!(size_of::<Attributes>(), 0x1c);
         assert_eq!(size_of::<Quota>(), 72);
+        assert_eq!((size_of::<Status>(), std::mem::offset_of!(Status, flags)), (80, 2));
     }
 }
