@@ -376,7 +376,7 @@ mod tests {
                     }
                 });
                 Folders
-                    .copy(dir.path(), dir.path(), &mut |work| {
+                    .copy(dir.path(), dir.path(), None, &mut |work| {
                         stop.store(true, Ordering::Relaxed);
                         while !writer.is_finished() {
                             std::thread::yield_now();
