@@ -6,7 +6,7 @@ use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use zones_tests::{Census, Terminal, Zoned, busybox_root, compile, eventually};
+use zones_tests::{Census, How, Mounted, Terminal, Zoned, busybox_root, compile, eventually, text};
 
 fn busybox() -> String {
     format!("dir:{}", busybox_root().display())
@@ -89,6 +89,33 @@ fn a_login_keeps_stdout_stderr_and_status_apart() {
     shell.expect("24 80", 10);
     shell.send("exit 3\n");
     assert_eq!(shell.finish(10).code(), Some(3));
+}
+
+/// One of them has zoned's folder, of which nothing is to be seen; also where the kernel cannot map ids for overlays.
+#[test]
+fn run_shows_the_hosts_other_file_systems_and_changes_none() {
+    for (own, old) in [(false, false), (true, false), (false, true), (true, true)] {
+        let disk = Mounted::new(&["mkfs.ext4", "-q"], "loop", 64);
+        let (file, kept) = (disk.at.join("file"), disk.at.join("below/zoned"));
+        std::fs::write(&file, "there\n").expect("write a file");
+        std::fs::create_dir_all(&kept).expect("make folders");
+        std::fs::write(disk.at.join("below/beside"), "").expect("write a file");
+        let zoned = Zoned::start_as(How {
+            root: own.then_some(kept),
+            env: if old { vec![("ZONED_GIVE_FILES".into(), "1".into())] } else { Vec::new() },
+            ..How::default()
+        });
+        let at = text(&disk.at);
+        assert_eq!(zoned.zonectl(&["run", "--", "cat", text(&file)]).ok(), "there\n");
+        let seen = zoned.zonectl(&["run", "--", "ls", &format!("{at}/below")]).ok();
+        assert_eq!(seen, if own { "beside\n" } else { "beside\nzoned\n" });
+        let attack = format!(
+            "mount -o remount,bind,rw {at}; umount {at}; umount -l {at}; mount -o remount,rw /; \
+             echo x > {at}/written; ls {at}/below/zoned/zones"
+        );
+        assert_ne!(zoned.zonectl(&["run", "--", "sh", "-c", &attack]).status, Some(0));
+        assert!(!disk.at.join("written").exists());
+    }
 }
 
 #[test]

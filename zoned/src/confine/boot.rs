@@ -158,7 +158,7 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
         options: fs.options.clone(),
     });
     let binds: Vec<Bind> = configured.chain(request.binds.iter().cloned()).collect();
-    let mut binds: Vec<Tree> = binds.iter().map(root::bind).collect::<Result<_, _>>()?;
+    let mut binds = layers.with_binds(binds.iter().map(root::bind).collect::<Result<_, _>>()?);
     layers.prepare_walls(binds.len())?;
     let maps = outside::maps_ids();
     if *request.root == RootSpec::Installed {
@@ -399,10 +399,12 @@ fn plan(request: &Request<'_>, slots: &mut Slots, with: Materials<'_>) -> Result
         make_place(&mut plan, tree)?;
         let path = tree.place.to_string_lossy().into_owned();
         if with.layers.made.is_none() && tree.is_walled()? {
-            plan.then(format!("bind {path}"), Step::Attach(walled(i), Where::At(tree.place.clone())));
+            let attach = Step::Attach(walled(i), Where::At(tree.place.clone()));
+            plan.add(tree.required, format!("bind {path}"), attach);
             continue;
         }
-        plan.then(format!("bind {path}"), Step::Attach(slots.add(&tree.fd)?, Where::At(tree.place.clone())));
+        let attach = Step::Attach(slots.add(&tree.fd)?, Where::At(tree.place.clone()));
+        plan.add(tree.required, format!("bind {path}"), attach);
     }
     if with.layers.read_only {
         plan.then("make the root read-only", Step::ReadOnly(c"/".to_owned()));
@@ -450,11 +452,7 @@ fn put_root_together(plan: &mut Plan, slots: &mut Slots, with: &Materials<'_>) -
     for tree in &layers.trees {
         let step = Step::Attach(slots.add(&tree.fd)?, Where::At(tree.place.clone()));
         let name = format!("attach {}", tree.source.display());
-        if tree.required {
-            plan.then(name, step)
-        } else {
-            plan.try_then(name, step)
-        };
+        plan.add(tree.required, name, step);
     }
     for (i, tree) in with.binds.iter().enumerate() {
         if tree.is_walled()? {
@@ -462,11 +460,13 @@ fn put_root_together(plan: &mut Plan, slots: &mut Slots, with: &Materials<'_>) -
             // that has nothing to write to cannot.
             let path = tree.place.to_string_lossy().into_owned();
             let place = root::wall(i);
-            // An overlay without a layer to write to needs two.
-            let layers = c_string(format!("{place}:empty"))?;
+            let layers = c_string(tree.walls(&place))?;
             let attach = Step::Attach(slots.add(&tree.fd)?, Where::At(c_string(place)?));
-            plan.then(format!("attach {path}"), attach)
-                .then(format!("wall off {path}"), Step::Overlay { layers, slot: walled(i) });
+            plan.add(tree.required, format!("attach {path}"), attach).add(
+                tree.required,
+                format!("wall off {path}"),
+                Step::Overlay { layers, slot: walled(i) },
+            );
         }
     }
     plan.then(

@@ -31,7 +31,12 @@ pub fn maps_ids() -> bool {
 
 /// Mounts the overlay of `layers` and makes of each bind what the zone is shown of it. Files of the host keep their
 /// owners, who are nobody in the zone.
-pub fn assemble(layers: &mut Layers, binds: &mut [Tree], spec: &RootSpec, ids: Ids) -> Result<(), Failure> {
+pub fn assemble(
+    layers: &mut Layers,
+    binds: &mut Vec<Tree>,
+    spec: &RootSpec,
+    ids: Ids,
+) -> Result<(), Failure> {
     in_own_mounts(|| {
         let stage = root::stage(ids)?;
         let fail = |e: Errno| Failure::new("set up", "the stage outside", e);
@@ -48,9 +53,16 @@ pub fn assemble(layers: &mut Layers, binds: &mut [Tree], spec: &RootSpec, ids: I
         }
         layers.made = Some(overlay(layers, spec, ids)?);
         layers.trees.clear();
-        for (i, tree) in binds.iter_mut().enumerate() {
-            tree.fd = bind(tree, i)?;
+        let mut shown = Vec::with_capacity(binds.len());
+        for (i, mut tree) in std::mem::take(binds).into_iter().enumerate() {
+            match bind(&tree, i) {
+                Ok(fd) => tree.fd = fd,
+                Err(failure) if tree.required => return Err(failure),
+                Err(_) => continue,
+            }
+            shown.push(tree);
         }
+        *binds = shown;
         Ok(())
     })
 }
@@ -149,7 +161,7 @@ fn bind(tree: &Tree, i: usize) -> Result<OwnedFd, Failure> {
     if !is_walled {
         return mount::clone_tree(AT_FDCWD, &name, false).map_err(fail);
     }
-    let options = format!("lowerdir={place}:empty,xino=off");
+    let options = format!("lowerdir={},xino=off", tree.walls(&place));
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_RDONLY;
     mount(Some("overlay"), "root", Some("overlay"), flags, Some(options.as_str())).map_err(fail)?;
     mount::clone_tree(AT_FDCWD, c"root", false).map_err(fail)

@@ -55,6 +55,8 @@ pub struct Tree {
     pub attributes: u64,
     /// Whether the zone cannot be without it.
     pub required: bool,
+    /// Folder of the stage that hides parts of it.
+    pub veil: Option<String>,
 }
 
 /// Most binds that a zone can have.
@@ -72,7 +74,16 @@ impl Tree {
             .map_err(|e| Failure::new("open", source.display(), std::io::Error::other(e)))?;
         let fd = mount::clone_tree(AT_FDCWD, &name, false)
             .map_err(|e| Failure::new("clone the mount of", source.display(), e))?;
-        Ok(Self { fd, place, source: source.to_owned(), attributes, required })
+        Ok(Self { fd, place, source: source.to_owned(), attributes, required, veil: None })
+    }
+
+    /// The layers of the overlay by which it is walled off, where it is attached at `place` on the stage. One without a layer to
+    /// write to needs two.
+    pub fn walls(&self, place: &str) -> String {
+        match &self.veil {
+            Some(veil) => format!("{veil}:{place}"),
+            None => format!("{place}:empty"),
+        }
     }
 
     /// Whether it is a folder that the zone must not write to whatever it does to its mounts.
@@ -108,6 +119,9 @@ pub struct Layers {
     pub stage: OwnedFd,
     /// Attached on the stage, in this order.
     pub trees: Vec<Tree>,
+    /// Shown in the root before what the zone is to be shown beside it, in this order: an overlay ends where another file system
+    /// is mounted on its layers.
+    pub shown: Vec<Tree>,
     /// Options of the overlay.
     pub options: CString,
     /// What its layer `veil` hides, where there is one.
@@ -119,6 +133,12 @@ pub struct Layers {
 }
 
 impl Layers {
+    /// What is [shown](Self::shown), as far as there is room for it beside `binds`, and then those.
+    pub fn with_binds(&mut self, binds: Vec<Tree>) -> Vec<Tree> {
+        let room = MOST_BINDS.saturating_sub(binds.len());
+        std::mem::take(&mut self.shown).into_iter().take(room).chain(binds).collect()
+    }
+
     /// Makes the stage's folders for `count` binds.
     pub fn prepare_walls(&mut self, count: usize) -> Result<(), Failure> {
         if count > MOST_BINDS {
@@ -144,6 +164,7 @@ pub fn layers(spec: &RootSpec, zone_dir: &Path, hide: &Path, ids: Ids) -> Result
     // userxattr: what an overlay notes in trusted.* it may not write in a user namespace (Linux
     // 5.11). xino=off: inode numbers stay those of the layers, which 32-bit programs can hold.
     let mut options = c"lowerdir=lower,upperdir=upper,workdir=work,userxattr,xino=off".to_owned();
+    let mut shown = Vec::new();
     let trees = match spec {
         RootSpec::Installed => {
             options = c_string(format!("lowerdir=own/root,{}", written(zone_dir)))?;
@@ -177,21 +198,26 @@ pub fn layers(spec: &RootSpec, zone_dir: &Path, hide: &Path, ids: Ids) -> Result
         RootSpec::Host => {
             veil = Some(hide.canonicalize().unwrap_or_else(|_| hide.to_owned()));
             options = c"lowerdir=veil:lower,upperdir=upper,workdir=work,userxattr,xino=off".to_owned();
-            let mut trees = vec![Tree::open(Path::new("/"), c"lower".to_owned(), read_only, true)?];
             for path in host_mounts(&mountinfo()?, hide) {
-                let mut place = b"lower".to_vec();
-                place.extend_from_slice(path.as_os_str().as_bytes());
-                let place = CString::new(place).unwrap_or_default();
-                // A file system that cannot map ids is left out, as an empty folder.
-                trees.extend(Tree::open(&path, place, read_only, false));
+                let place = CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
+                // One that cannot be shown is left out, as an empty folder.
+                let Ok(mut tree) = Tree::open(&path, place, read_only, false) else { continue };
+                if veil.as_ref().is_some_and(|hidden| hidden.starts_with(&path)) {
+                    // Signs of overlayfs's options would be taken for such.
+                    let Some(name) = path.to_str().filter(|name| !name.contains([':', ',', '\\'])) else {
+                        continue;
+                    };
+                    tree.veil = Some(format!("veil{name}"));
+                }
+                shown.push(tree);
             }
-            trees
+            vec![Tree::open(Path::new("/"), c"lower".to_owned(), read_only, true)?]
         }
     };
     if let Some(path) = &veil {
         hang(&stage, path, |id| ids.host(id).unwrap_or(id))?;
     }
-    Ok(Layers { stage, trees, options, veil, made: None, read_only: *spec == RootSpec::Host })
+    Ok(Layers { stage, trees, shown, options, veil, made: None, read_only: *spec == RootSpec::Host })
 }
 
 /// Makes the layer `veil` of the stage, with nothing in it but a whiteout at `path` (overlayfs.rst of the kernel): a zone over

@@ -223,6 +223,11 @@ impl Plan {
         self
     }
 
+    /// Adds a step that must succeed if it is `required`.
+    pub fn add(&mut self, required: bool, name: impl Into<String>, step: Step) -> &mut Self {
+        if required { self.then(name, step) } else { self.try_then(name, step) }
+    }
+
     /// Has the child tell when each step was done, up to [`Step::TellReady`] and up to the program.
     pub fn time(&mut self) {
         self.timed = true;
