@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! The project's chores: `cargo xtask demo`, `test`, `docs`, `deb`, `outside`, `hold` and `matrix`.
 
+mod bench;
 mod counts;
 mod deb;
 mod demo;
@@ -22,6 +23,8 @@ const USAGE: &str = "usage: cargo xtask CHORE
 demo   make a Debian 11 of i386 a zone at level 2.6.32, show it from inside, and clean up
 test   install what is missing, then check the form, build and run every test
 docs   write the reference pages anew from the programs
+bench [PROGRAM…]
+       measure what zones cost beside their peers, and write docs/benchmarks.md where it is all of it
 deb [FOLDER]
        build the Debian package, of the programs in FOLDER where it is named
 outside
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         ["deb"] => deb::run(None),
         ["deb", folder] => deb::run(Some(folder)),
         ["outside"] => outside::run(),
+        ["bench", ref programs @ ..] => bench::run(programs),
         ["hold"] => hold::run(),
         ["matrix", ref kernels @ ..] => matrix::run(kernels),
         ["help" | "--help" | "-h"] => {

@@ -72,6 +72,18 @@ pub(crate) fn for_tests() -> Result<()> {
     ])
 }
 
+/// What zones are compared with.
+pub(crate) fn for_bench() -> Result<()> {
+    for_tests()?;
+    install(&[
+        Package { name: "runc", is_there: || program("runc") },
+        Package { name: "systemd-container", is_there: || program("systemd-nspawn") },
+        Package { name: "lxc", is_there: || program("lxc-execute") },
+        Package { name: "proot", is_there: || program("proot") },
+        Package { name: "git", is_there: || program("git") },
+    ])
+}
+
 /// For the kernel's selftests.
 pub(crate) fn for_outside() -> Result<()> {
     for_tests()?;

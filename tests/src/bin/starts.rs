@@ -241,6 +241,9 @@ fn main() -> Result<()> {
                 "--rm",
                 "--network=none",
                 "--cgroups=disabled",
+                // What it would set by itself takes CAP_SYS_RESOURCE.
+                "--ulimit=nofile=1024:1024",
+                "--ulimit=nproc=1024:1024",
                 "--rootfs",
                 &r,
                 "/bin/true",
