@@ -55,7 +55,7 @@ static void child(const char *folder, const char *scratch, char *program, int go
     if (read(go, &byte, 1) != 1)
         die("wait");
     for (int i = 0; i < groups; i++)
-        if (write(tasks[i], "0", 1) != 1)
+        if (tasks[i] >= 0 && write(tasks[i], "0", 1) != 1)
             die("join a group");
     if (unshare(CLONE_NEWCGROUP))
         die("unshare the groups");
@@ -90,7 +90,9 @@ static void child(const char *folder, const char *scratch, char *program, int go
 int main(int argc, char **argv) {
     if (argc < 4)
         return 2;
-    int groups = argc - 4, tasks[16], go[2], status;
+    struct clone_args args = {.flags = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC,
+                              .exit_signal = SIGCHLD};
+    int groups = argc - 4, tasks[16], v2 = -1, go[2], status;
     char path[512], map[] = "0 1073741824 65536\n";
     if (groups > 16)
         return 2;
@@ -99,14 +101,18 @@ int main(int argc, char **argv) {
             die(argv[4 + i]);
         inherit(argv[4 + i], "cpuset.cpus");
         inherit(argv[4 + i], "cpuset.mems");
-        snprintf(path, sizeof path, "%s/cgroup.procs", argv[4 + i]);
-        if ((tasks[i] = open(path, O_WRONLY | O_CLOEXEC)) < 0)
+        // v1 lets a task move itself; v2 has the child begin there.
+        snprintf(path, sizeof path, "%s/tasks", argv[4 + i]);
+        tasks[i] = open(path, O_WRONLY | O_CLOEXEC);
+        if (tasks[i] < 0 && (v2 = open(argv[4 + i], O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
             die(path);
+    }
+    if (v2 >= 0) {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = v2;
     }
     if (pipe2(go, O_CLOEXEC))
         die("pipe");
-    struct clone_args args = {.flags = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC,
-                              .exit_signal = SIGCHLD};
     pid_t pid = syscall(SYS_clone3, &args, sizeof args);
     if (pid < 0)
         die("clone3");

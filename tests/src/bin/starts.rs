@@ -4,6 +4,7 @@
 //! `cargo run --release -p zones-tests --bin starts [RUNS]`
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
@@ -44,15 +45,21 @@ fn program(words: &[&str]) -> Command {
     command
 }
 
-/// crun 1.8 refuses a hybrid layout whose v2 hierarchy has controllers. It is to see v1 alone; zoned, which
-/// runs already, keeps its own view.
-fn hide_hybrid_cgroups() -> Result<()> {
+/// The host as the others want it, for this process and its children: zoned, which runs already, keeps its own view. crun 1.8
+/// refuses a hybrid layout whose v2 hierarchy has controllers, and LXC has newuidmap(1) map ids, which wants them granted.
+fn suit_the_others(dir: &Path) -> Result<()> {
     const V2: &str = "/sys/fs/cgroup/unified";
+    let none = None::<&str>;
+    unshare(CloneFlags::CLONE_NEWNS).context("make a mount namespace")?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).context("make mounts private")?;
     if Path::new(V2).join("cgroup.controllers").exists() {
-        unshare(CloneFlags::CLONE_NEWNS).context("make a mount namespace")?;
-        let all = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-        mount(None::<&str>, "/", None::<&str>, all, None::<&str>).context("make mounts private")?;
         umount2(V2, MntFlags::MNT_DETACH).with_context(|| format!("umount {V2}"))?;
+    }
+    let granted = dir.join("subids");
+    fs::write(&granted, "root:1000000:65536\n").context("write subids")?;
+    for file in ["/etc/subuid", "/etc/subgid"].into_iter().filter(|file| Path::new(file).exists()) {
+        mount(Some(&granted), file, none, MsFlags::MS_BIND, none)
+            .with_context(|| format!("mount on {file}"))?;
     }
     Ok(())
 }
@@ -151,11 +158,16 @@ fn tell(title: &str, all: &mut [Contender]) -> Result<()> {
 fn main() -> Result<()> {
     let runs = std::env::args().nth(1).map_or(Ok(40), |n| n.parse()).context("RUNS is a number")?;
     ensure!(runs > 0, "RUNS is 1 or more");
-    let root = busybox_root();
+    let scratch = tempfile::tempdir().context("create a folder")?;
+    let root = scratch.path().join("root");
+    let copied = program(&["cp", "-a", text(&busybox_root()), text(&root)]).status();
+    ensure!(copied.is_ok_and(|status| status.success()), "cp of the root failed");
+    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).context("open the folder")?;
+    // nspawn takes a root without it for none.
+    fs::create_dir_all(root.join("usr")).context("make usr")?;
     let zoned = Rc::new(Zoned::try_start(Default::default())?);
     zoned.install("bench", &format!("dir:{}", root.display()), &[]);
     zoned.zonectl(&["boot", "bench"]).ok();
-    let scratch = tempfile::tempdir().context("make a folder")?;
     let dir = scratch.path().to_path_buf();
     let floor = dir.join("floor");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/floor.c");
@@ -165,7 +177,7 @@ fn main() -> Result<()> {
     fs::create_dir(dir.join("stage")).context("make a folder")?;
     let groups = groups(&zoned);
     println!("{} control groups; {runs} runs each", groups.len());
-    hide_hybrid_cgroups()?;
+    suit_the_others(&dir)?;
 
     let r = text(&root).to_owned();
     let words = |zoned: &Rc<Zoned>, words: &[&str]| {

@@ -76,9 +76,13 @@ impl Zones {
             let Some(live) = live.filter(|live| live.epoch == epoch && !live.ending) else { return };
             // Its end is an event of its own, after which the platform is known to be gone.
             if state == State::Installed || !monitor_may(live.state, state) {
-                let from = live.state.word();
+                let (at, control) = (live.state, Arc::clone(&live.control));
                 drop(table);
-                tracing::warn!(zone = name, from, to = state.word(), "its monitor made an illegal move");
+                // News from before the monitor was asked, and told of a later state, are none.
+                if !control.status().is_ok_and(|status| status.state == at) {
+                    let (from, to) = (at.word(), state.word());
+                    tracing::warn!(zone = name, from, to, "its monitor made an illegal move");
+                }
                 return;
             }
             live.state = state;
