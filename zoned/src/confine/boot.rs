@@ -80,8 +80,8 @@ pub struct Request<'a> {
     pub site: &'a Site,
     /// Its configuration.
     pub config: &'a Config,
-    /// What the host has mounted of control groups.
-    pub hierarchies: Hierarchies,
+    /// The text of /proc/self/mountinfo.
+    pub mounts: &'a str,
     /// What the configuration comes to in them.
     pub limits: &'a Limits,
     /// Its files.
@@ -142,7 +142,7 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
     };
 
     may_fail(0)?;
-    let mut hierarchies = request.hierarchies.clone();
+    let mut hierarchies = Hierarchies::from_mountinfo(request.mounts);
     let named = if request.named_hierarchy { hierarchies.add_named(true) } else { None };
     let unified = if config.ip_type == IpType::Shared { hierarchies.add_v2() } else { None };
     let mut cgroup = Cgroup::create(&hierarchies, &site.cgroup_key, site.ids.base, request.limits)?;
@@ -151,7 +151,7 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
 
     marks::done("make the control groups");
     may_fail(1)?;
-    let mut layers = root::layers(request.root, &site.zone_dir, &site.hide, site.ids)?;
+    let mut layers = root::layers(request.root, request.mounts, &site.zone_dir, &site.hide, site.ids)?;
     let configured = config.fs.iter().map(|fs| Bind {
         source: PathBuf::from(&fs.special),
         target: fs.dir.clone(),
@@ -452,7 +452,7 @@ fn put_root_together(plan: &mut Plan, slots: &mut Slots, with: &Materials<'_>) -
     for tree in &layers.trees {
         let step = Step::Attach(slots.add(&tree.fd)?, Where::At(tree.place.clone()));
         let name = format!("attach {}", tree.source.display());
-        plan.add(tree.required, name, step);
+        plan.then(name, step);
     }
     for (i, tree) in with.binds.iter().enumerate() {
         if tree.is_walled()? {
@@ -816,7 +816,7 @@ mod tests {
                     let request = Request {
                         site: &site,
                         config: &config,
-                        hierarchies: Hierarchies::detect().unwrap(),
+                        mounts: &crate::confine::mountinfo().unwrap(),
                         limits: &Limits::of(&config, &site.zone_dir).unwrap(),
                         root: &root,
                         binds: &[],

@@ -81,6 +81,25 @@ impl Limited {
         }
     }
 
+    /// The weight of a group, and with it that of all zones together.
+    fn share(&mut self, none: u64, group: &Path, file: &str, shares: Option<u64>) -> Result<(), Failure> {
+        let parent = group.parent();
+        if let (Some(parent), Some(_)) = (parent, shares) {
+            mark(parent, WEIGHTS);
+        }
+        self.set_or(&none.to_string(), "cpu-shares", group, file, shares)?;
+        parent.map_or(Ok(()), weigh)
+    }
+
+    /// Devices that a file of lines `MAJOR:MINOR …` tells of.
+    fn devices_of(&self, group: &Path, file: &str) -> Vec<String> {
+        if self.fresh {
+            return Vec::new();
+        }
+        let text = fs::read_to_string(group.join(file)).unwrap_or_default();
+        text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+    }
+
     /// Sets what the limits say in a v2 group, and lifts what they do not.
     pub(super) fn apply_v2(&mut self, group: &Path, limits: &Limits) -> Result<(), Failure> {
         let or_max = |value: Option<u64>| value.map_or("max".to_owned(), |value| value.to_string());
@@ -88,16 +107,10 @@ impl Limited {
         self.set_or("max", "capped-memory", group, "memory.swap.max", limits.swap)?;
         let quota = limits.cpus.map(|cpus| format!("{} {CPU_PERIOD}", quota(cpus)));
         self.set_or("max", "capped-cpu", group, "cpu.max", quota)?;
-        let parent = group.parent();
-        if limits.shares.is_some() {
-            parent.iter().for_each(|parent| differ(parent));
-        }
-        self.set_or(&WEIGHT.to_string(), "cpu-shares", group, "cpu.weight", limits.shares)?;
-        parent.map_or(Ok(()), weigh)?;
+        self.share(WEIGHT, group, "cpu.weight", limits.shares)?;
         self.pids(group, limits)?;
         set(group, "cgroup.max.descendants", GROUPS)?;
-        let limited = if self.fresh { Vec::new() } else { devices_of(group, "io.max") };
-        for device in limited {
+        for device in self.devices_of(group, "io.max") {
             if !limits.io.iter().any(|io| io.device == device) {
                 set(group, "io.max", &format!("{device} rbps=max wbps=max riops=max wiops=max"))?;
             }
@@ -136,13 +149,8 @@ impl Limited {
         }
         if has("cpu") {
             self.set_or("-1", "capped-cpu", group, "cpu.cfs_quota_us", limits.cpus.map(quota))?;
-            let parent = group.parent();
-            if limits.shares.is_some() {
-                parent.iter().for_each(|parent| differ(parent));
-            }
             let shares = limits.shares.map(|shares| (shares * 1024 / WEIGHT).max(2));
-            self.set_or("1024", "cpu-shares", group, "cpu.shares", shares)?;
-            parent.map_or(Ok(()), weigh)?;
+            self.share(1024, group, "cpu.shares", shares)?;
         }
         if has("pids") {
             self.pids(group, limits)?;
@@ -173,8 +181,7 @@ impl Limited {
             ("blkio.throttle.write_iops_device", |io| io.writes),
         ];
         for (file, of) in files {
-            let limited = if self.fresh { Vec::new() } else { devices_of(group, file) };
-            for device in limited {
+            for device in self.devices_of(group, file) {
                 if !limits.io.iter().any(|io| io.device == device && of(io).is_some()) {
                     set(group, file, &format!("{device} 0"))?;
                 }
@@ -226,7 +233,7 @@ pub(super) fn weigh(parent: &Path) -> Result<(), Failure> {
         if !parent.join(file).exists() {
             continue;
         }
-        let sum: u64 = if do_differ(parent) {
+        let sum: u64 = if is_marked(parent, WEIGHTS) {
             let groups = subgroups(parent);
             let weights = groups.iter().filter_map(|group| fs::read_to_string(group.join(file)).ok());
             weights.filter_map(|text| text.trim().parse::<u64>().ok()).sum()
@@ -240,21 +247,17 @@ pub(super) fn weigh(parent: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Says on the folder of all zones that one of them has a weight of its own.
-const ATTRIBUTE: &str = "trusted.zones.weights";
+/// On the folder of all zones, once one of them had a weight of its own.
+const WEIGHTS: &str = "trusted.zones.weights";
 
-fn differ(parent: &Path) {
-    let _ = rustix::fs::setxattr(parent, ATTRIBUTE, b"differ", XattrFlags::empty());
+/// Notes on the folder of all zones, for as long as that is there, that they cannot be taken for alike in what `name` says.
+pub(super) fn mark(parent: &Path, name: &str) {
+    let _ = rustix::fs::setxattr(parent, name, b"differ", XattrFlags::empty());
 }
 
-fn do_differ(parent: &Path) -> bool {
-    rustix::fs::getxattr(parent, ATTRIBUTE, &mut [0u8; 16][..]).is_ok()
-}
-
-/// Devices that a file of lines `MAJOR:MINOR …` tells of.
-fn devices_of(group: &Path, file: &str) -> Vec<String> {
-    let text = fs::read_to_string(group.join(file)).unwrap_or_default();
-    text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+/// Whether that was noted.
+pub(super) fn is_marked(parent: &Path, name: &str) -> bool {
+    rustix::fs::getxattr(parent, name, &mut [0u8; 16][..]).is_ok()
 }
 
 fn quota(cpus: f64) -> u64 {

@@ -13,7 +13,7 @@ use rustix::fs::{FlockOperation, XattrFlags};
 
 use super::Failure;
 use super::cgroup::subgroups;
-use super::control::set;
+use super::control::{is_marked, mark, set};
 use super::limits::Limits;
 
 /// Numbers of CPUs.
@@ -41,6 +41,7 @@ impl Wanted {
     }
 }
 
+/// On a group, what its zone asked for; on the folder of all zones, that one asked for something.
 const ATTRIBUTE: &str = "trusted.zones.cpus";
 
 /// Whether a group is in a cpuset hierarchy.
@@ -59,10 +60,11 @@ pub fn assign(group: &Path, wanted: Wanted) -> Result<(), Failure> {
     let _lock = lock(parent)?;
     prepare(parent)?;
     fill(group, "cpuset.mems", parent)?;
-    if wanted == Wanted::Any && !is_shared_out(parent) {
+    // Until one wants others than all they need not be looked at one by one.
+    if wanted == Wanted::Any && !is_marked(parent, ATTRIBUTE) {
         return fill(group, "cpuset.cpus", parent);
     }
-    share_out(parent);
+    mark(parent, ATTRIBUTE);
     if let Wanted::Own(least, most) = wanted {
         let all = all(parent);
         let taken: Set =
@@ -85,15 +87,6 @@ pub fn assign(group: &Path, wanted: Wanted) -> Result<(), Failure> {
     }
     remember(group, wanted)?;
     settle_locked(parent)
-}
-
-/// Whether a zone ever wanted other CPUs than all; until then they need not be looked at one by one.
-fn is_shared_out(parent: &Path) -> bool {
-    rustix::fs::getxattr(parent, ATTRIBUTE, &mut [0u8; 16][..]).is_ok()
-}
-
-fn share_out(parent: &Path) {
-    let _ = rustix::fs::setxattr(parent, ATTRIBUTE, b"shared out", XattrFlags::empty());
 }
 
 /// Sets all groups right after one with CPUs of its own has gone.

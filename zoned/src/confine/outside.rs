@@ -46,10 +46,7 @@ pub fn assemble(
         mount::attach(&stage, AT_FDCWD, c".").map_err(fail)?;
         fchdir(&stage).map_err(fail)?;
         for tree in &layers.trees {
-            let attached = attach(tree, &tree.place);
-            if tree.required {
-                attached?;
-            }
+            attach(tree, &tree.place)?;
         }
         layers.made = Some(overlay(layers, spec, ids)?);
         layers.trees.clear();

@@ -13,7 +13,7 @@ use rustix::fs::{OFlags, XattrFlags};
 use serde::{Deserialize, Serialize};
 
 use super::boot::c_string;
-use super::{Failure, Ids, mountinfo, mounts};
+use super::{Failure, Ids, mounts};
 use crate::storage::backend;
 use crate::sys::mount;
 
@@ -155,8 +155,14 @@ impl Layers {
 }
 
 /// Opens what `spec` names. `zone_dir` is the zone's folder; `hide` the daemon's own, of which a
-/// zone over the host's files sees nothing.
-pub fn layers(spec: &RootSpec, zone_dir: &Path, hide: &Path, ids: Ids) -> Result<Layers, Failure> {
+/// zone over the host's files sees nothing. `mountinfo` is the text of /proc/self/mountinfo.
+pub fn layers(
+    spec: &RootSpec,
+    mountinfo: &str,
+    zone_dir: &Path,
+    hide: &Path,
+    ids: Ids,
+) -> Result<Layers, Failure> {
     let read_only = mount::MOUNT_ATTR_RDONLY;
     let stage = stage(ids)?;
     let mut veil = None;
@@ -198,7 +204,7 @@ pub fn layers(spec: &RootSpec, zone_dir: &Path, hide: &Path, ids: Ids) -> Result
         RootSpec::Host => {
             veil = Some(hide.canonicalize().unwrap_or_else(|_| hide.to_owned()));
             options = c"lowerdir=veil:lower,upperdir=upper,workdir=work,userxattr,xino=off".to_owned();
-            for path in host_mounts(&mountinfo()?, hide) {
+            for path in host_mounts(mountinfo, hide) {
                 let place = CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
                 // One that cannot be shown is left out, as an empty folder.
                 let Ok(mut tree) = Tree::open(&path, place, read_only, false) else { continue };

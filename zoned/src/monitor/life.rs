@@ -202,7 +202,7 @@ impl Monitor {
         let made = boot::make(&Request {
             site: &self.site,
             config,
-            hierarchies,
+            mounts: &mounts,
             limits: &limits,
             root: &self.spec.root,
             binds: &self.spec.binds,

@@ -149,10 +149,9 @@ pub fn run(control: OwnedFd) -> Result<(), Failure> {
     let Some((asked, client)) = wire::receive::<Asked>(&control, MsgFlags::empty()).map_err(fail)? else {
         return Ok(());
     };
-    let Request::Start(spec) = asked.request else {
+    let Request::Start(mut spec) = asked.request else {
         return Err(fail(Errno::EPROTO));
     };
-    let mut spec = spec;
     if let Some(before) = spec.marks.take() {
         marks::begin(before);
         marks::done("zoned asked the monitor");

@@ -261,19 +261,6 @@ impl Title {
     }
 }
 
-/// Reaps children of ours in process group `group`, as long as there are some and for `patience` at most.
-pub fn reap_group(group: Pid, patience: Duration) {
-    let end = Instant::now() + patience;
-    while let Ok(status) = waitid(Id::PGid(group), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
-        if status == WaitStatus::StillAlive {
-            if Instant::now() >= end {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-}
-
 /// Reaps those children of the calling thread that are at their end and that it does not know: a program that entered a zone
 /// can make children of its own ours (CLONE_PARENT of clone(2)), and process 1 of the zone ends only after them.
 pub fn reap_strays(knows: impl Fn(Pid) -> bool) {
@@ -292,9 +279,18 @@ pub fn reap_strays(knows: impl Fn(Pid) -> bool) {
 /// Reaps every child of a process whose children are all at their end; gives up on one that takes
 /// longer than `patience`.
 pub fn reap_all(patience: Duration) {
+    reap_those(|| Id::All, patience);
+}
+
+/// The same of the children that are in process group `group`.
+pub fn reap_group(group: Pid, patience: Duration) {
+    reap_those(|| Id::PGid(group), patience);
+}
+
+fn reap_those(those: impl Fn() -> Id<'static>, patience: Duration) {
     let end = Instant::now() + patience;
     loop {
-        match waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
+        match waitid(those(), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
             Ok(WaitStatus::StillAlive) if Instant::now() < end => {
                 std::thread::sleep(Duration::from_millis(1));
             }
