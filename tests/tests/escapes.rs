@@ -368,11 +368,12 @@ fn real(stage: &Stage, attempt: &Attempt) -> Result<(), Failed> {
         }
         Real::Machine if is_machine() => {
             let program = stage.folder.join(format!("{}-amd64", attempt.name));
+            // What it mounts over "/" would make every process of the machine one that is in a chroot, which gets no user
+            // namespace (EPERM of clone(2)).
             let run = |words: &[String]| {
-                let mut command = Command::new(&program);
-                Told::of(
-                    &command.arg(&stage.secret).args(words).stdin(Stdio::null()).output().expect("it runs"),
-                )
+                let mut command = Command::new("unshare");
+                command.args(["--mount", "--propagation", "private"]).arg(&program).arg(&stage.secret);
+                Told::of(&command.args(words).stdin(Stdio::null()).output().expect("unshare runs"))
             };
             (try_it(stage, attempt, &["machine"], run)?, "root of a machine".to_owned())
         }
