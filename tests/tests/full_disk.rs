@@ -304,20 +304,17 @@ fn a_full_disk_fails_operations_cleanly_at_every_point() {
 }
 
 #[test]
-#[ignore = "with 32 KiB left the record of a rollback is not kept: the reserve does not suffice on xfs"]
 fn a_full_xfs_fails_operations_cleanly() {
     operations_fail_cleanly(&["mkfs.xfs", "-q"], 320, Lack::MuchRoom);
 }
 
 #[test]
-#[ignore = "with 1 MiB left the record of a clone is not kept: the reserve does not suffice on btrfs"]
 fn a_full_btrfs_fails_operations_cleanly() {
     // Mixed: a small one has no room for data that is not of its metadata.
     operations_fail_cleanly(&["mkfs.btrfs", "-q", "-M"], 128, Lack::MuchRoom);
 }
 
 #[test]
-#[ignore = "with 4 inodes left a snapshot that failed is finished later: its new folder and its record need five"]
 fn a_disk_without_inodes_fails_operations_cleanly() {
     operations_fail_cleanly(&[EXT4, &["-N", "8000"]].concat(), 96, Lack::Files);
 }

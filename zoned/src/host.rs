@@ -313,8 +313,8 @@ impl Host for ThisHost {
         held.map_err(|failure| because(format!("hold {name} still"), &failure))
     }
 
-    fn empty(&self, dir: &Path) -> Result<(), ApiError> {
-        image::empty(dir).map_err(|e| because(format!("empty {}", dir.display()), &e))
+    fn empty(&self, dir: &Path) -> std::io::Result<()> {
+        image::empty(dir)
     }
 
     fn doctor(&self) -> Vec<Finding> {

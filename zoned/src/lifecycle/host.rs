@@ -65,7 +65,7 @@ pub trait Host: Send + Sync + 'static {
     ///
     /// # Errors
     /// Something is still there.
-    fn empty(&self, dir: &Path) -> Result<(), ApiError>;
+    fn empty(&self, dir: &Path) -> std::io::Result<()>;
 
     /// What this host offers and lacks.
     fn doctor(&self) -> Vec<Finding>;

@@ -217,7 +217,7 @@ impl Zones {
     /// # Errors
     /// Some may be gone then.
     pub fn prune_images(&self, dry: bool) -> Result<Pruned, ApiError> {
-        let wrong = |error: io::Error| because("prune images", &error);
+        let wrong = |error: io::Error| because("prune images", &room(self.layers.images(), error));
         if self.is_unsure() {
             let why = "the record of a zone, or of a snapshot, could not be read, and with it what it needs";
             return Err(ApiError::new(ErrorKind::Failed, "prune images", why)
@@ -230,13 +230,13 @@ impl Zones {
                 continue;
             }
             let disk = self.layers.meta(&id).map_or(0, |meta| meta.disk);
-            if dry || self.layers.remove_unless(&id, || self.is_used(&id)).map_err(wrong)? {
+            if dry || self.remove_layer(&id, || self.is_used(&id)).map_err(wrong)? {
                 pruned.layers.push(id.to_string());
                 pruned.bytes += disk;
             }
         }
-        pruned.bytes += self.puller().prune(dry).map_err(wrong)?;
-        let blobs = self.images.prune_blobs(dry).map_err(wrong)?;
+        pruned.bytes += self.store.with_reserve(|| self.puller().prune(dry)).map_err(wrong)?;
+        let blobs = self.store.with_reserve(|| self.images.prune_blobs(dry)).map_err(wrong)?;
         pruned.blobs = blobs.iter().map(ToString::to_string).collect();
         Ok(pruned)
     }
@@ -292,7 +292,7 @@ impl Zones {
             };
             drop(_pin);
             if verify.repair && damage.images.is_empty() && damage.zones.is_empty() {
-                let removed = self.layers.remove_unless(&id, || self.is_used(&id));
+                let removed = self.remove_layer(&id, || self.is_used(&id));
                 damage.repaired = removed.map_err(|error| because(what(), &error))?;
             }
             verified.damage.push(damage);

@@ -232,18 +232,20 @@ impl Zones {
             return Ok(());
         };
         let _one_writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((record, ephemeral)) =
-            self.lock().zones.get(name).map(|entry| (change(&entry.record), entry.ephemeral))
-        else {
+        let Some((record, begins, ephemeral)) = self.lock().zones.get(name).map(|entry| {
+            let record = change(&entry.record);
+            let begins = record.begins(&entry.record);
+            (record, begins, entry.ephemeral)
+        }) else {
             return Ok(());
         };
         // fsync can take seconds on a busy disk: the table is not locked meanwhile.
         let written = if ephemeral {
             record
         } else {
-            self.store
-                .write(name, &record)
-                .map_err(|error| because(format!("keep the state of {name}"), &error))?
+            let written =
+                if begins { self.store.begin(name, &record) } else { self.store.write(name, &record) };
+            written.map_err(|error| because(format!("keep the state of {name}"), &error))?
         };
         if let Some(entry) = self.lock().zones.get_mut(name) {
             entry.record = written;

@@ -192,7 +192,7 @@ impl Zones {
 
     /// Takes back a move to another file system that was cut off.
     pub(super) fn drop_copy(&self, name: &str, path: &Path) -> Result<(), ApiError> {
-        self.host.empty(path)?;
+        self.host.empty(path).map_err(|error| because(format!("empty {}", path.display()), &error))?;
         self.save(name, |record| Record { change: None, ..record.clone() })
     }
 

@@ -256,6 +256,10 @@ impl Zones {
     pub fn rollback(self: &Arc<Self>, name: &str, snap: &str) -> Result<(), ApiError> {
         self.known(name, "rollback")?;
         self.snapshot_of(name, snap)?;
+        // It runs on where this cannot be brought to its end.
+        self.store
+            .require_room()
+            .map_err(|error| because(format!("rollback {name}"), &room(self.store.zones(), error)))?;
         let ran = self.live(name).is_some();
         if ran {
             self.halt(name)?;

@@ -63,10 +63,18 @@ impl Zones {
         let used = self.used_layers();
         for id in all.difference(&used).filter(|id| matches!(id, LayerId::Own(_))) {
             // What an operation made a layer of meanwhile is in its record, or pinned.
-            if let Err(error) = self.layers.remove_unless(id, || self.used_layers().contains(id)) {
+            if let Err(error) = self.remove_layer(id, || self.used_layers().contains(id)) {
                 tracing::warn!(layer = %id, %error, "nobody uses it, and it cannot be removed");
             }
         }
+    }
+
+    /// Removes a layer unless it is in use; whether it did.
+    pub(super) fn remove_layer(&self, id: &LayerId, used: impl Fn() -> bool) -> io::Result<bool> {
+        let Some(bin) = self.store.with_reserve(|| self.layers.set_aside(id, &used))? else {
+            return Ok(false);
+        };
+        self.store.with_reserve(|| crate::image::remove(&bin)).map(|()| true)
     }
 
     /// What a zone that is to be started has as its root.

@@ -68,7 +68,8 @@ impl Zones {
             marks: None,
             session: None,
         };
-        self.launch(name, spec)?;
+        // A mount of an overlay makes files, and removes them.
+        self.store.lend_reserve(|| self.launch(name, spec))?;
         self.save_reason(name, None).unwrap_or_else(|error| {
             // It runs; an old reason in its record is no cause to say that it does not.
             tracing::warn!(zone = name, %error, "its state cannot be kept");

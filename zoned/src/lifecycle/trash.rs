@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 use zone_api::ApiError;
 
-use super::{Zones, because, room};
+use super::{Zones, because};
 use crate::image::profile;
 use crate::state::atomic;
 
@@ -33,15 +33,17 @@ impl Zones {
         let wrong = |path: &Path, error: io::Error| because(format!("remove {}", path.display()), &error);
         // Beside it where it may be of another file system.
         let trash = if folder.starts_with(self.store.zones()) { self.trash() } else { folder.join(".trash") };
-        std::fs::create_dir_all(&trash).map_err(|error| wrong(&trash, room(folder, error)))?;
+        // It may be on another disk than the reserve, and full.
+        let _ = self.store.with_reserve(|| std::fs::create_dir_all(&trash));
         let mut bins = Vec::new();
         for part in parts {
-            // No folder is made for them: this is how a full disk comes to have room.
             let (path, bin) = (folder.join(part), trash.join(Uuid::new_v4().simple().to_string()));
-            match std::fs::rename(&path, &bin) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(wrong(&path, room(folder, error))),
+            let moved = self.store.with_reserve(|| std::fs::rename(&path, &bin));
+            match moved {
                 Ok(()) => bins.push(bin),
+                // This is how a full disk comes to have room: where it is. A crash leaves a part of it, and what to do.
+                _ if path.symlink_metadata().is_ok() => bins.push(path),
+                _ => {}
             }
         }
         atomic::sync_folder(folder).map_err(|error| wrong(folder, error))?;
@@ -63,7 +65,7 @@ impl Zones {
         let wrong = |error: io::Error| because(format!("remove {}", folder.display()), &error);
         let bin = self.trash().join(Uuid::new_v4().simple().to_string());
         std::fs::create_dir_all(self.trash()).map_err(wrong)?;
-        match std::fs::rename(folder, &bin) {
+        match self.store.with_reserve(|| std::fs::rename(folder, &bin)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other.map_err(wrong)?,
         }
@@ -74,12 +76,15 @@ impl Zones {
     }
 
     pub(super) fn empty_bin(&self, bin: &Path) -> Result<(), ApiError> {
-        let removed = if bin.symlink_metadata().is_ok_and(|found| found.is_dir()) {
-            self.host.empty(bin)?;
-            std::fs::remove_dir(bin)
-        } else {
-            std::fs::remove_file(bin)
-        };
+        // On btrfs what is removed takes room at first.
+        let removed = self.store.with_reserve(|| {
+            if bin.symlink_metadata()?.is_dir() {
+                self.host.empty(bin)?;
+                std::fs::remove_dir(bin)
+            } else {
+                std::fs::remove_file(bin)
+            }
+        });
         removed.map_err(|error| because(format!("remove {}", bin.display()), &error))
     }
 

@@ -1,77 +1,144 @@
-//! Room that is kept for records: what failed because the disk is full must still be written down as failed, and what is
-//! to make room as begun.
+//! Room that is kept for records: what was begun must be ended also where the disk has become full meanwhile, what failed
+//! must be written down as failed, and what is to make room as begun.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use rustix::fs::FallocateFlags;
 
 use crate::sys::btrfs;
 
-/// Bytes, or what can be had of them.
-const SIZES: [u64; 4] = [128 << 10, 64 << 10, 32 << 10, 16 << 10];
+/// Bytes. xfs begins to make a file only with room for all that it could come to take, which are some 100 KiB.
+const SIZE: u64 = 1 << 20;
 
 /// On btrfs, which sets aside 256 KiB for each item of a tree that it is to add, and takes some items for a file.
-const ON_BTRFS: u64 = 4 << 20;
+const SIZE_ON_BTRFS: u64 = 16 << 20;
 
-/// A file that gives way, with its blocks and its inode.
+/// Files: the end of a change makes a record's and three folders.
+const FILES: usize = 8;
+
+/// Files that give way, with their blocks and their inodes.
 #[derive(Debug)]
 pub(super) struct Reserve {
-    path: PathBuf,
-    spent: AtomicBool,
+    folder: PathBuf,
+    is_whole: Mutex<bool>,
 }
 
 impl Reserve {
     pub(super) fn new(folder: &Path) -> Self {
         // Not there yet is as good as spent.
-        Self { path: folder.join(".reserve"), spent: AtomicBool::new(true) }
+        Self { folder: folder.join(".reserve"), is_whole: Mutex::new(false) }
+    }
+
+    /// Sees that all of it is there, for what is to be begun.
+    ///
+    /// # Errors
+    /// When there is no room for it.
+    pub(super) fn require(&self) -> io::Result<()> {
+        let mut is_whole = self.is_whole.lock().unwrap_or_else(PoisonError::into_inner);
+        if *is_whole {
+            return Ok(());
+        }
+        match self.keep() {
+            Err(error) if is_full(&error) => return Err(error),
+            // A file system that cannot set room aside (EOPNOTSUPP) is one without a reserve.
+            Err(error) => tracing::debug!(%error, "no room is kept for records"),
+            Ok(()) => {}
+        }
+        *is_whole = true;
+        Ok(())
     }
 
     /// Does `work` again with more room where it fails for want of that.
-    pub(super) fn try_twice(&self, work: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    pub(super) fn try_twice<T>(&self, work: impl Fn() -> io::Result<T>) -> io::Result<T> {
         let done = match work() {
-            Err(error) if is_full(&error) && self.release() => work(),
+            Err(error) if is_full(&error) => {
+                let mut is_whole = self.is_whole.lock().unwrap_or_else(PoisonError::into_inner);
+                *is_whole = false;
+                self.release()?;
+                work()
+            }
             other => other,
         };
-        if done.is_ok() && self.spent.load(Ordering::Relaxed) {
-            self.keep();
+        if done.is_ok() {
+            // That it cannot be had is no reason to fail: it is had as soon as there is room.
+            let _ = self.require();
         }
         done
     }
 
-    fn open(&self, create: bool) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        options.write(true).create(create).truncate(false).mode(0o600);
-        options.custom_flags(nix::libc::O_NOFOLLOW).open(&self.path)
+    /// Gives it up while `work` is done, where that has hardly any room else.
+    pub(super) fn lend<T>(&self, work: impl FnOnce() -> T) -> T {
+        if !self.is_tight() {
+            return work();
+        }
+        *self.is_whole.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        if let Err(error) = self.release() {
+            tracing::debug!(%error, "the room that is kept for records cannot be lent");
+        }
+        let done = work();
+        let _ = self.require();
+        done
     }
 
-    /// That it cannot be had is no reason to fail: it is had as soon as there is room.
-    fn keep(&self) {
-        let more = self.path.parent().is_some_and(btrfs::is_btrfs).then_some(&ON_BTRFS);
-        let had = self.open(true).is_ok_and(|file| {
-            more.into_iter()
-                .chain(&SIZES)
-                .any(|size| rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, *size).is_ok())
-        });
-        self.spent.store(!had, Ordering::Relaxed);
+    fn is_tight(&self) -> bool {
+        // btrfs counts no files.
+        rustix::fs::statvfs(&self.folder).is_ok_and(|found| {
+            found.f_bavail * found.f_frsize < SIZE || (found.f_files > 0 && found.f_favail < FILES as u64)
+        })
     }
 
-    /// Whether there is more room now.
-    fn release(&self) -> bool {
-        self.spent.store(true, Ordering::Relaxed);
-        let released = self.open(false).and_then(|file| {
-            file.set_len(0)?;
-            // Blocks can be had again once it is on the disk that they are free.
-            file.sync_all()?;
-            // And its inode, which is what there may be none of.
-            std::fs::remove_file(&self.path)?;
-            // btrfs has what is free once all that is written is there.
-            Ok(rustix::fs::syncfs(&file)?)
-        });
-        released.is_ok()
+    fn file(&self, number: usize) -> PathBuf {
+        self.folder.join(number.to_string())
+    }
+
+    fn keep(&self) -> io::Result<()> {
+        let made = fs::DirBuilder::new().mode(0o700).create(&self.folder);
+        made.or_else(|error| if self.folder.is_dir() { Ok(()) } else { Err(error) })?;
+        let size = if btrfs::is_btrfs(&self.folder) { SIZE_ON_BTRFS } else { SIZE };
+        let open = |number| {
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(false).mode(0o600);
+            options.custom_flags(nix::libc::O_NOFOLLOW).open(self.file(number))
+        };
+        // A part of it is better than nothing.
+        let file = open(0)?;
+        let mut allocated = Ok(());
+        for size in [size, size / 2, size / 4, size / 8, size / 16] {
+            let done = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, size);
+            if allocated.is_ok() {
+                allocated = done;
+            }
+            if done.is_ok() {
+                break;
+            }
+        }
+        (1..FILES).try_for_each(|number| open(number).map(drop))?;
+        Ok(allocated?)
+    }
+
+    fn release(&self) -> io::Result<()> {
+        let folder = match File::open(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        // An unlinked file's blocks may be freed in the background (xfs): here they are while it is there.
+        match OpenOptions::new().write(true).custom_flags(nix::libc::O_NOFOLLOW).open(self.file(0)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            file => file?.set_len(0)?,
+        }
+        for number in 0..FILES {
+            match fs::remove_file(self.file(number)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        // Blocks can be had again once it is on the disk that they are free; on btrfs once all that is written is.
+        Ok(rustix::fs::syncfs(&folder)?)
     }
 }
 
@@ -89,18 +156,55 @@ mod tests {
     fn it_gives_way_once_and_comes_back() {
         let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let reserve = Reserve::new(dir.path());
-        let length = || std::fs::metadata(dir.path().join(".reserve")).map_or(0, |found| found.len());
-        reserve.try_twice(|| Ok(())).unwrap();
-        assert_eq!(length(), SIZES[0]);
+        let length = || fs::metadata(dir.path().join(".reserve/0")).map_or(0, |found| found.len());
+        reserve.require().unwrap();
+        assert_eq!(length(), SIZE);
         let calls = Cell::new(0);
         let full = || {
             calls.set(calls.get() + 1);
             if length() > 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
         };
         reserve.try_twice(full).unwrap();
-        assert_eq!((calls.get(), length()), (2, SIZES[0]));
-        let always = || Err(io::ErrorKind::StorageFull.into());
+        assert_eq!((calls.get(), length()), (2, SIZE));
+        let always = || Err::<(), _>(io::ErrorKind::StorageFull.into());
         assert!(is_full(&reserve.try_twice(always).unwrap_err()));
         assert_eq!(length(), 0);
+        reserve.require().unwrap();
+        assert_eq!(length(), SIZE);
+    }
+
+    #[test]
+    fn it_is_lent_where_there_is_no_room() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let small = dir.path().join("small");
+        fs::create_dir(&small).unwrap();
+        let none = None::<&str>;
+        let flags = nix::mount::MsFlags::empty();
+        nix::mount::mount(none, &small, Some("tmpfs"), flags, Some("size=1100k")).unwrap();
+        let reserve = Reserve::new(&small);
+        let kept = reserve.require();
+        let write = || fs::write(small.join("record"), vec![1; 200 << 10]);
+        let (refused, written) = (write(), reserve.lend(write));
+        let left = fs::metadata(small.join(".reserve/0")).map(|found| found.len());
+        nix::mount::umount(&small).unwrap();
+        kept.unwrap();
+        assert!(is_full(&refused.unwrap_err()));
+        written.unwrap();
+        assert_eq!(left.unwrap(), SIZE / 2);
+    }
+
+    #[test]
+    fn nothing_is_begun_without_it() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let small = dir.path().join("small");
+        fs::create_dir(&small).unwrap();
+        let none = None::<&str>;
+        let flags = nix::mount::MsFlags::empty();
+        nix::mount::mount(none, &small, Some("tmpfs"), flags, Some("size=256k")).unwrap();
+        let refused = Reserve::new(&small).require();
+        let left = fs::read_dir(small.join(".reserve")).unwrap().count();
+        nix::mount::umount(&small).unwrap();
+        assert!(is_full(&refused.unwrap_err()));
+        assert_eq!(left, FILES);
     }
 }

@@ -155,6 +155,17 @@ impl Record {
         Self { state, verb, reason, since: now(), ..self.clone() }
     }
 
+    /// Whether something begins with this record in the place of `before`, which has an end that is written, too.
+    pub fn begins(&self, before: &Self) -> bool {
+        if before.change.is_some() || before.verb.is_some() {
+            return false;
+        }
+        // What makes room must not need any.
+        let makes_room = |change: &Change| matches!(change, Change::Clear(..) | Change::Replace(_));
+        let change = self.change.as_ref().is_some_and(|change| !makes_room(change));
+        before.generation == 0 || change || self.verb.is_some_and(|verb| verb != Verb::Uninstall)
+    }
+
     /// Without a root, and what is known of one.
     pub fn emptied(&self) -> Self {
         let record = self.to(Durable::Configured, None, None);
@@ -219,8 +230,21 @@ impl Store {
     ///
     /// # Errors
     /// As `work` has them.
-    pub(crate) fn with_reserve(&self, work: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    pub(crate) fn with_reserve<T>(&self, work: impl Fn() -> io::Result<T>) -> io::Result<T> {
         self.reserve.try_twice(work)
+    }
+
+    /// Sees that there is the room that is kept for records.
+    ///
+    /// # Errors
+    /// When there is not.
+    pub(crate) fn require_room(&self) -> io::Result<()> {
+        self.reserve.require()
+    }
+
+    /// Does `work` with the room that is kept for records, where there is hardly any else.
+    pub(crate) fn lend_reserve<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.reserve.lend(work)
     }
 
     /// Folder of a zone.
@@ -280,6 +304,23 @@ impl Store {
     /// # Errors
     /// The file then holds what it held.
     pub fn write(&self, name: &str, record: &Record) -> Result<Record, StateError> {
+        self.put(name, record, |write| self.reserve.try_twice(write))
+    }
+
+    /// The same for what is begun with it. Nothing is begun for the end of which there may be no room.
+    ///
+    /// # Errors
+    /// The file then holds what it held.
+    pub fn begin(&self, name: &str, record: &Record) -> Result<Record, StateError> {
+        self.put(name, record, |write| self.reserve.require().and_then(|()| write()))
+    }
+
+    fn put(
+        &self,
+        name: &str,
+        record: &Record,
+        how: impl FnOnce(&dyn Fn() -> io::Result<()>) -> io::Result<()>,
+    ) -> Result<Record, StateError> {
         let folder = self.folder(name);
         let path = folder.join(FILE);
         let wrong = |source| StateError::Write { path: path.clone(), source };
@@ -287,7 +328,7 @@ impl Store {
         let mut bytes = serde_json::to_vec_pretty(&record).map_err(|error| wrong(error.into()))?;
         bytes.push(b'\n');
         let written = || make_folder(&folder).and_then(|()| atomic::write(&path, &bytes, 0o600));
-        self.reserve.try_twice(written).map_err(wrong)?;
+        how(&written).map_err(wrong)?;
         Ok(record)
     }
 }

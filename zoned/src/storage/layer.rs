@@ -226,33 +226,24 @@ impl Layers {
         }
     }
 
-    /// Removes the layer unless something under way needs it; whether it did. The caller has seen that no record names it,
-    /// and keeps records from coming to name it meanwhile, but by way of a pin.
+    /// Takes a layer out of the store, unless something under way needs it; gives the folder that is to be removed. `used` says
+    /// whether a record names it, and is asked while nobody can pin anything: who holds a pin until his record is written is
+    /// either seen here or there.
     ///
     /// # Errors
-    /// When it cannot be removed; it is then out of the store or whole.
-    pub fn remove(&self, id: &LayerId) -> io::Result<bool> {
-        self.remove_unless(id, || false)
-    }
-
-    /// The same; `used` says whether a record names it, and is asked while nobody can pin anything: who holds a pin until his
-    /// record is written is either seen here or there.
-    ///
-    /// # Errors
-    /// As for [`Self::remove`].
-    pub fn remove_unless(&self, id: &LayerId, used: impl FnOnce() -> bool) -> io::Result<bool> {
+    /// It is in the store then.
+    pub fn set_aside(&self, id: &LayerId, used: impl FnOnce() -> bool) -> io::Result<Option<PathBuf>> {
         let bin = self.temp().join(Uuid::new_v4().to_string());
         {
             let pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
             if pins.contains_key(id) || used() {
-                return Ok(false);
+                return Ok(None);
             }
             fs::rename(self.folder(id), &bin)?;
         }
         // Or a crash could leave it in the store with a part of its files.
         self.folder(id).parent().map_or(Ok(()), atomic::sync_folder)?;
-        image::remove(&bin)?;
-        Ok(true)
+        Ok(Some(bin))
     }
 }
 
@@ -370,10 +361,12 @@ mod tests {
         let id = made(&layers);
         let (first, second) = (layers.pin([id.clone()]), layers.pin([id.clone()]));
         drop(first);
-        assert!(!layers.remove(&id).unwrap() && layers.has(&id));
+        assert!(layers.set_aside(&id, || false).unwrap().is_none() && layers.has(&id));
         drop(second);
-        assert!(layers.remove(&id).unwrap() && !layers.has(&id));
-        assert_eq!(fs::read_dir(layers.temp()).unwrap().count(), 0);
+        assert!(layers.set_aside(&id, || true).unwrap().is_none() && layers.has(&id));
+        let bin = layers.set_aside(&id, || false).unwrap().unwrap();
+        assert!(bin.join("fs").exists() && !layers.has(&id));
+        assert_eq!(bin.parent(), Some(layers.temp().as_path()));
     }
 
     #[test]
