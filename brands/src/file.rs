@@ -139,6 +139,8 @@ pub struct Statfs {
     pub fragment: u64,
     /// ST_* of statfs(2).
     pub flags: u64,
+    /// Whether these are the figures of what the zone may write, in the place of the file system's.
+    pub is_share: bool,
 }
 
 /// A directory's entry.

@@ -21,6 +21,8 @@ pub struct Request {
     pub host: Option<Level>,
     /// Whether file systems of the zone may number inodes above 32 bits.
     pub wide_inodes: bool,
+    /// Whether what the zone writes is limited, and its file system does not tell programs so.
+    pub has_quota: bool,
     /// Which zones have their calls into the vsyscall page rewritten.
     pub vsyscall: Vsyscall,
     /// What the zone's /proc/cmdline shows.
@@ -95,6 +97,7 @@ pub fn host_world(request: &Request) -> World {
         strict: false,
         host: request.host_level(),
         wide_inodes: request.wide_inodes,
+        has_quota: request.has_quota,
         rewrites_vsyscall: false,
     }
 }

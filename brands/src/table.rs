@@ -75,6 +75,8 @@ pub enum Scope {
     Lacks,
     /// Those with file systems whose inode numbers may not fit 32 bits.
     WideInodes,
+    /// Those with a `capped-disk` of which their file system does not tell programs (btrfs).
+    Quota,
     /// Those whose calls into the vsyscall page are rewritten.
     Vsyscall,
     /// Those, and others whose programs are made fit before they run: strict ones, and 32-bit ones below level 2.6.
@@ -92,6 +94,7 @@ impl Scope {
             Self::Strict => world.strict,
             Self::Lacks => !crate::history::has(abi, name, world.host),
             Self::WideInodes => world.wide_inodes,
+            Self::Quota => world.has_quota,
             Self::Vsyscall => world.rewrites_vsyscall,
             Self::MadeFit => {
                 let is_old = world.level.is_some_and(|level| level < Level::new(2, 6, 0));
@@ -111,6 +114,7 @@ impl Scope {
             Self::Strict => "strict zones",
             Self::Lacks => "hosts without the call",
             Self::WideInodes => "zones with inodes above 32 bits",
+            Self::Quota => "zones with a capped-disk on btrfs",
             Self::Vsyscall => "zones whose vsyscall calls are rewritten",
             Self::MadeFit => "strict zones, 32-bit zones below 2.6, zones whose vsyscall calls are rewritten",
         }

@@ -28,6 +28,8 @@ pub struct World {
     pub host: Level,
     /// Whether file systems of the zone may number inodes above 32 bits.
     pub wide_inodes: bool,
+    /// Whether what the zone writes is limited, and its file system does not tell programs so.
+    pub has_quota: bool,
     /// Whether calls into the vsyscall page are rewritten ([`crate::vsyscall`]).
     pub rewrites_vsyscall: bool,
 }

@@ -36,6 +36,7 @@ fn zones() -> impl Iterator<Item = (&'static Brand, Platform)> {
         host: host.map(|text| text.parse().unwrap()),
         // Beside one of the others, so that there are not twice as many.
         wide_inodes: arch.is_some(),
+        has_quota: arch.is_some(),
         ..Request::default()
     };
     table::all().iter().flat_map(move |brand| {

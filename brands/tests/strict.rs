@@ -149,6 +149,7 @@ fn filters_of_every_release_fit() {
                 host_release: "6.18.2".to_owned(),
                 strict: true,
                 wide_inodes: true,
+                has_quota: true,
                 host: host.map(|text| text.parse().unwrap()),
                 ..Request::default()
             });

@@ -57,14 +57,22 @@ fn btrfs_has_subvolumes_and_limits() {
         let last = said.stdout.lines().last().unwrap_or_default().to_owned();
         last.parse::<u64>().unwrap_or_else(|_| panic!("{said}"))
     };
+    // Its size is that, whoever asks; the other zone's is the disk's.
+    assert_eq!(df(&zoned, "small").0, 16);
+    assert!(df(&zoned, "z").0 > 300);
     let filled = size("small");
     assert!((4 << 20..=17 << 20).contains(&filled), "{filled}");
+    run(&["sync", "-f", text(&disk.at)]);
+    let (all, taken) = df(&zoned, "small");
+    assert!(all == 16 && taken.abs_diff(filled >> 20) <= 2, "{taken} of {all}, {filled} bytes");
     // Live, and away.
     zoned.zonectl(&["set", "small", "capped-disk.size=48M"]).ok();
     let filled = size("small");
     assert!((30 << 20..=49 << 20).contains(&filled), "{filled}");
+    assert_eq!(df(&zoned, "small").0, 48);
     zoned.zonectl(&["unset", "small", "capped-disk.size"]).ok();
     assert_eq!(size("small"), 64 << 20);
+    assert!(df(&zoned, "small").0 > 300);
     for name in ["z", "c", "small"] {
         zoned.zonectl(&["delete", name, "-F"]).ok();
     }

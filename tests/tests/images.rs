@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::Value;
-use zones_tests::{How, Zoned, busybox_root, eventually, run, text};
+use zones_tests::{How, Zoned, busybox_root, eventually, is_machine, run, shares_layers, text};
 
 /// A layout with an image of three layers: a root with all that a file can be, one that adds, hides and replaces, and
 /// one that makes a folder opaque.
@@ -85,9 +85,25 @@ fn files_of_an_image_are_those_that_umoci_unpacks() {
     // Each form that skopeo writes it in, from a file and from stdin.
     let from = format!("oci:{}:12", layout.display());
     let to = |kind: &str, name: &str, tag: &str| format!("{kind}:{}{tag}", dir.join(name).display());
-    run(&["skopeo", "copy", "-q", &from, &to("oci-archive", "a.tar", ":12")]);
-    run(&["skopeo", "copy", "-q", &from, &to("docker-archive", "d.tar", ":example.com/app:12")]);
-    run(&["skopeo", "copy", "-q", "--dest-compress-format", "zstd", &from, &to("oci", "zstd", ":12")]);
+    run(&["skopeo", "--insecure-policy", "copy", "-q", &from, &to("oci-archive", "a.tar", ":12")]);
+    run(&[
+        "skopeo",
+        "--insecure-policy",
+        "copy",
+        "-q",
+        &from,
+        &to("docker-archive", "d.tar", ":example.com/app:12"),
+    ]);
+    run(&[
+        "skopeo",
+        "--insecure-policy",
+        "copy",
+        "-q",
+        "--dest-compress-format",
+        "zstd",
+        &from,
+        &to("oci", "zstd", ":12"),
+    ]);
     let sources = [
         from.clone(),
         to("oci", "a.tar", ":12"),
@@ -222,7 +238,12 @@ fn an_image_says_how_its_program_is_started() {
 }
 
 /// A layout of one layer with files of that many MiB.
-fn large(dir: &Path, mib: usize) -> PathBuf {
+/// An emulated processor takes seconds for each.
+fn mib(usual: u32) -> u32 {
+    if is_machine() { usual / 4 } else { usual }
+}
+
+fn large(dir: &Path, mib: u32) -> PathBuf {
     let (root, layout) = (dir.join("large"), dir.join("large-layout"));
     run(&["cp", "-a", text(&busybox_root()), text(&root)]);
     for i in 0..mib {
@@ -239,7 +260,7 @@ fn large(dir: &Path, mib: usize) -> PathBuf {
 #[test]
 fn a_killed_import_leaves_nothing_that_stays() {
     let mut zoned = Zoned::start();
-    let layout = large(zoned.scratch(), 48);
+    let layout = large(zoned.scratch(), mib(48));
     let source = format!("oci:{}:1", layout.display());
     for pause in [10, 40, 120, 300] {
         let import = zoned.spawn(&["image", "import", &source, "big"]);
@@ -261,14 +282,15 @@ fn a_killed_import_leaves_nothing_that_stays() {
 
 #[test]
 fn a_full_disk_takes_nothing_in() {
-    let zoned = Zoned::start_as(How { small_disk: Some(48), ..How::default() });
-    let layout = large(zoned.scratch(), 60);
+    let zoned = Zoned::start_as(How { small_disk: Some(mib(48)), ..How::default() });
+    let layout = large(zoned.scratch(), mib(60));
     let source = format!("oci:{}:1", layout.display());
     zoned.zonectl(&["image", "import", &source, "big"]).code(1).says(&["no space left"]);
     assert!(images(&zoned).is_empty());
     // The same by way of a stream, which is kept on the disk meanwhile.
     run(&[
         "skopeo",
+        "--insecure-policy",
         "copy",
         "-q",
         &source,
@@ -297,15 +319,14 @@ fn a_damaged_layer_is_told_with_those_who_need_it() {
     let bad = bad.into_iter().find(|path| path.exists()).expect("a layer has it");
     fs::write(&bad, "of 65535").expect("damage it");
     let told = zoned.zonectl(&["image", "verify"]).code(1).stdout;
-    assert!(told.contains("images that need it: one:latest; zones that need it: z"), "{told}");
+    // Where kernels cannot share layers the zone has files of its own.
+    let zones = if shares_layers() { "; zones that need it: z" } else { "" };
+    assert!(told.contains(&format!("images that need it: one:latest{zones}")), "{told}");
     let verified = zoned.zonectl(&["--json", "image", "verify", "--repair"]);
     let verified: Value = serde_json::from_str(&verified.stdout).expect("a document");
     let damage = &verified["damage"][0];
-    assert_eq!(
-        (&damage["images"][0], &damage["zones"][0]),
-        (&"one:latest".into(), &"z".into()),
-        "{verified}"
-    );
+    assert_eq!(damage["images"][0], "one:latest", "{verified}");
+    assert_eq!(damage["zones"].as_array().map(Vec::len), Some(shares_layers().into()), "{verified}");
     assert_eq!(damage["repaired"], false, "what somebody needs stays");
     zoned.zonectl(&["uninstall", "z", "-F"]).ok();
     zoned.zonectl(&["image", "rm", "one"]).ok();

@@ -2,9 +2,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use zones_tests::{Dice, Mounted, Zoned, busybox_root, text};
+use zones_tests::{Dice, Mounted, Zoned, busybox_root, run, text};
 
 fn installed(zoned: &Zoned, name: &str) {
     zoned.zonectl(&["create", name, "max-processes=66"]).ok();
@@ -97,11 +96,17 @@ fn a_detached_zone_is_attached_elsewhere() {
 
     // As an administrator would take it to another host.
     let copy = there.scratch().join("z");
-    let packed = "tar --xattrs --xattrs-include='*' --numeric-owner -C \"$0\" -cf - . | \
-                  tar --xattrs --xattrs-include='*' --numeric-owner -C \"$1\" -xpf -";
+    let archive = there.scratch().join("z.tar");
     fs::create_dir(&copy).expect("make a folder");
-    let carried = Command::new("sh").args(["-c", packed]).args([&folder, &copy]).status().expect("run tar");
-    assert!(carried.success());
+    let tar = |words: &[&str]| {
+        run(&[
+            &["tar", "--xattrs", "--xattrs-include=*", "--numeric-owner", "-f", text(&archive), "-C"],
+            words,
+        ]
+        .concat());
+    };
+    tar(&[text(&folder), "-c", "."]);
+    tar(&[text(&copy), "-xp"]);
     there.zonectl(&["attach", "-n", "z", text(&copy)]).ok();
     assert!(there.zone("z").is_none());
     there.zonectl(&["attach", "z", text(&copy)]).ok();

@@ -23,6 +23,13 @@ fn sent(zoned: &Zoned, words: &[&str]) -> PathBuf {
     path
 }
 
+/// Halts a zone that this kernel cannot snapshot while it runs.
+fn settle(zoned: &Zoned, name: &str) {
+    if !shares_layers() {
+        zoned.zonectl(&["halt", name]).ok();
+    }
+}
+
 /// Exit code and complaint of `receive`.
 fn receive(zoned: &Zoned, words: &[&str], stream: &Path) -> (Option<i32>, String) {
     let mut command = zoned.command(&[&["receive"], words].concat());
@@ -80,9 +87,7 @@ fn a_zone_goes_to_another_host_and_follows() {
 
     // One that runs, as it is now.
     here.sh("z", "echo three > /data/a/file");
-    if !shares_layers() {
-        here.zonectl(&["halt", "z"]).ok();
-    }
+    settle(&here, "z");
     received(&there, &["now"], &sent(&here, &["z"]));
     there.zonectl(&["boot", "now", "-i", "none"]).ok();
     assert_eq!(there.sh("now", "cat /data/a/file"), "three\n");
@@ -163,6 +168,7 @@ fn layers_of_images_go_as_the_archives_that_they_are_named_by() {
     here.zonectl(&["install", "z", "image:busybox:1"]).ok();
     here.zonectl(&["boot", "z", "-i", "none"]).ok();
     here.sh("z", "echo mine > /mine; rm /bin/vi");
+    settle(&here, "z");
     let stream = sent(&here, &["z"]);
     received(&there, &["z"], &stream);
     there.zonectl(&["boot", "z", "-i", "none"]).ok();

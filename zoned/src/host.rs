@@ -28,7 +28,7 @@ use crate::lifecycle::host::{
     RootSpec as Wanted, Session, SessionRequest, Summary,
 };
 use crate::lifecycle::{Paths, because};
-use crate::monitor::brand::Branded;
+use crate::monitor::brand::{Branded, Disks};
 use crate::monitor::link::{Link, News, Unanswered};
 use crate::monitor::wire::{self, Event, How, Reply, Request, Spec};
 use crate::monitor::zygote::Zygote;
@@ -167,16 +167,6 @@ fn program_arch(spec: &MonitorSpec) -> Option<String> {
     machine.or_else(of_folder)
 }
 
-/// What a zone's folder holds beside its root, all of it from the install on, so that booting it for
-/// the first time makes nothing new there. `work/work` is the overlay's own.
-fn prepare_folder(zone_dir: &Path) -> io::Result<()> {
-    backend::make_written(zone_dir)?;
-    for name in ["console.log", MONITOR_LOG] {
-        fs::OpenOptions::new().append(true).create(true).mode(0o600).open(zone_dir.join(name))?;
-    }
-    Ok(())
-}
-
 /// What a monitor writes to standard error.
 const MONITOR_LOG: &str = "monitor.log";
 
@@ -222,10 +212,15 @@ impl Host for ThisHost {
         let what = format!("boot {name}");
         let fail = |e: &dyn std::error::Error| because(what.clone(), e);
         // Of a run that writes to memory nothing is kept; its monitor may yet have something to say.
-        let prepared = if wanted.writes_to_memory() { Ok(()) } else { prepare_folder(&wanted.zone_dir) };
-        prepared
-            .and_then(|()| fs::DirBuilder::new().recursive(true).mode(0o755).create(&wanted.run_dir))
-            .map_err(|e| fail(&e))?;
+        if !wanted.writes_to_memory() {
+            backend::make_written(&wanted.zone_dir).map_err(|e| fail(&e))?;
+            self.prepare(&wanted.zone_dir)?;
+        }
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(&wanted.run_dir)
+            .map_err(|e| because(format!("{what}: make {}", wanted.run_dir.display()), &e))?;
         let spec = self.spec(&wanted);
         let (sender, events) = unbounded_channel();
         let early = wanted.ephemeral;
@@ -290,9 +285,6 @@ impl Host for ThisHost {
         };
         let source: image::Source = source.parse().map_err(fail)?;
         let installed = image::install(&source, dir, archive, arch, progress).map_err(fail)?;
-        if let Some(zone_dir) = dir.parent() {
-            prepare_folder(zone_dir).map_err(|e| because(what(), &e))?;
-        }
         for note in installed.notes {
             progress(Progress::Note { text: note });
         }
@@ -300,7 +292,16 @@ impl Host for ThisHost {
     }
 
     fn prepare(&self, zone_dir: &Path) -> Result<(), ApiError> {
-        prepare_folder(zone_dir).map_err(|e| because(format!("prepare {}", zone_dir.display()), &e))
+        for name in ["console.log", MONITOR_LOG] {
+            let path = zone_dir.join(name);
+            fs::OpenOptions::new()
+                .append(true)
+                .create(true)
+                .mode(0o600)
+                .open(&path)
+                .map_err(|e| because(format!("make {}", path.display()), &e))?;
+        }
+        Ok(())
     }
 
     fn stacks_layers(&self) -> bool {
@@ -323,7 +324,7 @@ impl Host for ThisHost {
 
     fn verify(&self, config: &Config) -> Verified {
         let mut findings: Vec<String> = Vec::new();
-        if let Err(error) = Branded::of(config, None, &[], false, None) {
+        if let Err(error) = Branded::of(config, None, &[], Disks::default(), None) {
             findings.push(because("", &error).why);
         }
         if let Err(why) = privileges::resolve(&config.limit_privileges) {

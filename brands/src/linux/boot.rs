@@ -32,6 +32,7 @@ pub(super) fn platform(request: &Request) -> Platform {
         strict: request.strict && level.is_some(),
         host: request.host_level(),
         wide_inodes: request.wide_inodes,
+        has_quota: request.has_quota,
         rewrites_vsyscall: !bits32 && rewrites_vsyscall(request.vsyscall, level),
     };
     let boot = Boot {

@@ -208,6 +208,12 @@ static FILES: &[Row] = &[
     wide("getdents", dirents::getdents).gap(LIST_GAP),
     wide("getdents64", dirents::getdents64).gap(LIST_GAP),
     wide("readdir", dirents::readdir).gap(LIST_GAP),
+    emulate("statfs", statfs::share)
+        .on(X86_64)
+        .within(Scope::Quota)
+        .about("tells of what the zone may write: btrfs has quotas of subvolumes and does not tell of them")
+        .gap(QUOTA_GAP),
+    emulate("fstatfs", statfs::open_share).on(X86_64).within(Scope::Quota).about("likewise").gap(QUOTA_GAP),
     emulate("statfs", statfs::statfs).on(I386).about(STATFS).gap(STATFS_GAP),
     emulate("fstatfs", statfs::fstatfs).on(I386).about(STATFS).gap(STATFS_GAP),
     emulate("statfs64", statfs::statfs64).on(I386).about(STATFS).gap(STATFS_GAP),
@@ -224,6 +230,7 @@ static FILES: &[Row] = &[
         .gap("a path that is not there is not told ENOENT"),
 ];
 
+const QUOTA_GAP: &str = "what was written shows once btrfs has committed it, after 30 s at most; a limit that is set first while the zone runs shows from its next boot on";
 const OLDSTAT: &str = "the inode is cut to 16 bits, as before 2.6.19, instead of EOVERFLOW";
 const STATFS: &str =
     "blocks grow until their count fits 32 bits, instead of EOVERFLOW; before 2.4 below 2 TiB";

@@ -1,4 +1,5 @@
-//! The statfs family of i386, for file systems whose figures do not fit 32 bits.
+//! The statfs family: of i386 for file systems whose figures do not fit 32 bits, and for zones with a quota of which their
+//! file system does not tell.
 
 use super::stat::path;
 use crate::call::{Answered, Call, Reply};
@@ -44,6 +45,24 @@ pub(super) fn fstatfs64(task: &mut dyn Task, call: &Call) -> Answered {
     answer(task, call, 2, found, large)
 }
 
+/// Answers statfs(2) of x86_64.
+pub(super) fn share(task: &mut dyn Task, call: &Call) -> Answered {
+    let found = named(task, call);
+    tell_share(task, call, found)
+}
+
+/// Answers fstatfs(2) of x86_64.
+pub(super) fn open_share(task: &mut dyn Task, call: &Call) -> Answered {
+    let found = task.statfs(Which::Open(call.int(0)));
+    tell_share(task, call, found)
+}
+
+fn tell_share(task: &mut dyn Task, call: &Call, found: Option<Statfs>) -> Answered {
+    let Some(found) = found.filter(|found| found.is_share) else { return Ok(Reply::Continue) };
+    task.write(call.ptr(1), &wide(&found))?;
+    Ok(Reply::Value(0))
+}
+
 fn named(task: &mut dyn Task, call: &Call) -> Option<Statfs> {
     let path = path(task, call, 0)?;
     task.statfs(Which::Path { at: At::Cwd, path: &path, follow: true })
@@ -59,7 +78,7 @@ fn answer(
     let level = task.world().level;
     let Some(found) = found else { return Ok(Reply::Continue) };
     let fitted = fit(found, level.is_some_and(|level| level < Level::new(2, 4, 0)));
-    if fitted == found {
+    if fitted == found && !found.is_share {
         return Ok(Reply::Continue);
     }
     task.write(call.ptr(arg), &form(&fitted))?;
@@ -88,6 +107,13 @@ fn large(of: &Statfs) -> Vec<u8> {
         .chain(counts.into_iter().flat_map(u64::to_le_bytes))
         .chain(tail(of))
         .collect()
+}
+
+/// `struct statfs` of asm-generic/statfs.h.
+fn wide(of: &Statfs) -> Vec<u8> {
+    let counts = [of.kind, of.block_size, of.blocks, of.free, of.available, of.files, of.files_free];
+    let tail = [of.id, of.name_max, of.fragment, of.flags, 0, 0, 0, 0];
+    counts.into_iter().chain(tail).flat_map(u64::to_le_bytes).collect()
 }
 
 /// Larger blocks, and so fewer, until their counts fit; inodes that do not fit are as many as fit. With
@@ -141,6 +167,7 @@ mod tests {
             name_max: 255,
             fragment: 4096,
             flags: 0x20,
+            is_share: false,
         });
         fake
     }
@@ -196,6 +223,37 @@ mod tests {
         assert_eq!(statfs(&mut fake, &call(Abi::I386, "statfs", &[0x7000, AT])), Ok(Reply::Continue));
         fake.statfs = None;
         assert_eq!(fstatfs(&mut fake, &call(Abi::I386, "fstatfs", &[3, AT])), Ok(Reply::Continue));
+    }
+
+    #[test]
+    fn a_share_is_told_as_it_is_and_nothing_else() {
+        let mut fake = fake("2.6.18", TIB);
+        let calls = [
+            (share as crate::table::Handler, call(Abi::X86_64, "statfs", &[0x7000, AT])),
+            (open_share, call(Abi::X86_64, "fstatfs", &[3, AT])),
+        ];
+        for (handler, call) in &calls {
+            assert_eq!(handler(&mut fake, call), Ok(Reply::Continue));
+        }
+        fake.statfs.as_mut().unwrap().is_share = true;
+        for (handler, call) in &calls {
+            fake.put(AT, &[0xff; 121]);
+            assert_eq!(handler(&mut fake, call), Ok(Reply::Value(0)));
+            let told: Vec<u64> = fake
+                .get(AT, 120)
+                .chunks_exact(8)
+                .map(|w| u64::from_le_bytes(w.try_into().unwrap()))
+                .collect();
+            let blocks = TIB / 4096;
+            let wanted =
+                [0xef53, 4096, blocks, blocks / 2, blocks / 4, 5 << 32, u64::MAX, 0x1_0000_0002, 255];
+            assert_eq!((&told[..9], &told[9..]), (&wanted[..], &[4096, 0x20, 0, 0, 0, 0][..]));
+            assert_eq!(fake.get(AT + 120, 1), [0xff]);
+        }
+        // A 32-bit program is told also where all fits.
+        fake.statfs.as_mut().unwrap().files = 7;
+        assert_eq!(fstatfs(&mut fake, &call(Abi::I386, "fstatfs", &[3, AT])), Ok(Reply::Value(0)));
+        assert_eq!(told(&fake)[2], TIB / 4096);
     }
 
     #[test]

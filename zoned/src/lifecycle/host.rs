@@ -44,7 +44,7 @@ pub trait Host: Send + Sync + 'static {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Installed, ApiError>;
 
-    /// Makes what a zone's folder holds beside its root.
+    /// Makes the logs in a zone's folder, so that booting it for the first time makes nothing new there.
     ///
     /// # Errors
     /// Something is not there then.

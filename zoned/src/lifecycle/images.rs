@@ -453,6 +453,7 @@ impl Zones {
             std::fs::create_dir(&root)
                 .and_then(|()| crate::storage::flatten(&layered.trees, &root))
                 .map_err(|error| because(what(), &room(&folder, error)))?;
+            self.make_upper(name, &[])?;
         }
         self.host.prepare(&folder)?;
         let looked = self.in_root(name, |root, _| Ok(image::root_arch(root, want_arch)));

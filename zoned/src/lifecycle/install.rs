@@ -58,9 +58,10 @@ impl InstallJob {
         let filled = zones.discard(&folder, &ROOT_PARTS).and_then(|()| match &of_image {
             Some(source) => zones.install_layers(name, source, archive, arch.as_deref(), progress),
             None => new_root(&root)
-                .and_then(|()| zones.make_upper(name, &[]))
                 .and_then(|()| zones.host.install(&source, &root, archive, arch.as_deref(), progress))
                 .and_then(|found| {
+                    zones.make_upper(name, &[])?;
+                    zones.host.prepare(&folder)?;
                     zones.adapt(name, progress);
                     settle(&root).map(|()| Filled { arch: Some(found.arch), layered: None })
                 }),

@@ -35,6 +35,11 @@ impl Zones {
         base: Option<&str>,
     ) -> Result<SendJob, ApiError> {
         self.known(name, "send")?;
+        if base.is_some() && snap.is_none() {
+            let why = "what came after a snapshot is sent as another snapshot";
+            return Err(ApiError::new(ErrorKind::Invalid, format!("send {name}"), why)
+                .hint(format!("zonectl snapshot {name}@SNAP, and send that")));
+        }
         let (snapshot, layers, pin) = match snap {
             Some(snap) => {
                 let (found, pin) = self.pinned(name, snap)?;
@@ -50,11 +55,6 @@ impl Zones {
             Some(base) => Some((base.to_owned(), self.snapshot_of(name, base)?.layers)),
             None => None,
         };
-        if base.is_some() && snapshot.is_none() {
-            let why = "what came after a snapshot is sent as another snapshot";
-            return Err(ApiError::new(ErrorKind::Invalid, format!("send {name}"), why)
-                .hint(format!("zonectl snapshot {name}@SNAP, and send that")));
-        }
         let known: BTreeSet<&LayerId> = base.iter().flat_map(|(_, layers)| layers).collect();
         let to_send = layers.iter().rev().filter(|id| !known.contains(id)).cloned().collect();
         let arch = self.lock().zones.get(name).and_then(|entry| entry.record.arch.clone());

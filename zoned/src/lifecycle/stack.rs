@@ -290,7 +290,7 @@ impl Zones {
     /// The folders that a zone over `layers` writes to, where they are missing.
     pub(super) fn make_upper(&self, name: &str, layers: &[LayerId]) -> Result<(), ApiError> {
         let folder = self.data(name);
-        let below = layers.first().map(|id| self.layers.tree(id));
+        let below = layers.first().map_or_else(|| folder.join(ROOT), |id| self.layers.tree(id));
         let make = || {
             if !backend::upper(&folder).exists() {
                 backend::of(&folder).make(&folder)?;
@@ -298,7 +298,7 @@ impl Zones {
                 let new = upper.with_file_name(".upper.new");
                 crate::image::remove(&new)?;
                 fs::DirBuilder::new().mode(0o755).create(&new)?;
-                alike(&new, below.as_deref())?;
+                alike(&new, &below)?;
                 fs::rename(&new, &upper)?;
             }
             // `work/work` is made by the overlay, else.
@@ -371,18 +371,11 @@ impl Zones {
 }
 
 /// The topmost folder of an overlay is the upper one, whatever those below have.
-fn alike(folder: &Path, like: Option<&Path>) -> io::Result<()> {
-    let (mode, uid, gid) = match like {
-        None => (0o755, 0, 0),
-        Some(like) => {
-            let found = fs::metadata(like)?;
-            (found.mode() & 0o7777, found.uid(), found.gid())
-        }
-    };
-    chown(folder, Some(uid), Some(gid))?;
-    fs::set_permissions(folder, fs::Permissions::from_mode(mode))?;
-    let Some(like) = like else { return Ok(()) };
-    fs::File::open(folder)?.set_modified(fs::metadata(like)?.modified()?)
+fn alike(folder: &Path, like: &Path) -> io::Result<()> {
+    let like = fs::metadata(like)?;
+    chown(folder, Some(like.uid()), Some(like.gid()))?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(like.mode() & 0o7777))?;
+    fs::File::open(folder)?.set_modified(like.modified()?)
 }
 
 fn is_empty(folder: &Path) -> io::Result<bool> {

@@ -47,10 +47,16 @@ impl Zones {
             }
         }
         atomic::sync_folder(folder).map_err(|error| wrong(folder, error))?;
+        let is_own = folder.join(".trash") == trash;
+        if is_own {
+            // Also what was on its way out when a crash cut this off.
+            let left = std::fs::read_dir(&trash).into_iter().flatten().flatten().map(|entry| entry.path());
+            bins.extend(left.filter(|path| !bins.contains(path)).collect::<Vec<_>>());
+        }
         for bin in bins {
             self.empty_bin(&bin)?;
         }
-        if folder.join(".trash") == trash {
+        if is_own {
             std::fs::remove_dir(&trash).ok();
         }
         Ok(())

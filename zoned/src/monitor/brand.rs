@@ -52,15 +52,23 @@ fn may_be_old(path: &Path) -> bool {
     !scan::is_past_vsyscall(path).unwrap_or(false)
 }
 
+/// What a zone's file systems are.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Disks {
+    /// They may number inodes above 32 bits.
+    pub wide_inodes: bool,
+    /// What the zone writes is limited, and its file system does not tell programs so.
+    pub has_quota: bool,
+}
+
 impl Branded {
     /// The brand of `config`; `arch` is what the zone's own programs are, where the configuration
-    /// does not say; `wide_inodes` whether its file systems may number inodes above 32 bits; `root` is the zone's own, if
-    /// it has one.
+    /// does not say; `root` is the zone's own, if it has one.
     pub fn of(
         config: &Config,
         arch: Option<&str>,
         bootargs: &[String],
-        wide_inodes: bool,
+        disks: Disks,
         root: Option<&Path>,
     ) -> Result<Self, BrandError> {
         let brand = brands::table::brand(&config.brand).ok_or_else(|| {
@@ -90,7 +98,8 @@ impl Branded {
             host_version: told(|h| h.version()),
             bootargs: bootargs.iter().map(|word| word.replace('\n', " ")).collect(),
             strict: config.strict,
-            wide_inodes,
+            wide_inodes: disks.wide_inodes,
+            has_quota: disks.has_quota,
             vsyscall: match config.vsyscall {
                 Vsyscall::Rewrite => platform::Vsyscall::Rewrite,
                 Vsyscall::Auto

@@ -77,6 +77,8 @@ pub struct Zone {
     pub dev: OwnedFd,
     /// Whether its root is a file system of its own.
     pub root_is_own: bool,
+    /// Of what it writes, where programs are told of it by the brand.
+    pub quota: Option<Arc<crate::sys::btrfs::Usage>>,
     /// What is known of programs' ends.
     pub programs: super::space::Programs,
     /// What is known of files that use the vsyscall page.

@@ -16,6 +16,9 @@ use super::task::GuestTask;
 use super::visit;
 use crate::sys::{files, process};
 
+/// OVERLAYFS_SUPER_MAGIC of linux/magic.h.
+const OVERLAY: i64 = 0x794c_7630;
+
 /// statx(2), with ids as the zone has them.
 pub(super) fn statx(task: &mut GuestTask<'_>, which: Which<'_>, mask: u32) -> Result<Statx, Errno> {
     in_zone(task)?;
@@ -37,7 +40,39 @@ pub(super) fn statfs(task: &mut GuestTask<'_>, which: Which<'_>) -> Result<Statf
     let found = find(task, which)?;
     let [kind, block_size, blocks, free, available, files, files_free, id, name_max, fragment, flags] =
         files::statfs(found.as_fd())?;
-    Ok(Statfs { kind, block_size, blocks, free, available, files, files_free, id, name_max, fragment, flags })
+    let mut told = Statfs {
+        kind,
+        block_size,
+        blocks,
+        free,
+        available,
+        files,
+        files_free,
+        id,
+        name_max,
+        fragment,
+        flags,
+        is_share: false,
+    };
+    if let Some(usage) = &task.zone.quota
+        && kind as i64 == OVERLAY
+        && id == files::statfs(task.open_below("root", OFlag::O_PATH)?.as_fd())?[7]
+        && let Some((used, most)) = usage.get()
+    {
+        hold_to(&mut told, used, most);
+    }
+    Ok(told)
+}
+
+/// What there is of a file system for one who has written `used` bytes to it, and may write `most`.
+fn hold_to(told: &mut Statfs, used: u64, most: u64) {
+    let block = told.fragment.max(1);
+    let left = most.saturating_sub(used) / block;
+    told.free = told.free.min(left);
+    told.available = told.available.min(left);
+    // What df(1) takes for used is the difference.
+    told.blocks = told.free + (most / block - left);
+    told.is_share = true;
 }
 
 /// Entries of an open directory of the guest, whose position moves.

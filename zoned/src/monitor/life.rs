@@ -14,7 +14,7 @@ use brands::distro;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use zone_api::{ApiError, Boot, ErrorKind, LedgerEntry, Login, Mark, SessionEvent, State};
 
-use super::brand::Branded;
+use super::brand::{Branded, Disks};
 use super::session::{Client, Session, Stage, event_of, refusal};
 use super::share::Share;
 use super::wire::{Event, How, Reply};
@@ -188,7 +188,10 @@ impl Monitor {
         let (arch, bootargs) = (self.spec.arch.as_deref(), self.bootargs());
         let mounts = mountinfo()?;
         let hierarchies = Hierarchies::from_mountinfo(&mounts);
-        let branded = Branded::of(config, arch, bootargs, self.wide_inodes(&mounts), root.as_deref());
+        let zone_dir = &self.site.zone_dir;
+        let quota = config.capped_disk.as_ref().and_then(|_| backend::of(zone_dir).usage(zone_dir));
+        let disks = Disks { wide_inodes: self.wide_inodes(&mounts), has_quota: quota.is_some() };
+        let branded = Branded::of(config, arch, bootargs, disks, root.as_deref());
         let mut branded = branded.map_err(|e| {
             Failure::new("prepare", format!("brand {}", config.brand), std::io::Error::other(chain(&e)))
         })?;
@@ -222,6 +225,7 @@ impl Monitor {
         self.live = Some(Live {
             made,
             branded,
+            quota: quota.map(Arc::new),
             share,
             capabilities,
             zone: None,
@@ -277,6 +281,7 @@ impl Monitor {
             proc_files: live.branded.kernel.proc_files().filter_map(|path| CString::new(path).ok()).collect(),
             dev: live.made.dev.try_clone().map_err(fail)?,
             root_is_own,
+            quota: live.quota.clone(),
             files: super::vsyscall::Files::default(),
             ledger: Arc::clone(&self.ledger),
         });

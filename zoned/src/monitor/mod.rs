@@ -47,6 +47,7 @@ use crate::confine::root::RootSpec;
 use crate::confine::{Failure, Ids};
 use crate::marks;
 use crate::storage::View;
+use crate::sys::btrfs::Usage;
 use crate::sys::process;
 use brand::Branded;
 use console::Console;
@@ -72,6 +73,8 @@ struct Viewer {
 struct Live {
     made: Made,
     branded: Branded,
+    /// Of what it writes, where programs are told of it by the brand.
+    quota: Option<Arc<Usage>>,
     share: Arc<share::Share>,
     capabilities: u64,
     zone: Option<Arc<dispatch::Zone>>,

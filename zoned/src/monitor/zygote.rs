@@ -21,7 +21,7 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin};
 
-use super::brand::Branded;
+use super::brand::{Branded, Disks};
 use super::ledger::Ledger;
 use super::wire::{Asked, Request};
 use crate::config::Config;
@@ -146,7 +146,7 @@ fn warm() {
     for brand in brands::table::all() {
         let text = format!("name = \"warm\"\nbrand = \"{}\"\n", brand.name);
         let Ok(config) = Config::parse(&text, "zygote") else { continue };
-        drop(Branded::of(&config, None, &[], false, None));
+        drop(Branded::of(&config, None, &[], Disks::default(), None));
         let asked = Asked { number: 0, request: Request::Limit(Box::new(config)) };
         let line = serde_json::to_vec(&asked).unwrap_or_default();
         drop(serde_json::from_slice::<Asked>(&line));

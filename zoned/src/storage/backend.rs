@@ -91,6 +91,9 @@ pub trait Backend: Sync {
     /// When it cannot be limited: it is not then.
     fn limit(&self, zone: &Path, project: u32, bytes: Option<u64>, lives: bool) -> io::Result<()>;
 
+    /// What counts what the zone whose folder is `zone` writes, where programs are not told of its limit by the file system.
+    fn usage(&self, zone: &Path) -> Option<btrfs::Usage>;
+
     /// Lifts a limit on the file system of `folder` for good: `project` may become another's. Files are taken from it by
     /// [`Self::free`].
     ///
@@ -166,6 +169,11 @@ impl Backend for Folders {
         Ok(quota::limit(opened.as_fd(), project, 0)?)
     }
 
+    fn usage(&self, _: &Path) -> Option<btrfs::Usage> {
+        // Project quotas are what statfs(2) tells of.
+        None
+    }
+
     fn free(&self, zone: &Path) -> io::Result<()> {
         let (upper, work) = (upper(zone), work(zone));
         let opened = match fs::File::open(&upper) {
@@ -220,6 +228,10 @@ impl Backend for Subvolumes {
     fn lift(&self, _: &Path, _: u32) -> io::Result<()> {
         // It goes with its subvolume.
         Ok(())
+    }
+
+    fn usage(&self, zone: &Path) -> Option<btrfs::Usage> {
+        btrfs::Usage::of(&zone.join(OWN)).ok()
     }
 
     fn free(&self, _: &Path) -> io::Result<()> {

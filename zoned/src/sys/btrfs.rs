@@ -108,6 +108,58 @@ pub fn limit(path: &Path, bytes: Option<u64>) -> io::Result<()> {
     Ok(set().map(drop)?)
 }
 
+/// struct btrfs_ioctl_fs_info_args, and struct btrfs_ioctl_ino_lookup_args after its first numbers.
+#[repr(C)]
+struct Info {
+    numbers: [u64; 2],
+    rest: [u8; 4080],
+}
+
+const LOOK_UP: libc::c_ulong = 0xd000_9412;
+const FS_INFO: libc::c_ulong = 0x8400_941f;
+
+/// What a subvolume refers to, and what it may at most: files of sysfs (Linux 5.9).
+#[derive(Debug)]
+pub struct Usage {
+    referenced: File,
+    most: File,
+}
+
+impl Usage {
+    /// That of the subvolume at `path`.
+    ///
+    /// # Errors
+    /// When nothing counts it, or this kernel does not tell.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let folder = File::open(path)?;
+        let get = |request, numbers| {
+            let mut info = Info { numbers, rest: [0; 4080] };
+            // SAFETY: both requests take a structure that is no longer than `info`, which is live.
+            super::check(unsafe { libc::ioctl(folder.as_raw_fd(), request, &raw mut info) }.into())?;
+            Ok::<_, Errno>(info)
+        };
+        // Tree 0 is the folder's own.
+        let subvolume = get(LOOK_UP, [0, TOP])?.numbers[0];
+        let id = uuid::Uuid::from_slice(&get(FS_INFO, [0, 0])?.rest[..16]).map_err(io::Error::other)?;
+        let group = format!("/sys/fs/btrfs/{id}/qgroups/0_{subvolume}");
+        let open = |name| File::open(format!("{group}/{name}"));
+        Ok(Self { referenced: open("referenced")?, most: open("max_referenced")? })
+    }
+
+    /// Bytes that it refers to, as of the last commit, and those that it may; none where it has no limit, or is gone.
+    pub fn get(&self) -> Option<(u64, u64)> {
+        let most = number(&self.most).filter(|most| *most > 0 && *most < u64::MAX)?;
+        Some((number(&self.referenced)?, most))
+    }
+}
+
+fn number(file: &File) -> Option<u64> {
+    use std::os::unix::fs::FileExt;
+    let mut text = [0; 32];
+    let length = file.read_at(&mut text, 0).ok()?;
+    std::str::from_utf8(text.get(..length)?).ok()?.trim().parse().ok()
+}
+
 fn ask(path: &Path, request: libc::c_ulong, from: Option<BorrowedFd<'_>>) -> io::Result<()> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidFilename.into());
