@@ -11,7 +11,7 @@ use utoipa::IntoParams;
 use zone_api::{ApiError, Attach, Attached, DiskUse, Move};
 
 use crate::lifecycle::Zones;
-use crate::server::answer::{Answer, Doc, Name, Params, off};
+use crate::server::answer::{Answer, Name, Params, Unread, off};
 use crate::server::peer::Peer;
 
 #[derive(Deserialize, IntoParams)]
@@ -38,9 +38,10 @@ pub(crate) async fn relocate(
     State(zones): State<Arc<Zones>>,
     peer: Peer,
     Name(name): Name,
-    Doc(to): Doc<Move>,
+    body: Unread,
 ) -> Answer<StatusCode> {
     peer.manages(format!("move {name}"))?;
+    let to: Move = body.document().await?;
     off(move || zones.relocate(&name, Path::new(&to.path))).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -67,9 +68,10 @@ pub(crate) async fn attach(
     State(zones): State<Arc<Zones>>,
     peer: Peer,
     Name(name): Name,
-    Doc(how): Doc<Attach>,
+    body: Unread,
 ) -> Answer<Json<Attached>> {
     peer.manages(format!("attach {name}"))?;
+    let how: Attach = body.document().await?;
     let attached = off(move || zones.attach(&name, Path::new(&how.path), how.dry, how.force));
     attached.await.map(Json)
 }
