@@ -48,7 +48,7 @@ impl From<ApiError> for Failure {
         let status = match error.kind {
             ErrorKind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
             ErrorKind::Invalid => StatusCode::BAD_REQUEST,
-            ErrorKind::NoSuchZone => StatusCode::NOT_FOUND,
+            ErrorKind::NoSuchZone | ErrorKind::NotFound => StatusCode::NOT_FOUND,
             ErrorKind::WrongState => StatusCode::CONFLICT,
             ErrorKind::Unreachable => StatusCode::BAD_GATEWAY,
             ErrorKind::NotPermitted => StatusCode::FORBIDDEN,

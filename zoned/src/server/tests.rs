@@ -425,8 +425,8 @@ async fn rights() {
                     ("delete", Some("/ledger")) => managed,
                     ("post", Some("/snapshots")) => managed,
                     // There is none of that name.
-                    ("delete", Some("/snapshots/{snapshot}")) if manage => 500,
-                    ("post", Some("/snapshots/{snapshot}/rollback")) if manage => 500,
+                    ("delete", Some("/snapshots/{snapshot}")) if manage => 404,
+                    ("post", Some("/snapshots/{snapshot}/rollback")) if manage => 404,
                     ("get", None) if path == "/v1/du" || path.starts_with("/v1/images") => 403,
                     ("delete", Some("/profile")) if manage => 200,
                     // There is no connection behind these requests that could be upgraded.

@@ -11,7 +11,7 @@ use utoipa::IntoParams;
 use zone_api::{ApiError, Attach, Attached, DiskUse, Move};
 
 use crate::lifecycle::Zones;
-use crate::server::answer::{Answer, Name, Params, Unread, off};
+use crate::server::answer::{Answer, Name, Params, Switch, Unread, off};
 use crate::server::peer::Peer;
 
 #[derive(Deserialize, IntoParams)]
@@ -19,7 +19,8 @@ use crate::server::peer::Peer;
 pub(crate) struct Dry {
     /// Only tell what would be.
     #[serde(default)]
-    dry: bool,
+    #[param(value_type = Option<bool>)]
+    dry: Switch,
 }
 
 /// Where the disk went.
@@ -57,7 +58,7 @@ pub(crate) async fn detach(
     Params(how): Params<Dry>,
 ) -> Answer<String> {
     peer.manages(format!("detach {name}"))?;
-    off(move || zones.detach(&name, how.dry)).await
+    off(move || zones.detach(&name, how.dry.0)).await
 }
 
 /// Makes a zone's root of a folder that was detached.

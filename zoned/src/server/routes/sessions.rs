@@ -38,7 +38,8 @@ pub(crate) async fn login(
 /// A zone's console. With `Upgrade: zones-session` the connection becomes its session.
 #[utoipa::path(post, path = "/v1/zones/{name}/console", params(("name" = String, Path)), responses(
     (status = 101), (status = 403, body = ApiError), (status = 404, body = ApiError),
-    (status = 409, body = ApiError), (status = 426, body = ApiError)))]
+    (status = 408, body = ApiError), (status = 409, body = ApiError), (status = 413, body = ApiError),
+    (status = 426, body = ApiError)))]
 pub(crate) async fn console(
     State(zones): State<Arc<Zones>>,
     peer: Peer,

@@ -14,7 +14,7 @@ use zone_api::{ApiError, Progress};
 
 use super::install::tell;
 use crate::lifecycle::Zones;
-use crate::server::answer::{Answer, Name, Params, Unread, off};
+use crate::server::answer::{Answer, Name, Params, Switch, Unread, off};
 use crate::server::peer::Peer;
 
 /// Pieces that may wait for a slow reader.
@@ -34,7 +34,8 @@ pub(crate) struct What {
 pub(crate) struct How {
     /// Give up what the zone wrote since the base.
     #[serde(default)]
-    force: bool,
+    #[param(value_type = Option<bool>)]
+    force: Switch,
 }
 
 /// A zone, or what changed in it since a snapshot. A body that does not end as it should is no whole stream.
@@ -85,7 +86,7 @@ pub(crate) async fn receive(
     peer.manages(format!("receive {name}"))?;
     Ok(tell(Some(body.stream()), move |stream, progress| {
         let stream = stream.unwrap_or_else(|| Box::new(io::empty()));
-        zones.receive(&name, how.force, stream, progress)
+        zones.receive(&name, how.force.0, stream, progress)
     }))
 }
 
