@@ -35,6 +35,11 @@ impl Failure {
         Self { status, error: ApiError::new(ErrorKind::Invalid, what, why) }
     }
 
+    /// What it says, as JSON.
+    pub(super) fn into_body(self) -> String {
+        serde_json::to_string(&self.error).unwrap_or_default()
+    }
+
     /// There are too many connections.
     pub(super) fn busy(what: impl Into<String>, why: impl Into<String>) -> Self {
         let error =

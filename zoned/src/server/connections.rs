@@ -1,11 +1,12 @@
 //! Accepting connections, and knowing who is at their other end.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
@@ -17,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::unix::UCred;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 use tokio::task::{JoinError, JoinSet};
 
 use super::answer::Failure;
@@ -37,7 +38,10 @@ const BUFFER: usize = 128 << 10;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long somebody has to ask who is then told that there is no place for him.
-const COURTESY: Duration = Duration::from_secs(2);
+const COURTESY: Duration = Duration::from_secs(1);
+
+/// How long it is remembered who a user is, and whether he is in the group.
+const REMEMBERED: Duration = Duration::from_secs(2);
 
 /// How long requests may go on after zoned was told to stop.
 const LAST_REQUESTS: Duration = Duration::from_secs(10);
@@ -52,7 +56,12 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let group = zones.settings().group.clone();
-    let server = Arc::new(Server { router: routes::router(zones), group, places: Places::new() });
+    let server = Arc::new(Server {
+        router: routes::router(zones),
+        group,
+        places: Places::new(),
+        known: Mutex::default(),
+    });
     let (stopping, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut stop = pin!(stop);
@@ -96,7 +105,14 @@ fn scarce(error: &io::Error) -> bool {
 struct Server {
     router: Router,
     group: String,
-    places: Arc<Places>,
+    places: Places,
+    /// Who was looked up lately, by uid and gid: many connections of one user take one look.
+    known: Mutex<HashMap<(u32, u32), Known>>,
+}
+
+struct Known {
+    since: Instant,
+    peer: Arc<OnceCell<Peer>>,
 }
 
 impl Server {
@@ -142,20 +158,48 @@ impl Server {
         if let Some(peer) = Peer::known(uid) {
             return Ok((peer, self.places.take(peer)?));
         }
-        let arrived = self.places.arrive()?;
-        let turn = self.places.lookup().await;
-        let server = Arc::clone(self);
-        let peer = tokio::task::spawn_blocking(move || Peer::new(uid, gid, &server.group)).await;
-        drop((turn, arrived));
-        // Who could not be looked up is somebody who may only look.
-        let peer = peer.unwrap_or(Peer { uid, trusted: false, named: false });
+        let known = self.known(uid, gid);
+        if let Some(peer) = known.get().copied() {
+            return Ok((peer, self.places.take(peer)?));
+        }
+        let arrived = self.places.arrive(uid)?;
+        let look = async || {
+            let _turn = self.places.lookup().await;
+            let server = Arc::clone(self);
+            let peer = tokio::task::spawn_blocking(move || Peer::new(uid, gid, &server.group)).await;
+            // Who could not be looked up is somebody who may only look.
+            peer.unwrap_or(Peer { uid, trusted: false, named: false })
+        };
+        let peer = *known.get_or_init(look).await;
+        drop(arrived);
         Ok((peer, self.places.take(peer)?))
     }
 
-    /// Answers one request with a sentence, where not too many are told that already.
+    fn known(&self, uid: u32, gid: u32) -> Arc<OnceCell<Peer>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(one) = known.get(&(uid, gid)).filter(|one| one.since.elapsed() < REMEMBERED) {
+            return Arc::clone(&one.peer);
+        }
+        known.retain(|_, one| one.since.elapsed() < REMEMBERED);
+        let one = Known { since: Instant::now(), peer: Arc::default() };
+        let peer = Arc::clone(&one.peer);
+        known.insert((uid, gid), one);
+        peer
+    }
+
+    /// Answers one request with a sentence; where too many are being told that, says it to whoever listens.
     async fn turn_away(&self, stream: UnixStream, uid: u32, full: Full) {
-        let Some(_turn) = self.places.turn_away() else { return };
         tracing::debug!(uid, ?full, "there is no place for a connection");
+        let Some(_turn) = self.places.turn_away() else {
+            let error = Failure::busy("answer", full.why(uid)).into_body();
+            let head =
+                "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-type: application/json";
+            let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{error}", error.len());
+            // What is left unread breaks the connection before this is read.
+            stream.try_read(&mut [0; 4096]).ok();
+            stream.try_write(answer.as_bytes()).ok();
+            return;
+        };
         let service = service_fn(move |request: Request<Incoming>| {
             let what = format!("answer {} {}", request.method(), request.uri().path());
             let failure = Failure::busy(what, full.why(uid));

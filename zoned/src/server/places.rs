@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::peer::Peer;
 
@@ -11,7 +11,7 @@ use super::peer::Peer;
 const OF_A_GUEST: usize = 32;
 
 /// Of all of them.
-const OF_GUESTS: usize = 256;
+const GUESTS: usize = 256;
 
 /// Of those whose names and groups are not looked up yet.
 const ARRIVING: usize = 256;
@@ -20,7 +20,7 @@ const ARRIVING: usize = 256;
 const LOOKUPS: usize = 16;
 
 /// Told at once that there is no place for them.
-const TURNED_AWAY: usize = 16;
+const TURNED_AWAY: usize = 32;
 
 /// Where there is no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,50 +51,36 @@ impl Full {
 /// The connections that there are.
 #[derive(Debug)]
 pub(super) struct Places {
-    of_a_guest: usize,
-    of_guests: usize,
-    of_administrators: usize,
-    arriving: (Arc<Semaphore>, usize),
-    administrators: Arc<Semaphore>,
+    arriving: Share,
+    guests: Share,
+    administrators: Share,
     lookups: Semaphore,
     turned_away: Semaphore,
-    guests: Mutex<Guests>,
-}
-
-#[derive(Debug, Default)]
-struct Guests {
-    all: usize,
-    /// By uid; the unknown to the user database, of which a user may have many (subuid(5)), together.
-    by_user: HashMap<Option<u32>, usize>,
 }
 
 impl Places {
     /// As many as this process has descriptors for: half of them are for all that is no connection.
-    pub(super) fn new() -> Arc<Self> {
+    pub(super) fn new() -> Self {
         let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         Self::of(usize::try_from(descriptors.unwrap_or(u64::MAX)).unwrap_or(usize::MAX))
     }
 
-    fn of(descriptors: usize) -> Arc<Self> {
-        let of_administrators = (descriptors / 4).clamp(1, Semaphore::MAX_PERMITS);
-        let of_guests = (descriptors / 8).clamp(1, OF_GUESTS);
+    fn of(descriptors: usize) -> Self {
+        let administrators = (descriptors / 4).max(1);
+        let guests = (descriptors / 8).clamp(1, GUESTS);
         let arriving = (descriptors / 8).clamp(1, ARRIVING);
-        Arc::new(Self {
-            of_a_guest: (of_guests / 4).clamp(1, OF_A_GUEST),
-            of_guests,
-            of_administrators,
-            arriving: (Arc::new(Semaphore::new(arriving)), arriving),
-            administrators: Arc::new(Semaphore::new(of_administrators)),
+        Self {
+            arriving: Share::new((arriving / 4).max(1), arriving),
+            guests: Share::new((guests / 4).clamp(1, OF_A_GUEST), guests),
+            administrators: Share::new(administrators, administrators),
             lookups: Semaphore::new(LOOKUPS),
             turned_away: Semaphore::new(TURNED_AWAY.min(arriving)),
-            guests: Mutex::default(),
-        })
+        }
     }
 
     /// For one whose rights are not known yet.
-    pub(super) fn arrive(&self) -> Result<OwnedSemaphorePermit, Full> {
-        let (places, most) = &self.arriving;
-        Arc::clone(places).try_acquire_owned().map_err(|_| Full::Arriving(*most))
+    pub(super) fn arrive(&self, uid: u32) -> Result<Place, Full> {
+        self.arriving.take(Some(uid)).map_err(|_| Full::Arriving(self.arriving.of_all))
     }
 
     /// Waits for the turn to ask the user database.
@@ -108,47 +94,74 @@ impl Places {
     }
 
     /// For one whose rights are known.
-    pub(super) fn take(self: &Arc<Self>, peer: Peer) -> Result<Place, Full> {
+    pub(super) fn take(&self, peer: Peer) -> Result<Place, Full> {
         if peer.trusted {
-            let permit = Arc::clone(&self.administrators).try_acquire_owned();
-            let permit = permit.map_err(|_| Full::Administrators(self.of_administrators))?;
-            return Ok(Place { _administrator: Some(permit), _guest: None });
+            return self
+                .administrators
+                .take(None)
+                .map_err(|_| Full::Administrators(self.administrators.of_all));
         }
-        let user = peer.named.then_some(peer.uid);
-        let mut guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
-        if guests.by_user.get(&user).is_some_and(|count| *count >= self.of_a_guest) {
-            return Err(Full::User(self.of_a_guest));
+        // The unknown to the user database count as one: a user may have many such ids (subuid(5)).
+        self.guests.take(peer.named.then_some(peer.uid)).map_err(|whose| match whose {
+            Whose::One => Full::User(self.guests.of_one),
+            Whose::All => Full::Guests(self.guests.of_all),
+        })
+    }
+}
+
+/// Places for some, of which none has more than his part.
+#[derive(Debug)]
+struct Share {
+    of_one: usize,
+    of_all: usize,
+    taken: Arc<Mutex<Taken>>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    by: HashMap<Option<u32>, usize>,
+}
+
+enum Whose {
+    One,
+    All,
+}
+
+impl Share {
+    fn new(of_one: usize, of_all: usize) -> Self {
+        Self { of_one, of_all, taken: Arc::default() }
+    }
+
+    fn take(&self, who: Option<u32>) -> Result<Place, Whose> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken.by.get(&who).is_some_and(|count| *count >= self.of_one) {
+            return Err(Whose::One);
         }
-        if guests.all >= self.of_guests {
-            return Err(Full::Guests(self.of_guests));
+        if taken.all >= self.of_all {
+            return Err(Whose::All);
         }
-        guests.all += 1;
-        *guests.by_user.entry(user).or_default() += 1;
-        Ok(Place { _administrator: None, _guest: Some(Guest { places: Arc::clone(self), user }) })
+        taken.all += 1;
+        *taken.by.entry(who).or_default() += 1;
+        Ok(Place { of: Arc::clone(&self.taken), who })
     }
 }
 
 /// One of them; given back when dropped.
 #[derive(Debug)]
 pub(super) struct Place {
-    _administrator: Option<OwnedSemaphorePermit>,
-    _guest: Option<Guest>,
+    of: Arc<Mutex<Taken>>,
+    who: Option<u32>,
 }
 
-#[derive(Debug)]
-struct Guest {
-    places: Arc<Places>,
-    user: Option<u32>,
-}
-
-impl Drop for Guest {
+impl Drop for Place {
     fn drop(&mut self) {
-        let mut guests = self.places.guests.lock().unwrap_or_else(PoisonError::into_inner);
-        guests.all = guests.all.saturating_sub(1);
-        if let Some(count) = guests.by_user.get_mut(&self.user) {
+        let mut taken = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.all = taken.all.saturating_sub(1);
+        if let Some(count) = taken.by.get_mut(&self.who) {
             *count -= 1;
             if *count == 0 {
-                guests.by_user.remove(&self.user);
+                taken.by.remove(&self.who);
             }
         }
     }
@@ -179,8 +192,8 @@ mod tests {
         assert_eq!(places.take(user(1)).unwrap_err(), Full::Guests(256));
         let roots: Vec<Place> = (0..2000).map(|_| places.take(ROOT).unwrap()).collect();
         drop((held, roots));
-        let guests = places.guests.lock().unwrap();
-        assert_eq!((guests.all, guests.by_user.len()), (0, 0));
+        let taken = places.guests.taken.lock().unwrap();
+        assert_eq!((taken.all, taken.by.len()), (0, 0));
     }
 
     #[test]
@@ -192,7 +205,7 @@ mod tests {
         assert_eq!(std::iter::from_fn(|| places.take(user(1)).ok()).take(99).count(), 99, "each is dropped");
         let users: Vec<Place> = std::iter::from_fn(|| places.take(user(1)).ok()).collect();
         assert_eq!(users.len(), 2);
-        let arriving: Vec<_> = std::iter::from_fn(|| places.arrive().ok()).collect();
+        let arriving: Vec<_> = (1..20).filter_map(|uid| places.arrive(uid).ok()).collect();
         assert_eq!(arriving.len(), 8);
         // However few there are, somebody can ask.
         assert!(Places::of(0).take(ROOT).is_ok() && Places::of(0).take(user(1)).is_ok());
