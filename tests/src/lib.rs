@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! Whole-system tests: a private zoned, its command line, a terminal, guests, and a census of the host.
 
+mod caller;
 mod census;
 mod client;
 mod fixtures;
@@ -16,6 +17,7 @@ mod proxy;
 mod terminal;
 mod zoned;
 
+pub use caller::{Caller, Reply, ask, read_reply};
 pub use census::Census;
 pub use client::{Client, Outcome};
 pub use fixtures::{busybox_root, compile, elf_for_another_machine, pack};

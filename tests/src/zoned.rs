@@ -1,7 +1,8 @@
 //! A zoned of the test's own, with its own folders, that leaves nothing behind.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -37,6 +38,8 @@ pub struct How {
     pub netns: Option<String>,
     /// What its zoned.toml says.
     pub settings: String,
+    /// Descriptors that it may have at once, where not as many as the test.
+    pub descriptors: Option<u32>,
 }
 
 /// A private zoned. Dropping it takes its zones down, stops it and fails the test if anything is left.
@@ -89,6 +92,8 @@ impl Zoned {
         }
         // A unix socket's path has 108 bytes at most (unix(7)): not below a deep checkout.
         let run = tempfile::Builder::new().prefix("zones-run-").tempdir().context("create a run folder")?;
+        // As /run/zoned is: what others may is decided by the socket.
+        fs::set_permissions(run.path(), Permissions::from_mode(0o755)).context("open the run folder")?;
         if !how.settings.is_empty() {
             fs::write(folder.path().join("zoned.toml"), &how.settings).context("write zoned.toml")?;
         }
@@ -119,6 +124,11 @@ impl Zoned {
     /// A folder for the test's own files, gone with the zoned.
     pub fn scratch(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Path of its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.run_dir().join("zoned.sock")
     }
 
     /// Pid of the daemon.
@@ -157,6 +167,11 @@ impl Zoned {
             // Its network alone; `ip netns exec` would change mounts, too.
             let mut command = Command::new("nsenter");
             command.arg(format!("--net=/run/netns/{netns}")).arg(zoned);
+            return command;
+        }
+        if let Some(most) = self.how.descriptors {
+            let mut command = Command::new("prlimit");
+            command.arg(format!("--nofile={most}:{most}")).arg(zoned);
             return command;
         }
         if self.how.small_disk.is_none() {

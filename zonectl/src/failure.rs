@@ -69,8 +69,9 @@ mod tests {
             ErrorKind::WrongState,
             ErrorKind::Unreachable,
             ErrorKind::NotPermitted,
+            ErrorKind::NotFound,
         ];
-        assert_eq!(kinds.map(status), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(kinds.map(status), [1, 2, 3, 4, 5, 6, 1]);
         let refused = Failure::Error(ApiError::new(ErrorKind::Failed, "a", "b"), Some(127));
         assert_eq!(refused.status(), 127);
         assert_eq!(Failure::stdout(&io::Error::from(io::ErrorKind::BrokenPipe)).status(), 0);

@@ -62,6 +62,8 @@ pub enum ErrorKind {
     Invalid,
     /// No such zone: exit 3, HTTP 404.
     NoSuchZone,
+    /// No such thing of another kind, an image or a snapshot: exit 1, HTTP 404.
+    NotFound,
     /// Not in this state, or another operation is under way: exit 4, HTTP 409.
     WrongState,
     /// zoned does not answer: exit 5; made by the client alone.
@@ -74,7 +76,7 @@ impl ErrorKind {
     /// zonectl's exit code.
     pub fn exit_code(self) -> u8 {
         match self {
-            Self::Failed => 1,
+            Self::Failed | Self::NotFound => 1,
             Self::Invalid => 2,
             Self::NoSuchZone => 3,
             Self::WrongState => 4,

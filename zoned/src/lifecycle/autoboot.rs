@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use zone_api::{ApiError, Boot, ErrorKind, Shutdown, State};
 
+use super::halt::GRACE;
 use super::order::{cycle, in_order, reversed};
 use super::{Zones, because};
 use crate::config::Config;
@@ -72,9 +73,10 @@ impl Zones {
             self.list().into_iter().filter(|zone| zone.id.is_some()).map(|zone| zone.name).collect();
         let failed = Mutex::new(Vec::new());
         in_order(names, &reversed(&self.boot_order()), |name| {
-            // One that ended by itself meanwhile is no failure.
+            // One that ended by itself meanwhile is no failure, nor one that is being taken down.
             if let Err(error) = self.shutdown(name, &Shutdown { reboot: false, timeout })
-                && self.live(name).is_some()
+                && let Some(live) = self.live(name)
+                && !(error.kind == ErrorKind::WrongState && self.wait_gone(name, live.epoch, GRACE))
             {
                 failed.lock().unwrap_or_else(PoisonError::into_inner).push(because(name, &error).to_string());
             }

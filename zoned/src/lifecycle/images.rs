@@ -38,7 +38,7 @@ pub(super) fn failed(what: impl Into<String>, error: &ImageError) -> ApiError {
 }
 
 pub(super) fn no_such_image(what: impl Into<String>, name: &str) -> ApiError {
-    ApiError::new(ErrorKind::Failed, what, format!("there is no image {name}"))
+    ApiError::new(ErrorKind::NotFound, what, format!("there is no image {name}"))
         .hint("zonectl image list shows them")
 }
 

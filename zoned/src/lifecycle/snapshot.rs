@@ -187,7 +187,7 @@ impl Zones {
         let found = table.zones.get(name).and_then(|entry| entry.snapshots.get(snap)).cloned();
         found.ok_or_else(|| {
             let why = format!("zone {name} has no snapshot {snap}");
-            ApiError::new(ErrorKind::Failed, format!("find {name}@{snap}"), why)
+            ApiError::new(ErrorKind::NotFound, format!("find {name}@{snap}"), why)
                 .hint(format!("zonectl snapshots {name} lists them"))
         })
     }
@@ -202,7 +202,7 @@ impl Zones {
             None => Ok((found, pin)),
             Some(missing) => {
                 let why = format!("layer {missing} is not there");
-                Err(ApiError::new(ErrorKind::Failed, format!("find {name}@{snap}"), why))
+                Err(ApiError::new(ErrorKind::NotFound, format!("find {name}@{snap}"), why))
             }
         }
     }

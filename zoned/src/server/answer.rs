@@ -1,7 +1,10 @@
 //! Requests and answers as the API has them: every failure is an [`ApiError`] as JSON.
 
+use std::convert::Infallible;
+use std::time::Duration;
+
 use axum::Json;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -12,7 +15,10 @@ use serde::de::DeserializeOwned;
 use zone_api::{ApiError, ErrorKind};
 
 /// Bytes that a document in a request may have; archives are not documents.
-pub(super) const LONGEST_DOCUMENT: usize = 1 << 20;
+const LONGEST_DOCUMENT: usize = 1 << 20;
+
+/// How long one may take to come.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a handler fails with.
 pub(super) struct Failure {
@@ -28,6 +34,18 @@ impl Failure {
     pub(super) fn request(status: StatusCode, what: impl Into<String>, why: impl Into<String>) -> Self {
         Self { status, error: ApiError::new(ErrorKind::Invalid, what, why) }
     }
+
+    /// What it says, as JSON.
+    pub(super) fn into_body(self) -> String {
+        serde_json::to_string(&self.error).unwrap_or_default()
+    }
+
+    /// There are too many connections.
+    pub(super) fn busy(what: impl Into<String>, why: impl Into<String>) -> Self {
+        let error =
+            ApiError::new(ErrorKind::Failed, what, why).hint("close some of them, or try again later");
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, error }
+    }
 }
 
 impl From<ApiError> for Failure {
@@ -35,7 +53,7 @@ impl From<ApiError> for Failure {
         let status = match error.kind {
             ErrorKind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
             ErrorKind::Invalid => StatusCode::BAD_REQUEST,
-            ErrorKind::NoSuchZone => StatusCode::NOT_FOUND,
+            ErrorKind::NoSuchZone | ErrorKind::NotFound => StatusCode::NOT_FOUND,
             ErrorKind::WrongState => StatusCode::CONFLICT,
             ErrorKind::Unreachable => StatusCode::BAD_GATEWAY,
             ErrorKind::NotPermitted => StatusCode::FORBIDDEN,
@@ -64,44 +82,58 @@ pub(super) async fn off<T: Send + 'static>(
     }
 }
 
-/// A document as JSON; an empty body is an empty object.
-pub(super) struct Doc<T>(pub(super) T);
+/// A body that nobody has read: first is asked whether its sender may.
+pub(super) struct Unread(Body);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Doc<T> {
-    type Rejection = Failure;
+impl<S: Send + Sync> FromRequest<S> for Unread {
+    type Rejection = Infallible;
 
-    async fn from_request(request: Request, _: &S) -> Answer<Self> {
-        let bytes = whole(request.into_body()).await?;
-        let bytes = if bytes.is_empty() { b"{}".as_slice() } else { &bytes };
-        serde_json::from_slice(bytes)
-            .map(Self)
-            .map_err(|error| Failure::request(StatusCode::BAD_REQUEST, "read the request", error.to_string()))
+    async fn from_request(request: Request, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(request.into_body()))
     }
 }
 
-/// A whole body in UTF-8.
-pub(super) struct Text(pub(super) String);
+impl Unread {
+    /// As a document in JSON; an empty body is an empty object.
+    pub(super) async fn document<T: DeserializeOwned>(self) -> Answer<T> {
+        let bytes = self.whole().await?;
+        let bytes = if bytes.is_empty() { b"{}".as_slice() } else { &bytes };
+        serde_json::from_slice(bytes)
+            .map_err(|error| Failure::request(StatusCode::BAD_REQUEST, "read the request", error.to_string()))
+    }
 
-impl<S: Send + Sync> FromRequest<S> for Text {
-    type Rejection = Failure;
-
-    async fn from_request(request: Request, _: &S) -> Answer<Self> {
-        let bytes = whole(request.into_body()).await?;
-        String::from_utf8(bytes).map(Self).map_err(|_| {
+    /// As text.
+    pub(super) async fn text(self) -> Answer<String> {
+        String::from_utf8(self.whole().await?).map_err(|_| {
             Failure::request(StatusCode::BAD_REQUEST, "read the request", "its body is not UTF-8")
         })
     }
-}
 
-async fn whole(body: Body) -> Answer<Vec<u8>> {
-    match Limited::new(body, LONGEST_DOCUMENT).collect().await {
-        Ok(bytes) => Ok(bytes.to_bytes().into()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Failure::request(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "read the request",
-            format!("its body has more than {LONGEST_DOCUMENT} bytes"),
-        )),
-        Err(error) => Err(Failure::request(StatusCode::BAD_REQUEST, "read the request", error.to_string())),
+    /// As it comes, however long.
+    pub(super) fn stream(self) -> Body {
+        self.0
+    }
+
+    async fn whole(self) -> Answer<Vec<u8>> {
+        let too_long = || {
+            let why = format!("its body has more than {LONGEST_DOCUMENT} bytes");
+            Failure::request(StatusCode::PAYLOAD_TOO_LARGE, "read the request", why)
+        };
+        if self.0.size_hint().lower() > LONGEST_DOCUMENT as u64 {
+            return Err(too_long());
+        }
+        let whole = Limited::new(self.0, LONGEST_DOCUMENT).collect();
+        match tokio::time::timeout(PATIENCE, whole).await {
+            Ok(Ok(bytes)) => Ok(bytes.to_bytes().into()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
+            Ok(Err(error)) => {
+                Err(Failure::request(StatusCode::BAD_REQUEST, "read the request", error.to_string()))
+            }
+            Err(_) => {
+                let why = format!("its body did not come within {} s", PATIENCE.as_secs());
+                Err(Failure::request(StatusCode::REQUEST_TIMEOUT, "read the request", why))
+            }
+        }
     }
 }
 

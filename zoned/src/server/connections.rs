@@ -1,30 +1,47 @@
 //! Accepting connections, and knowing who is at their other end.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::response::{IntoResponse, Response};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::net::unix::UCred;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::sync::{OnceCell, watch};
+use tokio::task::{JoinError, JoinSet};
 
+use super::answer::Failure;
 use super::body::Thorough;
 use super::peer::Peer;
+use super::places::{Full, Place, Places};
 use super::routes;
 use crate::lifecycle::Zones;
 
-/// Connections at once of a user who may only look, so that none can use up our descriptors.
-const CONNECTIONS_PER_GUEST: usize = 32;
+/// Bytes that the head of a request may have.
+const LONGEST_HEAD: usize = 32 << 10;
+
+/// Bytes of a connection's that wait to be read or written.
+const BUFFER: usize = 128 << 10;
+
+/// How long a connection may take to send the head of a request, or to send none.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long somebody has to ask who is then told that there is no place for him.
+const COURTESY: Duration = Duration::from_secs(1);
+
+/// How long it is remembered who a user is, and whether he is in the group.
+const REMEMBERED: Duration = Duration::from_secs(2);
 
 /// How long requests may go on after zoned was told to stop.
 const LAST_REQUESTS: Duration = Duration::from_secs(10);
@@ -39,7 +56,12 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let group = zones.settings().group.clone();
-    let server = Arc::new(Server { router: routes::router(zones), group, guests: Mutex::default() });
+    let server = Arc::new(Server {
+        router: routes::router(zones),
+        group,
+        places: Places::new(),
+        known: Mutex::default(),
+    });
     let (stopping, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut stop = pin!(stop);
@@ -83,28 +105,40 @@ fn scarce(error: &io::Error) -> bool {
 struct Server {
     router: Router,
     group: String,
-    /// Connections by uid of users who may only look.
-    guests: Mutex<HashMap<u32, usize>>,
+    places: Places,
+    /// Who was looked up lately, by uid and gid: many connections of one user take one look.
+    known: Mutex<HashMap<(u32, u32), Known>>,
+}
+
+struct Known {
+    since: Instant,
+    peer: Arc<OnceCell<Peer>>,
 }
 
 impl Server {
     async fn connection(self: Arc<Self>, stream: UnixStream, mut stopped: watch::Receiver<bool>) {
-        let Some(peer) = self.peer(&stream).await else { return };
-        let Some(_place) = self.place(peer) else {
-            tracing::warn!(uid = peer.uid, "a user has too many connections");
-            return;
+        let Ok(credentials) = stream.peer_cred() else { return };
+        let (peer, place) = match self.admit(credentials).await {
+            Ok(admitted) => admitted,
+            Err(full) => return self.turn_away(stream, credentials.uid(), full).await,
         };
         let inner = TowerToHyperService::new(self.router.clone());
+        let place = Arc::new(place);
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer);
-            inner.call(request.map(Thorough::new))
+            let answer = inner.call(request.map(Thorough::new));
+            // What a client began and left keeps its place: nobody has more under way than he has places.
+            let place = Arc::clone(&place);
+            let answered = tokio::spawn(async move {
+                let answer = answer.await;
+                drop(place);
+                answer
+            });
+            async move { Ok::<_, JoinError>(answered.await?.unwrap_or_else(|never| match never {})) }
         });
         // Half-closed clients are served: a shell's pipe into nc(1) is one.
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .half_close(true)
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades();
+        let connection =
+            http(PATIENCE).half_close(true).serve_connection(TokioIo::new(stream), service).with_upgrades();
         let mut connection = pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
@@ -118,43 +152,68 @@ impl Server {
         }
     }
 
-    async fn peer(self: &Arc<Self>, stream: &UnixStream) -> Option<Peer> {
-        let credentials = stream.peer_cred().ok()?;
-        let server = Arc::clone(self);
-        let look = move || Peer::new(credentials.uid(), credentials.gid(), &server.group);
-        if credentials.uid() == 0 { Some(look()) } else { tokio::task::spawn_blocking(look).await.ok() }
-    }
-
-    fn place(self: &Arc<Self>, peer: Peer) -> Option<Place> {
-        if !peer.trusted {
-            let mut guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = guests.entry(peer.uid).or_default();
-            if *count >= CONNECTIONS_PER_GUEST {
-                return None;
-            }
-            *count += 1;
+    /// Finds out who it is, and whether there is a place for him.
+    async fn admit(self: &Arc<Self>, credentials: UCred) -> Result<(Peer, Place), Full> {
+        let (uid, gid) = (credentials.uid(), credentials.gid());
+        if let Some(peer) = Peer::known(uid) {
+            return Ok((peer, self.places.take(peer)?));
         }
-        Some(Place { server: Arc::clone(self), peer })
+        let known = self.known(uid, gid);
+        if let Some(peer) = known.get().copied() {
+            return Ok((peer, self.places.take(peer)?));
+        }
+        let arrived = self.places.arrive(uid)?;
+        let look = async || {
+            let _turn = self.places.lookup().await;
+            let server = Arc::clone(self);
+            let peer = tokio::task::spawn_blocking(move || Peer::new(uid, gid, &server.group)).await;
+            // Who could not be looked up is somebody who may only look.
+            peer.unwrap_or(Peer { uid, trusted: false, named: false })
+        };
+        let peer = *known.get_or_init(look).await;
+        drop(arrived);
+        Ok((peer, self.places.take(peer)?))
     }
-}
 
-/// One of the connections that a user may have.
-struct Place {
-    server: Arc<Server>,
-    peer: Peer,
-}
+    fn known(&self, uid: u32, gid: u32) -> Arc<OnceCell<Peer>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(one) = known.get(&(uid, gid)).filter(|one| one.since.elapsed() < REMEMBERED) {
+            return Arc::clone(&one.peer);
+        }
+        known.retain(|_, one| one.since.elapsed() < REMEMBERED);
+        let one = Known { since: Instant::now(), peer: Arc::default() };
+        let peer = Arc::clone(&one.peer);
+        known.insert((uid, gid), one);
+        peer
+    }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        if self.peer.trusted {
+    /// Answers one request with a sentence; where too many are being told that, says it to whoever listens.
+    async fn turn_away(&self, stream: UnixStream, uid: u32, full: Full) {
+        tracing::debug!(uid, ?full, "there is no place for a connection");
+        let Some(_turn) = self.places.turn_away() else {
+            let error = Failure::busy("answer", full.why(uid)).into_body();
+            let head =
+                "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-type: application/json";
+            let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{error}", error.len());
+            // What is left unread breaks the connection before this is read.
+            stream.try_read(&mut [0; 4096]).ok();
+            stream.try_write(answer.as_bytes()).ok();
             return;
-        }
-        let mut guests = self.server.guests.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = guests.get_mut(&self.peer.uid) {
-            *count -= 1;
-            if *count == 0 {
-                guests.remove(&self.peer.uid);
-            }
-        }
+        };
+        let service = service_fn(move |request: Request<Incoming>| {
+            let what = format!("answer {} {}", request.method(), request.uri().path());
+            let failure = Failure::busy(what, full.why(uid));
+            std::future::ready(Ok::<Response, Infallible>(failure.into_response()))
+        });
+        let answered = http(COURTESY).keep_alive(false).serve_connection(TokioIo::new(stream), service);
+        // Nor for long.
+        tokio::time::timeout(COURTESY, answered).await.ok();
     }
+}
+
+fn http(patience: Duration) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(patience);
+    http.max_header_size(LONGEST_HEAD).max_buf_size(BUFFER);
+    http
 }

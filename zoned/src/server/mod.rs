@@ -6,6 +6,7 @@ mod connections;
 pub mod daemon;
 mod metrics;
 mod peer;
+mod places;
 mod preflight;
 mod routes;
 mod session;

@@ -1,6 +1,7 @@
 //! Who asks, and what they may.
 
 use std::ffi::CString;
+use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
@@ -8,7 +9,7 @@ use axum::http::request::Parts;
 use nix::unistd::{Gid, Group, Uid, User, geteuid, getgrouplist};
 use zone_api::{ApiError, ErrorKind};
 
-use super::answer::{Answer, Failure};
+use super::answer::{Answer, Failure, off};
 use crate::lifecycle::Zones;
 
 /// The process at the other end of a connection.
@@ -17,6 +18,8 @@ pub(super) struct Peer {
     pub(super) uid: u32,
     /// Whether it may do everything: root, zoned's own user, or the group of zoned.toml.
     pub(super) trusted: bool,
+    /// Whether the user database knows the uid.
+    pub(super) named: bool,
 }
 
 /// A right on one zone, as `[[admin]]` gives it. None reaches the host: what could (create, edit,
@@ -34,10 +37,18 @@ pub(super) enum Auth {
 }
 
 impl Peer {
+    /// Who needs no looking up.
+    pub(super) fn known(uid: u32) -> Option<Self> {
+        (uid == 0 || uid == geteuid().as_raw()).then_some(Self { uid, trusted: true, named: true })
+    }
+
     /// By the credentials that the socket has; asks the user database, so it may block.
     pub(super) fn new(uid: u32, gid: u32, group: &str) -> Self {
-        let trusted = uid == 0 || uid == geteuid().as_raw() || in_group(uid, gid, group);
-        Self { uid, trusted }
+        if let Some(known) = Self::known(uid) {
+            return known;
+        }
+        let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+        Self { uid, trusted: in_group(user.as_ref(), gid, group), named: user.is_some() }
     }
 
     /// Fails for all who do not manage every zone.
@@ -48,6 +59,18 @@ impl Peer {
     /// Whether it may know that the zone is there.
     pub(super) fn sees(self, zones: &Zones, name: &str) -> bool {
         self.may(zones, name, Auth::Any, "show").is_ok()
+    }
+
+    /// [`Peer::may`] on a thread that may block: before a body is read, since what nobody may send takes no memory.
+    pub(super) async fn ask(
+        self,
+        zones: &Arc<Zones>,
+        name: &str,
+        auth: Auth,
+        what: &'static str,
+    ) -> Answer<()> {
+        let (zones, name) = (Arc::clone(zones), name.to_owned());
+        off(move || self.may(&zones, &name, auth, what)).await
     }
 
     /// Fails for all who do not manage every zone and do not have the right by the zone's configuration.
@@ -77,13 +100,12 @@ fn uid_of(user: &str) -> Option<u32> {
     Some(User::from_name(user).ok()??.uid.as_raw())
 }
 
-fn in_group(uid: u32, gid: u32, group: &str) -> bool {
+fn in_group(user: Option<&User>, gid: u32, group: &str) -> bool {
     let Ok(Some(group)) = Group::from_name(group) else { return false };
     if group.gid.as_raw() == gid {
         return true;
     }
-    let Ok(Some(user)) = User::from_uid(Uid::from_raw(uid)) else { return false };
-    let Ok(name) = CString::new(user.name) else { return false };
+    let Some(Ok(name)) = user.map(|user| CString::new(user.name.as_str())) else { return false };
     getgrouplist(&name, Gid::from_raw(gid)).is_ok_and(|groups| groups.contains(&group.gid))
 }
 
@@ -106,7 +128,7 @@ mod tests {
         assert!(Peer::new(0, 0, "zones").trusted);
         assert!(Peer::new(geteuid().as_raw(), 65534, "no such group").trusted);
         let nobody = Peer::new(54_321, 54_321, "no such group");
-        assert!(!nobody.trusted);
+        assert!(!nobody.trusted && !nobody.named);
         assert_eq!(nobody.manages("create a").unwrap_err().kind, ErrorKind::NotPermitted);
         // By the group that the process itself has.
         assert!(Peer::new(54_321, 0, "root").trusted);

@@ -11,7 +11,7 @@ use utoipa::IntoParams;
 use zone_api::{ApiError, Edit, Edited, Verified};
 
 use crate::lifecycle::Zones;
-use crate::server::answer::{Answer, Doc, Name, Params, Text, off};
+use crate::server::answer::{Answer, Name, Params, Unread, off};
 use crate::server::peer::{Auth, Peer};
 
 const TOML: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/toml")];
@@ -41,9 +41,10 @@ pub(crate) async fn put(
     State(zones): State<Arc<Zones>>,
     peer: Peer,
     Name(name): Name,
-    Text(text): Text,
+    body: Unread,
 ) -> Answer<Json<Edited>> {
     peer.manages(format!("edit {name}"))?;
+    let text = body.text().await?;
     off(move || zones.put(&name, &text)).await.map(Json)
 }
 
@@ -56,9 +57,10 @@ pub(crate) async fn patch(
     State(zones): State<Arc<Zones>>,
     peer: Peer,
     Name(name): Name,
-    Doc(edits): Doc<Vec<Edit>>,
+    body: Unread,
 ) -> Answer<Json<Edited>> {
     peer.manages(format!("edit {name}"))?;
+    let edits: Vec<Edit> = body.document().await?;
     off(move || zones.edit(&name, &edits)).await.map(Json)
 }
 

@@ -1,10 +1,11 @@
 //! The host, its brands, and the API itself; whoever can connect may ask.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 use zone_api::{ApiError, Brand, Finding};
 
 use crate::lifecycle::Zones;
@@ -42,6 +43,8 @@ pub(crate) async fn version() -> &'static str {
 
 /// This description, as OpenAPI 3.1.
 #[utoipa::path(get, path = "/v1/openapi.json", responses((status = 200, content_type = "application/json")))]
-pub(crate) async fn document() -> Json<utoipa::openapi::OpenApi> {
-    Json(super::openapi())
+pub(crate) async fn document() -> impl IntoResponse {
+    // Made once: everybody may ask for it, however often.
+    static DOCUMENT: LazyLock<String> = LazyLock::new(|| super::openapi().to_json().unwrap_or_default());
+    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str())
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{FromRequest, Request, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
@@ -13,7 +13,7 @@ use zone_api::{ApiError, CommitZone, Image, ImageDetails, ImportImage, Progress,
 use super::install::tell;
 use super::streams::body_of;
 use crate::lifecycle::{ImportJob, Zones};
-use crate::server::answer::{Answer, Doc, Name, Params, Switch, off};
+use crate::server::answer::{Answer, Name, Params, Switch, Unread, off};
 use crate::server::peer::Peer;
 
 /// Images by name.
@@ -67,15 +67,12 @@ pub(crate) async fn import(
     State(zones): State<Arc<Zones>>,
     peer: Peer,
     Params(from): Params<From>,
-    request: Request,
+    body: Unread,
 ) -> Answer<Response> {
     peer.manages("import an image")?;
     let (import, body) = match from.source {
-        Some(source) => (ImportImage { source, name: from.name }, Some(request.into_body())),
-        None => {
-            let Doc(import) = Doc::<ImportImage>::from_request(request, &()).await?;
-            (import, None)
-        }
+        Some(source) => (ImportImage { source, name: from.name }, Some(body.stream())),
+        None => (body.document().await?, None),
     };
     let job = ImportJob { zones, source: import.source, name: import.name };
     Ok(tell(body, move |archive, progress| job.run(archive, progress)))
@@ -106,12 +103,9 @@ pub(crate) async fn prune(
 /// found, and the last one `done` or `failed`.
 #[utoipa::path(post, path = "/v1/verify-images", request_body = VerifyImages, responses(
     (status = 200, body = Progress, content_type = "application/x-ndjson"), (status = 403, body = ApiError)))]
-pub(crate) async fn verify(
-    State(zones): State<Arc<Zones>>,
-    peer: Peer,
-    Doc(verify): Doc<VerifyImages>,
-) -> Answer<Response> {
+pub(crate) async fn verify(State(zones): State<Arc<Zones>>, peer: Peer, body: Unread) -> Answer<Response> {
     peer.manages("verify images")?;
+    let verify: VerifyImages = body.document().await?;
     Ok(tell(None, move |_, progress| {
         let verified = zones.verify_images(&verify, progress)?;
         progress(Progress::Verified(verified));
@@ -128,9 +122,10 @@ pub(crate) async fn commit(
     State(zones): State<Arc<Zones>>,
     peer: Peer,
     Name(name): Name,
-    Doc(commit): Doc<CommitZone>,
+    body: Unread,
 ) -> Answer<Response> {
     peer.manages(format!("commit {name}"))?;
+    let commit: CommitZone = body.document().await?;
     let job = off(move || zones.begin_commit(&name, &commit)).await?;
     Ok(tell(None, move |_, progress| job.run(progress)))
 }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, Request, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
@@ -16,7 +16,7 @@ use utoipa::IntoParams;
 use zone_api::{ApiError, Install, Progress};
 
 use crate::lifecycle::Zones;
-use crate::server::answer::{Answer, Doc, Name, Params, off};
+use crate::server::answer::{Answer, Name, Params, Unread, off};
 use crate::server::peer::Peer;
 
 /// How often a step's count is told at most.
@@ -43,15 +43,12 @@ pub(crate) async fn install(
     peer: Peer,
     Name(name): Name,
     Params(from): Params<From>,
-    request: Request,
+    body: Unread,
 ) -> Answer<Response> {
     peer.manages(format!("install {name}"))?;
     let (source, body) = match from.source {
-        Some(source) => (source, Some(request.into_body())),
-        None => {
-            let Doc(Install { source }) = Doc::from_request(request, &()).await?;
-            (source, None)
-        }
+        Some(source) => (source, Some(body.stream())),
+        None => (body.document::<Install>().await?.source, None),
     };
     let job = off(move || zones.begin_install(&name, &source)).await?;
     Ok(tell(body, move |archive, progress| job.run(archive, progress)))

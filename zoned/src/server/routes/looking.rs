@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -71,7 +72,11 @@ pub(crate) struct Since {
     since: Option<f64>,
 }
 
-/// What happens to zones, one JSON document a line, until the client leaves. A client that reads slowly is told how many
+/// How often something is said where nothing happens: that a client has left is seen when it is written to.
+const PULSE: Duration = Duration::from_secs(15);
+
+/// What happens to zones, one JSON document a line, until the client leaves; where nothing happens an empty line every 15
+/// seconds. A client that reads slowly is told how many
 /// events it lost. Who manages all zones may follow all, others those that they name and have a right on.
 #[utoipa::path(get, path = "/v1/events", params(Since), responses(
     (status = 200, body = ZoneEvent, content_type = "application/x-ndjson"),
@@ -97,16 +102,17 @@ pub(crate) async fn events(
     let lines = futures_util::stream::unfold((from, old, names), |(mut from, mut old, names)| async move {
         let event = loop {
             if let Some(event) = old.pop_front() {
-                break event;
+                break Some(event);
             }
-            match from.recv().await {
-                Ok(event) if names.is_empty() || names.contains(&event.zone) => break event,
-                Ok(_) => {}
-                Err(RecvError::Lagged(count)) => break lost(count),
-                Err(RecvError::Closed) => return None,
+            match tokio::time::timeout(PULSE, from.recv()).await {
+                Ok(Ok(event)) if names.is_empty() || names.contains(&event.zone) => break Some(event),
+                Ok(Ok(_)) => {}
+                Ok(Err(RecvError::Lagged(count))) => break Some(lost(count)),
+                Ok(Err(RecvError::Closed)) => return None,
+                Err(_) => break None,
             }
         };
-        let mut line = serde_json::to_vec(&event).ok()?;
+        let mut line = event.map_or_else(|| Ok(Vec::new()), |event| serde_json::to_vec(&event)).ok()?;
         line.push(b'\n');
         Some((Ok::<_, Infallible>(Bytes::from(line)), (from, old, names)))
     });

@@ -17,6 +17,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use utoipa::OpenApi;
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
+use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -83,7 +85,32 @@ fn described() -> OpenApiRouter<Arc<Zones>> {
 
 /// The description of the API.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    described().into_openapi()
+    let mut document = described().into_openapi();
+    for item in document.paths.paths.values_mut() {
+        let methods = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
+        methods.into_iter().flatten().for_each(tell_of_failures);
+    }
+    document
+}
+
+/// Adds what any route may answer, so that none has to say it.
+fn tell_of_failures(operation: &mut Operation) {
+    let mut failures = vec![("500", "It was tried and did not work"), ("503", "Too many connections")];
+    if operation.parameters.is_some() || operation.request_body.is_some() {
+        failures.push(("400", "It makes no sense"));
+    }
+    let in_path = |one: &Parameter| matches!(one.parameter_in, ParameterIn::Path);
+    if operation.parameters.iter().flatten().any(in_path) {
+        failures.push(("404", "There is no such thing"));
+    }
+    if operation.request_body.is_some() {
+        failures.extend([("408", "The body did not come in time"), ("413", "The body is too long")]);
+    }
+    for (status, description) in failures {
+        let error = ContentBuilder::new().schema(Some(Ref::from_schema_name("ApiError"))).build();
+        let response = ResponseBuilder::new().description(description).content("application/json", error);
+        operation.responses.responses.entry(status.into()).or_insert_with(|| response.build().into());
+    }
 }
 
 pub(super) fn router(zones: Arc<Zones>) -> Router {

@@ -11,7 +11,7 @@ use utoipa::IntoParams;
 use zone_api::{ApiError, Attach, Attached, DiskUse, Move};
 
 use crate::lifecycle::Zones;
-use crate::server::answer::{Answer, Doc, Name, Params, off};
+use crate::server::answer::{Answer, Name, Params, Switch, Unread, off};
 use crate::server::peer::Peer;
 
 #[derive(Deserialize, IntoParams)]
@@ -19,7 +19,8 @@ use crate::server::peer::Peer;
 pub(crate) struct Dry {
     /// Only tell what would be.
     #[serde(default)]
-    dry: bool,
+    #[param(value_type = Option<bool>)]
+    dry: Switch,
 }
 
 /// Where the disk went.
@@ -38,9 +39,10 @@ pub(crate) async fn relocate(
     State(zones): State<Arc<Zones>>,
     peer: Peer,
     Name(name): Name,
-    Doc(to): Doc<Move>,
+    body: Unread,
 ) -> Answer<StatusCode> {
     peer.manages(format!("move {name}"))?;
+    let to: Move = body.document().await?;
     off(move || zones.relocate(&name, Path::new(&to.path))).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -56,7 +58,7 @@ pub(crate) async fn detach(
     Params(how): Params<Dry>,
 ) -> Answer<String> {
     peer.manages(format!("detach {name}"))?;
-    off(move || zones.detach(&name, how.dry)).await
+    off(move || zones.detach(&name, how.dry.0)).await
 }
 
 /// Makes a zone's root of a folder that was detached.
@@ -67,9 +69,10 @@ pub(crate) async fn attach(
     State(zones): State<Arc<Zones>>,
     peer: Peer,
     Name(name): Name,
-    Doc(how): Doc<Attach>,
+    body: Unread,
 ) -> Answer<Json<Attached>> {
     peer.manages(format!("attach {name}"))?;
+    let how: Attach = body.document().await?;
     let attached = off(move || zones.attach(&name, Path::new(&how.path), how.dry, how.force));
     attached.await.map(Json)
 }

@@ -7,7 +7,7 @@ use axum::response::Response;
 use zone_api::{ApiError, Login, Run};
 
 use crate::lifecycle::Zones;
-use crate::server::answer::{Answer, Doc, Name, off};
+use crate::server::answer::{Answer, Name, Unread, off};
 use crate::server::peer::{Auth, Peer};
 use crate::server::session::Upgrade;
 
@@ -20,15 +20,14 @@ pub(crate) async fn login(
     State(zones): State<Arc<Zones>>,
     peer: Peer,
     Name(name): Name,
-    upgrade: Upgrade,
-    Doc(login): Doc<Login>,
+    upgrade: Answer<Upgrade>,
+    body: Unread,
 ) -> Answer<Response> {
+    peer.ask(&zones, &name, Auth::Login, "login").await?;
+    let upgrade = upgrade?;
+    let login: Login = body.document().await?;
     let (here, zone) = (Arc::clone(&zones), name.clone());
-    off(move || {
-        peer.may(&here, &zone, Auth::Login, "login")?;
-        here.may_login(&zone)
-    })
-    .await?;
+    off(move || here.may_login(&zone)).await?;
     Ok(upgrade.then(move |session| {
         if let Err(error) = zones.login(&name, login, session) {
             tracing::info!(zone = name, %error, "a login was refused");
@@ -39,20 +38,20 @@ pub(crate) async fn login(
 /// A zone's console. With `Upgrade: zones-session` the connection becomes its session.
 #[utoipa::path(post, path = "/v1/zones/{name}/console", params(("name" = String, Path)), responses(
     (status = 101), (status = 403, body = ApiError), (status = 404, body = ApiError),
-    (status = 409, body = ApiError), (status = 426, body = ApiError)))]
+    (status = 408, body = ApiError), (status = 409, body = ApiError), (status = 413, body = ApiError),
+    (status = 426, body = ApiError)))]
 pub(crate) async fn console(
     State(zones): State<Arc<Zones>>,
     peer: Peer,
     Name(name): Name,
-    upgrade: Upgrade,
-    _: Doc<serde::de::IgnoredAny>,
+    upgrade: Answer<Upgrade>,
+    body: Unread,
 ) -> Answer<Response> {
+    peer.ask(&zones, &name, Auth::Login, "console").await?;
+    let upgrade = upgrade?;
+    body.document::<serde::de::IgnoredAny>().await?;
     let (here, zone) = (Arc::clone(&zones), name.clone());
-    off(move || {
-        peer.may(&here, &zone, Auth::Login, "console")?;
-        here.may_console(&zone)
-    })
-    .await?;
+    off(move || here.may_console(&zone)).await?;
     Ok(upgrade.then(move |session| {
         if let Err(error) = zones.console(&name, session) {
             tracing::info!(zone = name, %error, "a console was refused");
@@ -68,10 +67,12 @@ pub(crate) async fn console(
 pub(crate) async fn run(
     State(zones): State<Arc<Zones>>,
     peer: Peer,
-    upgrade: Upgrade,
-    Doc(run): Doc<Run>,
+    upgrade: Answer<Upgrade>,
+    body: Unread,
 ) -> Answer<Response> {
     peer.manages("run")?;
+    let upgrade = upgrade?;
+    let run: Run = body.document().await?;
     let job = off(move || zones.begin_run(run)).await?;
     Ok(upgrade.then(move |session| {
         let name = job.name().to_owned();

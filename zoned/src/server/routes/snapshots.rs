@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use zone_api::{ApiError, CloneZone, Cloned, NewSnapshot, Snapshot};
 
 use crate::lifecycle::Zones;
-use crate::server::answer::{Answer, Doc, Name, off};
+use crate::server::answer::{Answer, Name, Unread, off};
 use crate::server::peer::{Auth, Peer};
 
 /// A zone's snapshots, the oldest first.
@@ -35,13 +35,11 @@ pub(crate) async fn make(
     State(zones): State<Arc<Zones>>,
     peer: Peer,
     Name(name): Name,
-    Doc(new): Doc<NewSnapshot>,
+    body: Unread,
 ) -> Answer<Json<Snapshot>> {
-    let made = off(move || {
-        peer.may(&zones, &name, Auth::Manage, "snapshot")?;
-        zones.snapshot(&name, &new.name)
-    });
-    made.await.map(Json)
+    peer.ask(&zones, &name, Auth::Manage, "snapshot").await?;
+    let new: NewSnapshot = body.document().await?;
+    off(move || zones.snapshot(&name, &new.name)).await.map(Json)
 }
 
 /// Forgets a snapshot; what others are made of stays.
@@ -89,16 +87,17 @@ pub(crate) async fn clone(
     State(zones): State<Arc<Zones>>,
     peer: Peer,
     Name(name): Name,
-    Doc(clone): Doc<CloneZone>,
+    body: Unread,
 ) -> Answer<Json<Cloned>> {
+    peer.ask(&zones, &name, Auth::CloneFrom, "clone").await?;
+    let clone: CloneZone = body.document().await?;
     let made = off(move || {
-        // Into a zone that the caller manages, from one that gives the right.
+        // Into a zone that the caller manages.
         if zones.zone(&clone.to).is_ok() {
             peer.may(&zones, &clone.to, Auth::Manage, "clone to")?;
         } else {
             peer.manages(format!("create {}", clone.to))?;
         }
-        peer.may(&zones, &name, Auth::CloneFrom, "clone")?;
         let notes = zones.clone_zone(&name, clone.snapshot.as_deref(), &clone.to)?;
         Ok(Cloned { notes })
     });

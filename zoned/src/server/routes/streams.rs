@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -14,7 +14,7 @@ use zone_api::{ApiError, Progress};
 
 use super::install::tell;
 use crate::lifecycle::Zones;
-use crate::server::answer::{Answer, Name, Params, off};
+use crate::server::answer::{Answer, Name, Params, Switch, Unread, off};
 use crate::server::peer::Peer;
 
 /// Pieces that may wait for a slow reader.
@@ -34,7 +34,8 @@ pub(crate) struct What {
 pub(crate) struct How {
     /// Give up what the zone wrote since the base.
     #[serde(default)]
-    force: bool,
+    #[param(value_type = Option<bool>)]
+    force: Switch,
 }
 
 /// A zone, or what changed in it since a snapshot. A body that does not end as it should is no whole stream.
@@ -80,13 +81,12 @@ pub(crate) async fn receive(
     peer: Peer,
     Name(name): Name,
     Params(how): Params<How>,
-    request: Request,
+    body: Unread,
 ) -> Answer<Response> {
     peer.manages(format!("receive {name}"))?;
-    let body = request.into_body();
-    Ok(tell(Some(body), move |stream, progress| {
+    Ok(tell(Some(body.stream()), move |stream, progress| {
         let stream = stream.unwrap_or_else(|| Box::new(io::empty()));
-        zones.receive(&name, how.force, stream, progress)
+        zones.receive(&name, how.force.0, stream, progress)
     }))
 }
 

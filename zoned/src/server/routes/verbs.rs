@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use zone_api::{ApiError, Boot, Shutdown};
 
 use crate::lifecycle::Zones;
-use crate::server::answer::{Answer, Doc, Name, off};
+use crate::server::answer::{Answer, Name, Unread, off};
 use crate::server::peer::{Auth, Peer};
 
 /// Removes a zone's root.
@@ -30,9 +30,10 @@ pub(crate) async fn uninstall(
 pub(crate) async fn shutdown_all(
     State(zones): State<Arc<Zones>>,
     peer: Peer,
-    Doc(how): Doc<Shutdown>,
+    body: Unread,
 ) -> Answer<StatusCode> {
     peer.manages("shut all zones down")?;
+    let how: Shutdown = body.document().await?;
     off(move || zones.shutdown_all(how.timeout)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -45,8 +46,10 @@ pub(crate) async fn boot(
     State(zones): State<Arc<Zones>>,
     peer: Peer,
     Name(name): Name,
-    Doc(boot): Doc<Boot>,
+    body: Unread,
 ) -> Answer<StatusCode> {
+    peer.ask(&zones, &name, Auth::Manage, "boot").await?;
+    let boot: Boot = body.document().await?;
     managed(zones, peer, name, "boot", move |zones, name| {
         may_word(peer, zones, name, &boot)?;
         zones.boot(name, boot)
@@ -62,8 +65,10 @@ pub(crate) async fn ready(
     State(zones): State<Arc<Zones>>,
     peer: Peer,
     Name(name): Name,
-    Doc(boot): Doc<Boot>,
+    body: Unread,
 ) -> Answer<StatusCode> {
+    peer.ask(&zones, &name, Auth::Manage, "ready").await?;
+    let boot: Boot = body.document().await?;
     managed(zones, peer, name, "ready", move |zones, name| {
         may_word(peer, zones, name, &boot)?;
         zones.ready(name, boot)
@@ -92,8 +97,10 @@ pub(crate) async fn shutdown(
     State(zones): State<Arc<Zones>>,
     peer: Peer,
     Name(name): Name,
-    Doc(how): Doc<Shutdown>,
+    body: Unread,
 ) -> Answer<StatusCode> {
+    peer.ask(&zones, &name, Auth::Manage, "shutdown").await?;
+    let how: Shutdown = body.document().await?;
     managed(zones, peer, name, "shutdown", move |zones, name| zones.shutdown(name, &how)).await
 }
 

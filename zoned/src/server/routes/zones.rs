@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 use zone_api::{ApiError, Create, LedgerEntry, LogLine, ProfileChange, Zone};
 
 use crate::lifecycle::Zones;
-use crate::server::answer::{Answer, Doc, Name, Params, Switch, off};
+use crate::server::answer::{Answer, Name, Params, Switch, Unread, off};
 use crate::server::peer::{Auth, Peer};
 
 #[derive(Deserialize, IntoParams)]
@@ -41,12 +41,9 @@ pub(crate) async fn list(
 /// Configures a zone.
 #[utoipa::path(post, path = "/v1/zones", request_body = Create, responses(
     (status = 201), (status = 400, body = ApiError), (status = 403, body = ApiError), (status = 409, body = ApiError)))]
-pub(crate) async fn create(
-    State(zones): State<Arc<Zones>>,
-    peer: Peer,
-    Doc(create): Doc<Create>,
-) -> Answer<StatusCode> {
-    peer.manages(format!("create {}", create.name))?;
+pub(crate) async fn create(State(zones): State<Arc<Zones>>, peer: Peer, body: Unread) -> Answer<StatusCode> {
+    peer.manages("create a zone")?;
+    let create: Create = body.document().await?;
     off(move || zones.create(&create)).await?;
     Ok(StatusCode::CREATED)
 }
