@@ -39,7 +39,8 @@ mod trash;
 mod uninstall;
 mod verify;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code, reason = "the tests need more of it"))]
 pub(crate) mod fake;
 #[cfg(test)]
 mod keeping;

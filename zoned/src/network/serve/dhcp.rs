@@ -37,7 +37,7 @@ pub(super) async fn serve(mut names: Names) -> io::Result<()> {
 }
 
 /// The answer to a request, and where it goes.
-fn answer(request: &[u8], names: &Names) -> Option<(Vec<u8>, SocketAddr)> {
+pub(super) fn answer(request: &[u8], names: &Names) -> Option<(Vec<u8>, SocketAddr)> {
     let request = Message::decode(&mut Decoder::new(request)).ok()?;
     // A relay's clients are not on this bridge.
     if request.opcode() != Opcode::BootRequest || request.hlen() != 6 || !request.giaddr().is_unspecified() {
