@@ -13,7 +13,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|of: (u8, u8, bool, bool, u32, [u64; 6])| {
     let (major, minor, strict, is_i386, nr, args) = of;
     let request = Request {
-        level: Some(Level::new(2 + u16::from(major % 6), minor.into(), 0)),
+        level: Level::parse_release(&format!("{}.{minor}.0", 2 + major % 6)).ok(),
         host_release: "6.18.2".to_owned(),
         strict,
         ..Request::default()
