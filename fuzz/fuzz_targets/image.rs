@@ -13,7 +13,7 @@ use zoned::storage::Layers;
 
 /// An archive with a folder and a file in it.
 static LAYER: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let mut block = |name: &[u8], kind: u8, size: &[u8]| {
+    let block = |name: &[u8], kind: u8, size: &[u8]| {
         let mut header = [0; 512];
         header[..name.len()].copy_from_slice(name);
         header[100..108].copy_from_slice(b"0000755\0");
@@ -87,7 +87,9 @@ fuzz_target!(|text: &str| {
         write(&source, &format!("{}.json", at + 1), bytes.as_bytes());
     }
     write(&source, "layer.tar", &LAYER);
-    let layers = Layers::new(&folder.join("store"));
+    let store = folder.join("store");
+    std::fs::create_dir(&store).expect("make a folder");
+    let layers = Layers::new(&store);
     layers.recover().expect("make a store");
     let images = Images::new(layers);
     images.recover().expect("make a store");

@@ -52,7 +52,7 @@ impl Api {
         body: Vec<u8>,
         trusted: bool,
     ) -> Option<(u16, Vec<u8>)> {
-        const PATIENCE: Duration = Duration::from_secs(2);
+        const PATIENCE: Duration = Duration::from_millis(400);
         let request = Request::builder().method(method).uri(path).header("host", "zoned");
         let mut request = request.body(Body::from(body)).ok()?;
         request.extensions_mut().insert(Peer { uid: if trusted { 0 } else { 54_321 }, trusted });
@@ -60,7 +60,7 @@ impl Api {
         let Ok(mut answer) = answer;
         let (status, mut said) = (answer.status().as_u16(), Vec::new());
         // What goes on for ever is heard for a moment.
-        while let Ok(Some(Ok(frame))) = tokio::time::timeout(PATIENCE / 40, answer.body_mut().frame()).await {
+        while let Ok(Some(Ok(frame))) = tokio::time::timeout(PATIENCE / 10, answer.body_mut().frame()).await {
             said.extend(frame.into_data().unwrap_or_default());
         }
         Some((status, said))
