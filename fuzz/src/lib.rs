@@ -2,6 +2,7 @@
 //! What the targets share.
 
 use std::cell::OnceCell;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// What stands between the parts of an input that has several.
@@ -23,6 +24,9 @@ pub fn scratch() -> PathBuf {
         });
         let folder = scratch.path().join("it");
         empty(&folder);
+        // What the last input made elsewhere was not to be.
+        alone(scratch.path(), None);
+        alone(&std::env::temp_dir(), scratch.path().file_name());
         std::fs::create_dir(&folder).expect("make a folder");
         folder
     })
@@ -35,6 +39,16 @@ pub fn scratch() -> PathBuf {
 pub fn caged() {
     let is_caged = std::env::var_os("ZONES_FUZZ_CAGE").is_some();
     assert!(is_caged, "what this does to files is done in a cage only: use cargo xtask fuzz");
+}
+
+/// Fails where a folder has more than that one.
+fn alone(folder: &Path, but: Option<&OsStr>) {
+    for entry in std::fs::read_dir(folder).expect("read a folder").flatten() {
+        let name = entry.file_name();
+        // That of -merge.
+        let is_known = Some(&*name) == but || name.as_encoded_bytes().starts_with(b"libFuzzer");
+        assert!(is_known, "an input made {}", entry.path().display());
+    }
 }
 
 fn empty(folder: &Path) {

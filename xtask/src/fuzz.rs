@@ -25,7 +25,7 @@ const SHORT: u32 = 5;
 /// Seconds for one input, and MiB of memory.
 const LONGEST: u32 = 20;
 const MEMORY: u32 = 2048;
-/// How many files a corpus keeps, and bytes of one.
+/// How many files a corpus has at most, and how many bytes one that was found.
 const KEPT: usize = 60;
 const LARGEST: u64 = 24 << 10;
 
@@ -153,8 +153,6 @@ fn feed(programs: &Path, targets: &[String], seconds: u32) -> Result<Counts> {
 
 /// Runs one target; whether nothing was found.
 fn one(programs: &Path, target: &str, seconds: u32) -> Result<bool> {
-    let found = folder(&format!("fuzz/found/{target}"))?;
-    let before = names(&found)?;
     let cage = Cage::new(programs, target)?;
     let log = top().join(format!("target/fuzz/{target}.log"));
     let mut command = cage.command();
@@ -171,17 +169,13 @@ fn one(programs: &Path, target: &str, seconds: u32) -> Result<bool> {
     let out = said.try_clone().context("write the log twice")?;
     let status = command.stdin(Stdio::null()).stdout(out).stderr(said).status().context("run bwrap")?;
     let text = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
-    let new: Vec<String> = names(&found)?.difference(&before).cloned().collect();
     if status.success() {
         println!("fuzz {target}: {}", summary(&text));
         return Ok(true);
     }
     println!("fuzz {target}: FAILED, {status}\n{}", last_lines(&text, 25));
-    for name in new {
-        println!(
-            "fuzz {target}: the input is {0}; again: cargo xtask fuzz {target} {0}",
-            shown(&found.join(name))
-        );
+    for name in found(&text) {
+        println!("fuzz {target}: again: cargo xtask fuzz {target} fuzz/found/{target}/{name}");
     }
     println!("fuzz {target}: all of it is in {}", shown(&log));
     Ok(false)
@@ -204,40 +198,39 @@ fn again(programs: &Path, target: &str, files: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-/// Makes the kept corpus anew, of what it had and what was found since: the fewest that reach all that is reached.
+/// Adds to the kept corpus what reaches more than it does, the fewest and the smallest, while there is room.
 fn keep(programs: &Path, target: &str) -> Result<()> {
+    let kept = folder(&format!("fuzz/corpus/{target}"))?;
+    let had = names(&kept)?;
     let merged = tempfile::tempdir().context("make a folder")?;
+    let copy = |name: &String, from: &Path, to: &Path| {
+        fs::copy(from.join(name), to.join(name)).map(drop).with_context(|| format!("copy {name}"))
+    };
+    had.iter().try_for_each(|name| copy(name, &kept, merged.path()))?;
     let mut cage = Cage::new(programs, target)?;
     cage.binds.push((true, merged.path().to_owned(), "/fuzz/merged".to_owned()));
     let mut command = cage.command();
-    command.args(["-set_cover_merge=1", "-use_counters=0", "-timeout=20", "-rss_limit_mb=4096"]);
-    command.args(["/fuzz/merged", "/fuzz/seeds", "/fuzz/corpus"]);
+    command.args(["-set_cover_merge=1", "-use_counters=0"]);
+    command.args([format!("-timeout={LONGEST}"), format!("-rss_limit_mb={MEMORY}")]);
+    command.args(["/fuzz/merged", "/fuzz/corpus"]);
     let output = command.output().context("run bwrap")?;
     ensure!(
         output.status.success(),
         "{target}: {}",
         last_lines(&String::from_utf8_lossy(&output.stderr), 25)
     );
-    let mut found = Vec::new();
-    for name in names(merged.path())? {
-        let path = merged.path().join(&name);
+    let mut new = Vec::new();
+    for name in names(merged.path())?.difference(&had) {
+        let path = merged.path().join(name);
         let len = fs::metadata(&path).with_context(|| format!("look at {}", path.display()))?.len();
-        found.push((len, name));
+        new.push((len, name.clone()));
     }
-    found.sort();
-    found.retain(|(len, _)| *len <= LARGEST);
-    // The smallest are run again soonest; larger ones of many are left to the next who looks for them.
-    found.truncate(KEPT);
-    let kept = folder(&format!("fuzz/corpus/{target}"))?;
-    fs::remove_dir_all(&kept)
-        .and_then(|()| fs::create_dir(&kept))
-        .with_context(|| format!("empty {}", kept.display()))?;
-    let mut bytes = 0;
-    for (len, name) in &found {
-        fs::copy(merged.path().join(name), kept.join(name)).with_context(|| format!("copy {name}"))?;
-        bytes += len;
-    }
-    println!("fuzz {target}: {} inputs of {bytes} bytes are kept", found.len());
+    new.sort();
+    new.retain(|(len, _)| *len <= LARGEST);
+    let all = new.len();
+    new.truncate(KEPT.saturating_sub(had.len()));
+    new.iter().try_for_each(|(_, name)| copy(name, merged.path(), &kept))?;
+    println!("fuzz {target}: {} inputs are kept, {} of {all} new ones", had.len() + new.len(), new.len());
     Ok(())
 }
 
@@ -341,6 +334,11 @@ fn summary(log: &str) -> String {
     )
 }
 
+/// The inputs that it wrote down.
+fn found(log: &str) -> impl Iterator<Item = &str> {
+    log.lines().filter_map(|line| line.split_once("Test unit written to /fuzz/found/").map(|(_, name)| name))
+}
+
 fn last_lines(text: &str, count: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
@@ -376,5 +374,7 @@ mod tests {
         let log = "#7 DONE\nstat::number_of_executed_units: 7\nstat::new_units_added:         2\n\
                    stat::slowest_unit_time_sec:    0\nstat::peak_rss_mb:              50\n";
         assert_eq!(summary(log), "7 inputs, 2 new, the slowest 0 s, 50 MiB");
+        let log = "SUMMARY: x\nartifact_prefix='/fuzz/found/'; Test unit written to /fuzz/found/crash-1f\nBase64: eA==\n";
+        assert_eq!(found(log).collect::<Vec<_>>(), ["crash-1f"]);
     }
 }
