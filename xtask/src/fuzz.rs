@@ -21,7 +21,7 @@ const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-leve
 const MACHINE: &str = "x86_64-unknown-linux-gnu";
 /// Seconds of each target where nothing is said, and in a run of all tests.
 const SECONDS: u32 = 60;
-const SHORT: u32 = 5;
+const SHORT: u32 = 4;
 /// Seconds for one input, and MiB of memory.
 const LONGEST: u32 = 20;
 const MEMORY: u32 = 2048;
