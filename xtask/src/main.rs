@@ -1,11 +1,12 @@
 #![forbid(unsafe_code)]
-//! The project's chores: `cargo xtask demo`, `test`, `docs`, `deb`, `outside`, `hold` and `matrix`.
+//! The project's chores: `cargo xtask demo`, `test`, `docs`, `deb`, `outside`, `fuzz`, `hold` and `matrix`.
 
 mod bench;
 mod counts;
 mod deb;
 mod demo;
 mod docs;
+mod fuzz;
 mod hold;
 mod matrix;
 mod outside;
@@ -29,6 +30,10 @@ deb [FOLDER]
        build the Debian package, of the programs in FOLDER where it is named
 outside
        build the kernel's own selftests and compare what they say in a zone with what they say outside
+fuzz [TARGET…] [--seconds N] [--keep]
+       feed parsers with what nobody made, each for a minute or N seconds; --keep puts what reaches more into the corpora
+fuzz TARGET FILE…
+       feed one these files
 hold   try the known ways out of a zone, in zones and, in qemu where they harm, without the guards; a table of them
 matrix [KERNEL[/VSYSCALL]…]
        boot kernels of Debian in qemu and run the tests on them; all where none is named: 5.10 6.1 6.12 newest";
@@ -43,6 +48,7 @@ fn main() -> ExitCode {
         ["deb", folder] => deb::run(Some(folder)),
         ["outside"] => outside::run(),
         ["bench", ref programs @ ..] => bench::run(programs),
+        ["fuzz", ref words @ ..] => fuzz::run(words),
         ["hold"] => hold::run(),
         ["matrix", ref kernels @ ..] => matrix::run(kernels),
         ["help" | "--help" | "-h"] => {

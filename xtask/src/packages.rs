@@ -84,6 +84,15 @@ pub(crate) fn for_bench() -> Result<()> {
     ])
 }
 
+/// For the fuzz targets: libFuzzer is C++, and they run in cages.
+pub(crate) fn for_fuzz() -> Result<()> {
+    install(&[
+        Package { name: "gcc", is_there: || program("gcc") },
+        Package { name: "g++", is_there: || program("g++") },
+        Package { name: "bubblewrap", is_there: || program("bwrap") },
+    ])
+}
+
 /// For the kernel's selftests.
 pub(crate) fn for_outside() -> Result<()> {
     for_tests()?;

@@ -15,6 +15,7 @@ pub(crate) fn run() -> Result<()> {
     packages::for_tests()?;
     for words in [
         &["fmt", "--all", "--check"][..],
+        &["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"],
         &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
         &["build", "--workspace"],
     ] {
@@ -39,6 +40,10 @@ pub(crate) fn run() -> Result<()> {
             println!("  {line}");
         }
     }
+    eprintln!("\n$ cargo xtask fuzz, each target for some seconds");
+    let fed = crate::fuzz::short()?;
+    let ok = ok && fed.failed == 0;
+    total.sum(fed);
     eprintln!("\n$ cargo xtask matrix, its oldest kernel");
     let real = crate::matrix::oldest()?;
     let ok = ok && real.failed == 0;

@@ -86,6 +86,15 @@ fn a_name_is_enough() {
 }
 
 #[test]
+fn what_is_no_toml_is_an_error() {
+    // A parser went on after the first error and met a value that had no place.
+    for text in ["=[[{o s[]h}\n{.", "name = \"a\"\n=[[{o s[]h}\n{.b", "a =\na.b = 1"] {
+        assert!(matches!(Config::parse(text, "x"), Err(ConfigError::Invalid { .. })), "{text}");
+        assert!(apply(text, &[], "x").is_err() && edit::rename(text, "b").is_err());
+    }
+}
+
+#[test]
 fn errors_name_file_line_and_key() {
     for (text, says) in [
         ("", "x: name: it is missing"),

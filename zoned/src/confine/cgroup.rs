@@ -341,7 +341,7 @@ fn directory(path: &Path) -> Result<OwnedFd, Failure> {
 }
 
 /// Where below group `own` the process is whose /proc/PID/cgroup says `text`.
-fn below<'a>(text: &'a str, own: &str) -> Option<&'a str> {
+pub(super) fn below<'a>(text: &'a str, own: &str) -> Option<&'a str> {
     let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
     let (_, rest) = path.split_once(own)?;
     (rest.is_empty() || rest.starts_with('/')).then(|| rest.trim_start_matches('/'))

@@ -41,7 +41,7 @@ pub fn may_be_wide<'a>(
 }
 
 /// Whether the file system of mount `id` keeps to 32 bits, by proc_pid_mountinfo(5).
-fn is_narrow(mountinfo: &str, id: u64) -> Option<bool> {
+pub(super) fn is_narrow(mountinfo: &str, id: u64) -> Option<bool> {
     let id = id.to_string();
     let line = mountinfo.lines().find(|line| line.split(' ').next() == Some(&id))?;
     let mut right = line.split_once(" - ")?.1.split(' ');

@@ -7,6 +7,9 @@ pub mod clocks;
 mod control;
 pub mod cpus;
 pub mod devices;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod inodes;
 pub mod limits;
 pub mod login;

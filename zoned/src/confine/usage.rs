@@ -169,30 +169,35 @@ fn number(text: &str) -> Option<u64> {
 }
 
 /// v1 has no word for "no limit": a number of pages that no host has.
-fn v1_limit(text: &str) -> Option<u64> {
+pub(super) fn v1_limit(text: &str) -> Option<u64> {
     let none = (i64::MAX as u64 / page_size() as u64) * page_size() as u64;
     number(text).filter(|bytes| *bytes < none)
 }
 
 /// Value of `key` in lines of `key value`.
-fn field(text: &str, key: &str) -> Option<u64> {
+pub(super) fn field(text: &str, key: &str) -> Option<u64> {
     let mut lines = text.lines().filter_map(|line| line.split_once(' '));
     lines.find(|(name, _)| *name == key).and_then(|(_, value)| number(value))
 }
 
+/// Counters that are nonsense sum up to no less.
+fn sum(counts: impl Iterator<Item = u64>) -> u64 {
+    counts.fold(0, u64::saturating_add)
+}
+
 /// Sum of the values of all words `key=value`.
-fn keyed(text: &str, key: &str) -> u64 {
-    text.split_whitespace().filter_map(|word| number(word.strip_prefix(key)?)).sum()
+pub(super) fn keyed(text: &str, key: &str) -> u64 {
+    sum(text.split_whitespace().filter_map(|word| number(word.strip_prefix(key)?)))
 }
 
 /// `QUOTA PERIOD` or `max PERIOD`.
-fn cpu_max(text: &str) -> Option<f64> {
+pub(super) fn cpu_max(text: &str) -> Option<f64> {
     let (quota, period) = text.trim().split_once(' ')?;
     Some(seconds(number(quota)?, seconds(number(period)?, 1.0)))
 }
 
 /// The lines `some` and `full` of a pressure file (kernel, Documentation/accounting/psi.rst).
-fn pressure(text: &str) -> Option<Pressure> {
+pub(super) fn pressure(text: &str) -> Option<Pressure> {
     let value = |kind: &str, key: &str| -> Option<f64> {
         let line = text.lines().find(|line| line.split(' ').next() == Some(kind))?;
         line.split(' ').find_map(|word| word.strip_prefix(key)?.parse().ok())
@@ -207,31 +212,31 @@ fn pressure(text: &str) -> Option<Pressure> {
 }
 
 /// starttime of proc_pid_stat(5): the 22nd word, the second being a name in brackets with anything in it.
-fn started(stat: &str) -> Option<u64> {
+pub(super) fn started(stat: &str) -> Option<u64> {
     number(stat.rsplit_once(')')?.1.split_whitespace().nth(19)?)
 }
 
 /// Bytes received and sent by all interfaces but loopback (proc_pid_net(5)).
-fn interfaces(text: &str) -> (u64, u64) {
+pub(super) fn interfaces(text: &str) -> (u64, u64) {
     let lines = text.lines().skip(2).filter_map(|line| line.split_once(':'));
     lines.filter(|(name, _)| name.trim() != "lo").fold((0, 0), |(received, sent), (_, counts)| {
         let count = |at: usize| counts.split_whitespace().nth(at).and_then(number).unwrap_or(0);
-        (received + count(0), sent + count(8))
+        (received.saturating_add(count(0)), sent.saturating_add(count(8)))
     })
 }
 
 /// A line of proc_meminfo(5), in bytes.
-fn meminfo(text: &str, key: &str) -> Option<u64> {
+pub(super) fn meminfo(text: &str, key: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;
-    Some(number(line.trim().strip_suffix(" kB")?)? * 1024)
+    number(line.trim().strip_suffix(" kB")?)?.checked_mul(1024)
 }
 
 /// CPUs that are online, and ticks in which they worked: user, nice, system, irq, softirq, steal (proc_stat(5)).
-fn cpu_times(stat: &str) -> (u32, u64) {
+pub(super) fn cpu_times(stat: &str) -> (u32, u64) {
     let cpus = stat.lines().filter(|l| l.starts_with("cpu") && !l.starts_with("cpu ")).count();
     let all = stat.lines().next().unwrap_or_default();
     let ticks: Vec<u64> = all.split_whitespace().skip(1).filter_map(number).collect();
-    let worked = [0, 1, 2, 5, 6, 7].into_iter().filter_map(|at| ticks.get(at)).sum();
+    let worked = sum([0, 1, 2, 5, 6, 7].into_iter().filter_map(|at| ticks.get(at).copied()));
     (u32::try_from(cpus).unwrap_or(u32::MAX), worked)
 }
 
@@ -356,6 +361,12 @@ mod tests {
         assert_eq!(interfaces(dev), (100, 200));
         assert_eq!(cpu_times("cpu  1 2 3 100 50 4 5 6 0 0\ncpu0 1\ncpu1 1\nintr 1\n"), (2, 21));
         assert_eq!(meminfo("MemTotal:       10 kB\n", "MemTotal:"), Some(10240));
+        // Counters at their ends.
+        let most = u64::MAX;
+        assert_eq!(cpu_times(&format!("cpu  {most} 2 3 4 5 6 7 8\n")), (0, most));
+        assert_eq!(interfaces(&format!("\n\n a: {most}\n b: 1\n")), (most, 0));
+        assert_eq!(keyed(&format!("r={most} r=1"), "r="), most);
+        assert_eq!(meminfo(&format!("MemTotal: {most} kB\n"), "MemTotal:"), None);
         assert!(host().cpus > 0 && host().memory_total > 0 && host().lwps > 0);
     }
 }

@@ -12,6 +12,9 @@ mod empty;
 mod error;
 pub mod export;
 mod field;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 mod header;
 mod import;
 mod layer;

@@ -39,7 +39,9 @@ mod trash;
 mod uninstall;
 mod verify;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code, reason = "the tests need more of it"))]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 pub(crate) mod fake;
 #[cfg(test)]
 mod keeping;

@@ -7,6 +7,9 @@ pub mod console;
 pub mod dispatch;
 mod files;
 mod forward;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 mod held;
 pub mod kmsg;
 pub mod ledger;

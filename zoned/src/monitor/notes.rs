@@ -43,7 +43,7 @@ pub(super) fn tell(task: Pid, level: Level) -> io::Result<Option<Level>> {
 }
 
 /// Where files and the vDSO begin in memory, by the lines of proc_pid_maps(5).
-fn images(maps: &str) -> impl Iterator<Item = (u64, bool)> {
+pub(super) fn images(maps: &str) -> impl Iterator<Item = (u64, bool)> {
     maps.lines().filter_map(|line| {
         let mut fields = line.split_whitespace();
         let start = u64::from_str_radix(fields.next()?.split_once('-')?.0, 16).ok()?;
@@ -61,7 +61,7 @@ fn code(level: Level) -> u32 {
 }
 
 /// The kernel of an ABI tag: the system, 0 for Linux, and three numbers.
-fn abi_tag(descriptor: &[u8]) -> Option<Level> {
+pub(super) fn abi_tag(descriptor: &[u8]) -> Option<Level> {
     let word = |i: usize| Some(u32::from_le_bytes(descriptor.get(4 * i..4 * i + 4)?.try_into().ok()?));
     let number = |i| word(i).and_then(|n| u16::try_from(n).ok());
     (word(0)? == 0).then_some(())?;
@@ -69,7 +69,7 @@ fn abi_tag(descriptor: &[u8]) -> Option<Level> {
 }
 
 /// The descriptor of the first note of that name and type in the head of an ELF image.
-fn find(head: &[u8], name: &[u8], kind: u32) -> Option<Range<usize>> {
+pub(super) fn find(head: &[u8], name: &[u8], kind: u32) -> Option<Range<usize>> {
     let elf = Elf::parse_header(head).ok()?;
     let container =
         if elf.e_ident[header::EI_CLASS] == header::ELFCLASS32 { Container::Little } else { Container::Big };

@@ -144,7 +144,7 @@ impl GuestTask<'_> {
 }
 
 /// start, end and writability of each line of proc_pid_maps(5).
-fn parse_maps(text: &str) -> Vec<(u64, u64, bool)> {
+pub(super) fn parse_maps(text: &str) -> Vec<(u64, u64, bool)> {
     let parse = |line: &str| {
         let (range, rest) = line.split_once(' ')?;
         let (start, end) = range.split_once('-')?;
@@ -155,7 +155,7 @@ fn parse_maps(text: &str) -> Vec<(u64, u64, bool)> {
 }
 
 /// Whether `len` bytes from `at` all lie in writable mappings.
-fn is_writable(mappings: &[(u64, u64, bool)], at: u64, len: u64) -> bool {
+pub(super) fn is_writable(mappings: &[(u64, u64, bool)], at: u64, len: u64) -> bool {
     let Some(end) = at.checked_add(len) else { return false };
     let mut next = at;
     for &(start, stop, writable) in mappings {
@@ -210,7 +210,7 @@ impl Program {
 }
 
 /// AT_ENTRY of an auxiliary vector with words of the guest's size.
-fn auxv_entry(bytes: &[u8], is_32bit: bool) -> Option<u64> {
+pub(super) fn auxv_entry(bytes: &[u8], is_32bit: bool) -> Option<u64> {
     const AT_ENTRY: u64 = 9;
     let size = if is_32bit { 4 } else { 8 };
     let word = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |word, &b| word << 8 | u64::from(b));

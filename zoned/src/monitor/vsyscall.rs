@@ -49,7 +49,7 @@ pub struct Files {
 
 /// What is known of a file.
 #[derive(Debug, Clone, Default)]
-struct Program {
+pub(super) struct Program {
     sites: Vec<Site>,
     has_words: bool,
     segments: Vec<Segment>,
@@ -102,7 +102,7 @@ impl Files {
 }
 
 impl Program {
-    fn of(file: &File) -> io::Result<Self> {
+    pub(super) fn of(file: &File) -> io::Result<Self> {
         // What is no program at all may hold code that somebody maps.
         let segments = match elf(file) {
             Elf::Amd64(segments) => segments,
@@ -191,7 +191,7 @@ fn segments(file: &File, head: &[u8]) -> Option<Vec<Segment>> {
 
 /// Part of a file in a guest's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Mapping<'a> {
+pub(super) struct Mapping<'a> {
     start: u64,
     len: u64,
     /// Where in the file it begins.
@@ -258,7 +258,7 @@ impl Loaded {
 
 /// The uses in what is mapped, at their addresses; of one file alone where an address in it is given. `search` gives what
 /// is known of a mapping's file.
-fn uses(
+pub(super) fn uses(
     maps: &str,
     of: Option<u64>,
     mut search: impl FnMut(&Mapping<'_>) -> Option<Arc<Program>>,

@@ -40,7 +40,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    fn of(object: &Object) -> Option<Self> {
+    pub(super) fn of(object: &Object) -> Option<Self> {
         /// Length of struct ifinfomsg, and where its index stands.
         const AFTER: usize = 16;
         let get = |kind| object.attribute(AFTER, kind);

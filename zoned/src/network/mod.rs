@@ -6,6 +6,9 @@
 
 mod address;
 mod bridge;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 mod leases;
 mod link;
 mod names;
@@ -100,7 +103,7 @@ impl Place {
     }
 
     /// One for tests, with its folders in `dir`.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     fn of_test(dir: &Path) -> Self {
         let mut place = Self::new(&crate::config::daemon::Settings::default(), dir, dir);
         place.subnet6 = Block { address: IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 0]), prefix: 64 };

@@ -61,7 +61,7 @@ impl Attributes {
 
 /// One object of an answer: the family's header, then attributes.
 #[derive(Debug)]
-pub(super) struct Object(Vec<u8>);
+pub(super) struct Object(pub(super) Vec<u8>);
 
 impl Object {
     /// A 32-bit number of the header.

@@ -2,6 +2,9 @@
 //! what it left there is checked as anybody's before it is used.
 
 mod fault;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 mod layout;
 mod login;
 mod puller;

@@ -54,7 +54,7 @@ struct Platform {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Document {
+pub(super) struct Document {
     schema_version: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     media_type: Option<String>,
@@ -64,6 +64,33 @@ struct Document {
     layers: Option<Vec<Descriptor>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     manifests: Option<Vec<Descriptor>>,
+}
+
+impl Document {
+    /// One out of a registry's answer.
+    pub(super) fn parse(bytes: &[u8], digest: &str) -> Result<Self, Fault> {
+        let document: Self = serde_json::from_slice(bytes)
+            .map_err(|error| Fault::new(format!("the manifest {digest} makes no sense: {error}")))?;
+        if document.schema_version != 2 {
+            return Err(Fault::new("its manifest is of schema 1, which was given up in 2017"));
+        }
+        let is_image = document.config.is_some() || document.layers.is_some();
+        // Two readers would see two things (CVE-2021-41190).
+        if is_image == document.manifests.is_some() {
+            return Err(Fault::new(format!("the manifest {digest} must be an image or an index")));
+        }
+        Ok(document)
+    }
+
+    /// What is checked of one before anything that it names is asked for.
+    #[cfg(fuzzing)]
+    pub(super) fn is_sound(&self, architectures: &[String]) -> Result<(), Fault> {
+        match (&self.manifests, &self.config, &self.layers) {
+            (Some(manifests), ..) => choose(manifests.clone(), architectures).map(drop),
+            (None, Some(config), Some(layers)) => check(config, layers),
+            _ => Err(Fault::new("it holds no image, but another index")),
+        }
+    }
 }
 
 /// Gives up every right, and what there is to be had from this process.
@@ -199,18 +226,10 @@ impl Pull {
         if is_digest(wanted) && wanted != digest {
             return Err(Fault::new(format!("the registry gave {digest} for the manifest {wanted}")));
         }
-        let document: Document = serde_json::from_slice(&bytes)
-            .map_err(|error| Fault::new(format!("the manifest {digest} makes no sense: {error}")))?;
-        if document.schema_version != 2 {
-            return Err(Fault::new("its manifest is of schema 1, which was given up in 2017"));
-        }
-        let is_image = document.config.is_some() || document.layers.is_some();
-        // Two readers would see two things (CVE-2021-41190).
-        if is_image == document.manifests.is_some() {
-            return Err(Fault::new(format!("the manifest {digest} must be an image or an index")));
-        }
+        let document = Document::parse(&bytes, &digest)?;
         let said = document.media_type.clone().unwrap_or(content_type);
-        let known = if is_image { [MANIFEST, DOCKER_MANIFEST] } else { [INDEX, DOCKER_INDEX] };
+        let known =
+            if document.manifests.is_none() { [MANIFEST, DOCKER_MANIFEST] } else { [INDEX, DOCKER_INDEX] };
         let kind = known.into_iter().find(|kind| *kind == said).unwrap_or(known[0]).to_owned();
         layout.write(&format!("blobs/sha256/{hex}"), &bytes)?;
         Ok(Found { document, digest, kind, len: bytes.len() as u64 })

@@ -344,7 +344,7 @@ fn said(answer: Answer) -> Option<String> {
 }
 
 /// For a query: everything but letters and digits in hex.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
         match byte {
@@ -356,13 +356,13 @@ fn escaped(text: &str) -> String {
 }
 
 /// `SCHEME KEY=VALUE, KEY="VALUE"` of WWW-Authenticate (RFC 9110).
-struct Challenge {
+pub(super) struct Challenge {
     scheme: String,
     parameters: Vec<(String, String)>,
 }
 
 impl Challenge {
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (scheme, mut rest) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
         let mut parameters = Vec::new();
         loop {
@@ -381,7 +381,7 @@ impl Challenge {
         Some(Self { scheme: scheme.to_owned(), parameters })
     }
 
-    fn get(&self, key: &str) -> Option<&str> {
+    pub(super) fn get(&self, key: &str) -> Option<&str> {
         self.parameters.iter().find(|(found, _)| found == key).map(|(_, value)| value.as_str())
     }
 }

@@ -4,6 +4,9 @@ mod answer;
 mod body;
 mod connections;
 pub mod daemon;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 mod metrics;
 mod peer;
 mod places;

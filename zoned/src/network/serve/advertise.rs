@@ -66,7 +66,7 @@ pub(super) async fn serve(place: Place) -> io::Result<()> {
 }
 
 /// Who solicits; a guest that has no address yet is `::`.
-fn asker(message: &[u8], from: SocketAddr) -> Option<Ipv6Addr> {
+pub(super) fn asker(message: &[u8], from: SocketAddr) -> Option<Ipv6Addr> {
     let SocketAddr::V6(from) = from else { return None };
     let address = *from.ip();
     let is_near = address.is_unspecified() || address.is_unicast_link_local();

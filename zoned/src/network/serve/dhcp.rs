@@ -37,8 +37,8 @@ pub(super) async fn serve(mut names: Names) -> io::Result<()> {
 }
 
 /// The answer to a request, and where it goes.
-fn answer(request: &[u8], names: &Names) -> Option<(Vec<u8>, SocketAddr)> {
-    let request = Message::decode(&mut Decoder::new(request)).ok()?;
+pub(super) fn answer(request: &[u8], names: &Names) -> Option<(Vec<u8>, SocketAddr)> {
+    let request = Message::decode(&mut Decoder::new(&plain(request)?)).ok()?;
     // A relay's clients are not on this bridge.
     if request.opcode() != Opcode::BootRequest || request.hlen() != 6 || !request.giaddr().is_unspecified() {
         return None;
@@ -55,6 +55,40 @@ fn answer(request: &[u8], names: &Names) -> Option<(Vec<u8>, SocketAddr)> {
         address => address,
     };
     Some((bytes, SocketAddrV4::new(to, CLIENT).into()))
+}
+
+/// A request without the options that are not read here, or are not as long as they are to be: the decoder knows a
+/// hundred kinds, and takes it for granted that each has its length.
+fn plain(request: &[u8]) -> Option<Vec<u8>> {
+    /// Bytes before the options (RFC 2131, 2), and their magic number.
+    const HEAD: usize = 240;
+    const PAD: u8 = 0;
+    const END: u8 = 255;
+    let mut read = vec![
+        (u8::from(OptionCode::MessageType), 1),
+        (OptionCode::RequestedIpAddress.into(), 4),
+        (OptionCode::ServerIdentifier.into(), 4),
+    ];
+    let (head, mut rest) = request.split_at_checked(HEAD)?;
+    let mut plain = head.to_vec();
+    while let [code, after @ ..] = rest {
+        match (*code, after) {
+            (END, _) | (1.., []) => break,
+            (PAD, _) => rest = after,
+            (code, [length, after @ ..]) => {
+                let Some((value, after)) = after.split_at_checked((*length).into()) else { break };
+                // Of several of a kind the first counts: the decoder would make one long one of them (RFC 3396).
+                if let Some(at) = read.iter().position(|wanted| *wanted == (code, value.len())) {
+                    read.swap_remove(at);
+                    plain.extend([code, *length]);
+                    plain.extend(value);
+                }
+                rest = after;
+            }
+        }
+    }
+    plain.push(END);
+    Some(plain)
 }
 
 fn reply(request: &Message, zone: &Neighbour, place: &Place) -> Option<Message> {
@@ -220,6 +254,24 @@ mod tests {
         assert!(answer(&bytes, &names).is_none());
         for length in 0..bytes.len() {
             assert!(answer(&bytes[..length], &names).is_none());
+        }
+        // Options that are shorter or longer than theirs, of kinds that nobody reads here and of one that is read.
+        let discover = [53, 1, 1];
+        for option in [
+            &[1, 3, 255, 255, 0][..],
+            &[51, 0],
+            &[116, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            &[53, 2, 1, 1],
+            &[50, 1, 7],
+        ] {
+            let mut bytes =
+                Message::default().set_opcode(Opcode::BootRequest).set_chaddr(&MAC).to_vec().unwrap();
+            bytes.truncate(236);
+            bytes.extend([99, 130, 83, 99]);
+            bytes.extend([option, option, &discover, &discover, &[255]].concat());
+            let (reply, _) = answer(&bytes, &names).unwrap();
+            let reply = Message::decode(&mut Decoder::new(&reply)).unwrap();
+            assert!(reply.opts().has_msg_type(MessageType::Offer), "{option:?}");
         }
         // hlen beyond what there is room for.
         bytes[0] = 1;

@@ -36,7 +36,7 @@ pub(super) struct Resolver {
 
 /// What is to become of a request.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     Answer(Vec<u8>),
     AskOthers,
     Drop,
@@ -123,7 +123,7 @@ impl Resolver {
         drop(turn);
     }
 
-    fn verdict(&self, request: &[u8]) -> Verdict {
+    pub(super) fn verdict(&self, request: &[u8]) -> Verdict {
         let Ok(request) = Message::from_vec(request) else { return Verdict::Drop };
         if request.metadata.message_type != MessageType::Query {
             return Verdict::Drop;
@@ -135,7 +135,7 @@ impl Resolver {
 }
 
 /// `SERVFAIL` to a request.
-fn failed(request: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn failed(request: &[u8]) -> Option<Vec<u8>> {
     let request = Message::from_vec(request).ok()?;
     answer(&request, ResponseCode::ServFail, Vec::new())
 }

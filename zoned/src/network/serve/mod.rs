@@ -6,6 +6,9 @@
 mod advertise;
 mod dhcp;
 mod dns;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 mod socket;
 mod turns;
 mod upstream;

@@ -62,7 +62,7 @@ impl Upstream {
     }
 }
 
-fn name_servers(text: &str) -> Vec<IpAddr> {
+pub(super) fn name_servers(text: &str) -> Vec<IpAddr> {
     let lines = text.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
         (words.next() == Some("nameserver")).then(|| words.next()).flatten()
