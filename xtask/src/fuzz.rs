@@ -209,6 +209,8 @@ fn keep(programs: &Path, target: &str) -> Result<()> {
     had.iter().try_for_each(|name| copy(name, &kept, merged.path()))?;
     let mut cage = Cage::new(programs, target)?;
     cage.binds.push((true, merged.path().to_owned(), "/fuzz/merged".to_owned()));
+    // It starts itself again, by system(3).
+    cage.binds.push((false, "/bin/sh".into(), "/bin/sh".to_owned()));
     let mut command = cage.command();
     command.args(["-set_cover_merge=1", "-use_counters=0"]);
     command.args([format!("-timeout={LONGEST}"), format!("-rss_limit_mb={MEMORY}")]);
