@@ -55,6 +55,7 @@ static ZONES: LazyLock<Vec<Zone>> = LazyLock::new(|| {
                 strict,
                 host: host.and_then(|text| text.parse().ok()),
                 wide_inodes: arch.is_some(),
+                has_quota: arch.is_some(),
                 ..Request::default()
             };
             let brand = table::brand("linux").expect("it is there");
