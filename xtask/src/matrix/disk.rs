@@ -52,10 +52,14 @@ const SIZE: u64 = 4 << 30;
 pub(super) fn make(image: &Path, kernel: &Kernel, programs: &Programs, current: &Path) -> Result<()> {
     let stage = tempfile::Builder::new().prefix("zones-matrix-").tempdir().context("make a folder")?;
     let root = stage.path();
-    for dir in ["bin", "sbin", "dev", "proc", "sys", "run", "tmp", "mnt", "root", "etc", "matrix"] {
+    for dir in ["bin", "sbin", "dev", "proc", "sys", "run", "tmp", "var/tmp", "mnt", "root", "etc", "matrix"]
+    {
         fs::create_dir_all(root.join(dir)).with_context(|| format!("make {dir}"))?;
     }
-    fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777)).context("open tmp to all")?;
+    for dir in ["tmp", "var/tmp"] {
+        fs::set_permissions(root.join(dir), fs::Permissions::from_mode(0o1777))
+            .with_context(|| format!("open {dir} to all"))?;
+    }
     for (file, text) in [
         ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
         ("etc/group", "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n"),
