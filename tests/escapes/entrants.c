@@ -1,6 +1,6 @@
 /*
  * Programs of the host on their way into the zone: for a moment they are inside, and still the host's. For as long as it runs
- * it looks into each new process. `badly PID` enters the zone of a process as one should not, and waits there.
+ * it looks into each new process, until it saw as many as wanted. `badly PID` enters the zone of a process as one should not, and waits there.
  */
 #include "e.h"
 #include <dirent.h>
@@ -63,7 +63,7 @@ int main(int argc, char **argv)
 	int seen = 0;
 	if (argc > 2 && !strcmp(argv[1], "badly")) return badly(argv[2]);
 	secret = word(argc, argv, 1);
-	int milliseconds = atoi(word(argc, argv, 2)), last = getpid();
+	int milliseconds = atoi(word(argc, argv, 2)), wanted = atoi(word(argc, argv, 3)), last = getpid();
 	clock_gettime(CLOCK_MONOTONIC, &from);
 	do {
 		/* Numbers are given one after the other. */
@@ -73,7 +73,7 @@ int main(int argc, char **argv)
 			look(pid);
 		}
 		clock_gettime(CLOCK_MONOTONIC, &now);
-	} while (!escapes_ && (now.tv_sec - from.tv_sec) * 1000 + (now.tv_nsec - from.tv_nsec) / 1000000 < milliseconds);
+	} while (!escapes_ && seen < wanted && (now.tv_sec - from.tv_sec) * 1000 + (now.tv_nsec - from.tv_nsec) / 1000000 < milliseconds);
 	if (!escapes_) held("look", EACCES);
 	untried("seen", "%d", seen);
 	return verdict();

@@ -3,11 +3,13 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -57,6 +59,22 @@ static int sockets(void)
 	return 0;
 }
 
+/* Mounts, twice as many each time: fs.mount-max of proc(5) ends it. */
+static int mounts(void)
+{
+	mkdir("/tmp/exhaust", 0755);
+	return mount("/tmp", "/tmp/exhaust", 0, MS_BIND | MS_REC, 0);
+}
+
+/* Empty files in memory. */
+static int inodes(void)
+{
+	char path[64];
+	snprintf(path, sizeof path, "/dev/shm/exhaust-%d-%d", getpid(), number);
+	int file = open(path, O_CREAT | O_WRONLY, 0600);
+	return file < 0 ? -1 : close(file);
+}
+
 /* Ends with this one. */
 static int process(void)
 {
@@ -72,7 +90,7 @@ static int process(void)
 
 static const struct { const char *name; int (*take)(void); } kinds[] = {
 	{ "ptys", pty }, { "inotify", notes }, { "keys", key }, { "groups", group }, { "pipes", pipes }, { "sockets", sockets },
-	{ "processes", process },
+	{ "processes", process }, { "mounts", mounts }, { "inodes", inodes },
 };
 
 int main(int argc, char **argv)
@@ -86,8 +104,15 @@ int main(int argc, char **argv)
 	files.rlim_cur = files.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &files);
 	if (argc > 2) {
+		/* It goes with us. */
+		if (take == mounts && (unshare(CLONE_NEWNS) || mount(0, "/", 0, MS_REC | MS_PRIVATE, 0))) return perror("unshare"), 1;
 		int done = take();
 		if (done < 0) perror(argv[1]);
+		if (take == inodes) {
+			char path[64];
+			snprintf(path, sizeof path, "/dev/shm/exhaust-%d-0", getpid());
+			unlink(path);
+		}
 		if (take == group) rmdir("/sys/fs/cgroup/exhaust-0");
 		return done < 0;
 	}

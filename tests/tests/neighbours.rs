@@ -67,23 +67,38 @@ fn others_go_on(zoned: &Zoned, kind: &str) {
 #[test]
 fn what_one_zone_takes_is_not_the_others() {
     let zoned = zones(&["max-processes=200"]);
-    for kind in ["processes", "inotify", "keys"] {
+    for kind in ["processes", "inotify", "keys", "mounts"] {
         let client = takes(&zoned, kind);
         others_go_on(&zoned, kind);
         end(&zoned, client);
     }
 }
 
-#[test]
-fn full_pipes_of_one_zone_leave_the_host_its_memory() {
+/// What the kernel keeps for a zone is memory of the zone.
+fn leaves_the_host_its_memory(kind: &str) {
     let zoned = zones(&[]);
     let before = available();
-    let client = takes(&zoned, "pipes");
+    let client = takes(&zoned, kind);
     let taken = before.saturating_sub(available());
-    assert!(taken < 600, "pipes took {taken} MiB of the host, with 192 as the cap");
-    others_go_on(&zoned, "pipes");
+    assert!(taken < 600, "{kind} took {taken} MiB of the host, with 192 as the cap");
+    others_go_on(&zoned, kind);
     zoned.zonectl(&["halt", "greedy"]);
     client.finish();
+}
+
+#[test]
+fn full_pipes_of_one_zone_leave_the_host_its_memory() {
+    leaves_the_host_its_memory("pipes");
+}
+
+#[test]
+fn unread_datagrams_of_one_zone_leave_the_host_its_memory() {
+    leaves_the_host_its_memory("sockets");
+}
+
+#[test]
+fn files_in_memory_of_one_zone_leave_the_host_its_memory() {
+    leaves_the_host_its_memory("inodes");
 }
 
 #[test]
