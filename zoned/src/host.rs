@@ -1,5 +1,6 @@
 //! The host that zones are on: monitors are started and found, roots filled, leftovers taken down.
 
+use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
 use std::hash::{Hash, Hasher};
@@ -29,7 +30,7 @@ use crate::lifecycle::host::{
 };
 use crate::lifecycle::{Paths, because};
 use crate::monitor::brand::{Branded, Disks};
-use crate::monitor::link::{Link, News, Unanswered};
+use crate::monitor::link::{Link, News, Questions, Unanswered};
 use crate::monitor::wire::{self, Event, How, Reply, Request, Spec};
 use crate::monitor::zygote::Zygote;
 use crate::network::{self, Place};
@@ -48,6 +49,8 @@ pub struct ThisHost {
     program: PathBuf,
     /// What monitors are made from.
     zygote: Mutex<Option<Arc<Zygote>>>,
+    /// What is asked of monitors that start their zones, which may wait for ever for the host's files.
+    starting: Mutex<HashMap<String, Questions>>,
 }
 
 impl ThisHost {
@@ -66,7 +69,8 @@ impl ThisHost {
                 tracing::warn!(why = failure.sentence(), "the network of zones is not in order");
             }
         }
-        let host = Self { paths, settings, place, program, zygote: Mutex::default() };
+        let host =
+            Self { paths, settings, place, program, zygote: Mutex::default(), starting: Mutex::default() };
         // The first zone need not wait for it; a failure is that zone's.
         let _ = host.zygote();
         Ok(host)
@@ -228,7 +232,11 @@ impl Host for ThisHost {
         let zygote = self.zygote().map_err(|e| fail(&e))?;
         let link = Link::start(&zygote, &name, &log, forward(sender, early)).map_err(|e| fail(&e))?;
         let client = wanted.session.map(|(session, _)| session.conn);
-        match link.ask(Request::Start(Box::new(spec)), client.as_ref()) {
+        let starting = || self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        starting().insert(name.clone(), link.questions());
+        let answer = link.ask(Request::Start(Box::new(spec)), client.as_ref());
+        starting().remove(&name);
+        match answer {
             Ok(Reply::Failed(error)) => Err(error),
             Ok(reply) => Ok(MonitorHandle {
                 control: Arc::new(Remote { link, name, id_base: self.settings.id_base }),
@@ -257,7 +265,15 @@ impl Host for ThisHost {
             drop(link);
             use std::os::fd::AsFd;
             let _ = process::signal(pidfd.as_fd(), libc::SIGKILL);
-            wait_readable(pidfd.as_fd(), Duration::from_secs(5));
+            if !wait_readable(pidfd.as_fd(), Duration::from_secs(5)) {
+                let starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+                starting.iter().for_each(Questions::give_up);
+                let why = format!(
+                    "its monitor, process {pid}, does not end: it waits in the kernel, as for a file system that does not answer"
+                );
+                return Err(ApiError::new(ErrorKind::Failed, what, why)
+                    .hint(format!("/proc/{pid}/stack tells what for; unmount that, or end its server")));
+            }
         }
         let down = boot::take_down(&self.site(name)).map_err(|failure| because(what.clone(), &failure));
         // Those that died with the monitor, and those that were killed now.

@@ -88,9 +88,15 @@ impl Zones {
             Ok(handle) => handle,
             Err(error) => {
                 let left = self.host.teardown(name);
+                let mut halted = false;
                 if let Some(entry) = self.lock().zones.get_mut(name) {
                     entry.dirty = left.is_err();
+                    halted = entry.overridden;
                 }
+                let error = match halted {
+                    true => ApiError::new(error.kind, error.what, "it was halted"),
+                    false => error,
+                };
                 if let Err(left) = left {
                     tracing::error!(zone = name, error = %left, "something of it is left");
                 }

@@ -76,7 +76,6 @@ async fn a_zone_with_an_operation_takes_no_second() {
     place.until("the boot", |place| place.zones.zone("a").unwrap().busy.as_deref() == Some("boot"));
     for refused in [
         place.zones.boot("a", Boot::default()),
-        place.zones.halt("a"),
         place.zones.edit("a", &[set("autoboot", "true")]).map(drop),
         place.zones.delete("a", true),
     ] {

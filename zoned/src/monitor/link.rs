@@ -35,6 +35,17 @@ pub enum News {
 
 type Waiting = Arc<Mutex<HashMap<u64, Sender<Reply>>>>;
 
+/// What was asked of a monitor and is not answered yet.
+#[derive(Debug, Clone)]
+pub struct Questions(Waiting);
+
+impl Questions {
+    /// Tells who waits that there will be no answer.
+    pub fn give_up(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
 /// A connection to a living monitor.
 #[derive(Debug)]
 pub struct Link {
@@ -126,6 +137,11 @@ impl Link {
             return Err(if sent == Err(Errno::EMSGSIZE) { Unanswered::TooLong } else { Unanswered::Gone });
         }
         Ok(receiver)
+    }
+
+    /// What is asked by way of it.
+    pub fn questions(&self) -> Questions {
+        Questions(Arc::clone(&self.waiting))
     }
 
     /// Host pid of the monitor (SO_PEERCRED of unix(7)); for messages.
