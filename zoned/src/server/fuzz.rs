@@ -55,7 +55,11 @@ impl Api {
         const PATIENCE: Duration = Duration::from_millis(400);
         let request = Request::builder().method(method).uri(path).header("host", "zoned");
         let mut request = request.body(Body::from(body)).ok()?;
-        request.extensions_mut().insert(Peer { uid: if trusted { 0 } else { 54_321 }, trusted });
+        request.extensions_mut().insert(Peer {
+            uid: if trusted { 0 } else { 54_321 },
+            trusted,
+            named: trusted,
+        });
         let answer = tokio::time::timeout(PATIENCE, self.router.call(request)).await.ok()?;
         let Ok(mut answer) = answer;
         let (status, mut said) = (answer.status().as_u16(), Vec::new());
