@@ -8,6 +8,8 @@ use std::time::Duration;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
+use crate::http::{header, headers};
+
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -74,7 +76,7 @@ pub struct Reply {
 impl Reply {
     /// Value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+        header(&self.headers, name)
     }
 
     /// The body as text.
@@ -113,13 +115,7 @@ pub fn read_reply(stream: &mut UnixStream, whole: bool) -> io::Result<Reply> {
     reader.read_line(&mut line)?;
     let status = line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
     let status = status.ok_or_else(|| broken(&format!("no status: {line:?}")))?;
-    let mut reply = Reply { status, headers: Vec::new(), body: Vec::new() };
-    loop {
-        line.clear();
-        reader.read_line(&mut line)?;
-        let Some((name, value)) = line.trim_end().split_once(':') else { break };
-        reply.headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
-    }
+    let mut reply = Reply { status, headers: headers(&mut reader)?, body: Vec::new() };
     if status == 101 || status == 200 && !whole {
         return Ok(reply);
     }

@@ -77,6 +77,12 @@ pub fn pack(folder: &Path, tar: &Path) {
     packed.unwrap_or_else(|e| panic!("pack {folder:?}: {e}"));
 }
 
+/// The program of `programs/NAME.c` for an ABI.
+pub fn program(name: &str, abi: &str, flags: &[&str]) -> Result<PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("programs/{name}.c"));
+    compile(&source, abi, &flags.iter().map(|flag| (*flag).to_owned()).collect::<Vec<_>>())
+}
+
 /// Compiles a C program for an ABI (`i386`, `amd64`) unless what is there comes from the same text: the name
 /// of the program ends in the text's hash, and it appears whole, so tests may ask for it in parallel.
 pub fn compile(source: &Path, abi: &str, flags: &[String]) -> Result<PathBuf> {

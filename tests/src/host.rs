@@ -49,6 +49,14 @@ fn build() -> Result<()> {
     Ok(())
 }
 
+/// A figure of a file of lines `NAME: FIGURE`, in the unit that it has there.
+pub fn figure(path: &str, name: &str) -> Result<u64> {
+    let text = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let figure = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    figure.with_context(|| format!("no {name} in {path}"))
+}
+
 /// A lock file in the target folder; held while the value lives.
 pub(crate) fn lock(name: &str, how: FlockArg) -> Result<Flock<File>> {
     let path = target().join(name);

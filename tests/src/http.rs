@@ -1,6 +1,6 @@
 //! A small HTTP server, to be as odd as a test wants.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
@@ -20,7 +20,7 @@ pub struct Asked {
 impl Asked {
     /// Value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+        header(&self.headers, name)
     }
 
     /// Value of a word of the query, as it stands there.
@@ -35,18 +35,28 @@ impl Asked {
         reader.read_line(&mut line).ok()?;
         let mut words = line.split_whitespace();
         let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
-        let mut headers = Vec::new();
-        loop {
-            let mut line = String::new();
-            reader.read_line(&mut line).ok()?;
-            let Some((name, value)) = line.trim_end().split_once(':') else { break };
-            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
-        }
+        let headers = headers(&mut reader).ok()?;
         let mut asked = Self { method, path, headers, body: Vec::new() };
         let len = asked.header("content-length").and_then(|len| len.parse().ok()).unwrap_or(0);
         reader.take(len).read_to_end(&mut asked.body).ok()?;
         Some(asked)
     }
+}
+
+/// Reads headers to their end; names in small letters.
+pub(crate) fn headers(reader: &mut impl BufRead) -> io::Result<Vec<(String, String)>> {
+    let mut headers = Vec::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let Some((name, value)) = line.trim_end().split_once(':') else { return Ok(headers) };
+        headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+    }
+}
+
+/// Value of one of them.
+pub(crate) fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
 }
 
 /// Serves one request a connection, each in a thread, until the process ends.

@@ -20,10 +20,10 @@ mod zoned;
 pub use caller::{Caller, Reply, ask, read_reply};
 pub use census::Census;
 pub use client::{Client, Outcome};
-pub use fixtures::{busybox_root, compile, elf_for_another_machine, pack};
+pub use fixtures::{busybox_root, compile, elf_for_another_machine, pack, program};
 pub use guests::{GUESTS, Guest, debian};
 pub use host::{
-    Dice, binary, eventually, is_machine, is_missing, is_too_old, run, shares_layers, target, text,
+    Dice, binary, eventually, figure, is_machine, is_missing, is_too_old, run, shares_layers, target, text,
 };
 pub use http::{Asked, Server};
 pub use lab::Lab;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Group, Pid, SysconfVar, sysconf};
-use zones_tests::{Caller, How, Reply, Zoned, ask, busybox_root, eventually, read_reply, run};
+use zones_tests::{Caller, How, Reply, Zoned, ask, busybox_root, eventually, figure, read_reply, run};
 
 /// An honest client waits no longer, on whatever machine.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -29,10 +29,7 @@ fn zoned(descriptors: u32) -> Zoned {
 
 /// Figure of /proc/PID/status, in its unit.
 fn status(zoned: &Zoned, key: &str) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{}/status", zoned.pid())).expect("zoned runs");
-    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    number.unwrap_or_else(|| panic!("no {key} in {text}"))
+    figure(&format!("/proc/{}/status", zoned.pid()), key).expect("zoned runs")
 }
 
 fn descriptors(zoned: &Zoned) -> usize {

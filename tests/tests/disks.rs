@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use zones_tests::{How, Mounted, Zoned, busybox_root, compile, run, shares_layers, target, text};
+use zones_tests::{How, Mounted, Zoned, busybox_root, program, run, shares_layers, target, text};
 
 fn zoned(disk: &Mounted) -> Zoned {
     Zoned::start_as(How { root: Some(disk.at.join("root")), ..How::default() })
@@ -98,8 +98,7 @@ fn xfs_shares_blocks() {
 }
 
 fn project() -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/project.c");
-    compile(&source, "amd64", &[]).expect("compile")
+    program("project", "amd64", &[]).expect("compile")
 }
 
 #[test]

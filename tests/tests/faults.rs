@@ -1,20 +1,19 @@
 //! What fails under zones: a file system of the host's that does not answer any more.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use zones_tests::{Zoned, busybox_root, compile, eventually, text};
+use zones_tests::{Zoned, busybox_root, eventually, program, text};
 
-fn program() -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/hung.c");
-    compile(&source, "amd64", &[]).expect("hung.c compiles")
+fn server() -> PathBuf {
+    program("hung", "amd64", &[]).expect("hung.c compiles")
 }
 
 #[test]
 fn its_program_compiles() {
-    assert!(program().is_file());
+    assert!(server().is_file());
 }
 
 /// A file system whose server takes what it is asked, and answers nothing.
@@ -26,7 +25,7 @@ struct Hung {
 impl Hung {
     fn new(at: PathBuf) -> Self {
         fs::create_dir(&at).expect("make a folder");
-        let mut command = Command::new(program());
+        let mut command = Command::new(server());
         let server = command.arg(&at).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it runs");
         let is_mounted = || {
             let mounts = fs::read_to_string("/proc/self/mounts").expect("read the mounts");

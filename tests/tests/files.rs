@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use zones_tests::{Large, Zoned, compile};
+use zones_tests::{Large, Zoned, program};
 
 fn text(path: &Path) -> String {
     path.display().to_string()
@@ -33,8 +33,7 @@ fn fill(folder: &Path) {
 
 #[test]
 fn a_file_system_of_large_numbers_is_told_in_32_bits() {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/large_numbers.c");
-    let program = compile(&source, "i386", &[]).expect("compile");
+    let program = program("large_numbers", "i386", &[]).expect("compile");
     let zoned = Zoned::start();
     let large = Large::make(zoned.scratch());
     let folder = large.wide_folder();

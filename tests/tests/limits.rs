@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use zones_tests::{Outcome, Zoned, busybox_root, compile};
+use zones_tests::{Outcome, Zoned, busybox_root, program};
 
 /// A zone with these settings and resources, running, with the program of tests/programs.
 struct Limited {
@@ -27,7 +27,7 @@ impl Limited {
             zoned.zonectl(&words).ok();
         }
         zoned.zonectl(&["install", NAME, source]).ok();
-        let program = program();
+        let program = exceed();
         fs::copy(program, zoned.root().join("zones").join(NAME).join("root/exceed"))
             .expect("copy the program");
         zoned.zonectl(&["boot", NAME, "-i", "none"]).ok();
@@ -48,9 +48,8 @@ impl Limited {
     }
 }
 
-fn program() -> std::path::PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/exceed.c");
-    compile(&source, "amd64", &["-pthread".to_owned()]).expect("exceed.c compiles")
+fn exceed() -> std::path::PathBuf {
+    program("exceed", "amd64", &["-pthread"]).expect("exceed.c compiles")
 }
 
 /// The number that a program said, and the word after it.

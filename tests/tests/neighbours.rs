@@ -1,15 +1,14 @@
 //! One zone takes all that it can of what the host has for all: the host and another zone go on meanwhile.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use zones_tests::{Client, Zoned, busybox_root, compile, eventually};
+use zones_tests::{Client, Zoned, busybox_root, eventually, figure, program};
 
-fn program() -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/exhaust.c");
-    compile(&source, "amd64", &[]).expect("exhaust.c compiles")
+fn exhaust() -> PathBuf {
+    program("exhaust", "amd64", &[]).expect("exhaust.c compiles")
 }
 
 /// Zones `greedy` and `other`, with the program as /bin/exhaust.
@@ -18,7 +17,7 @@ fn zones(settings: &[&str]) -> Zoned {
     for name in ["greedy", "other"] {
         zoned.install(name, &format!("dir:{}", busybox_root().display()), settings);
         zoned.zonectl(&["add", name, "capped-memory", "physical=192M", "swap=0"]).ok();
-        fs::copy(program(), zoned.root().join(format!("zones/{name}/root/bin/exhaust")))
+        fs::copy(exhaust(), zoned.root().join(format!("zones/{name}/root/bin/exhaust")))
             .expect("copy the program");
         zoned.zonectl(&["boot", name, "-i", "none"]).ok();
     }
@@ -47,14 +46,12 @@ fn end(zoned: &Zoned, client: Client) {
 
 /// Megabytes that the host could give.
 fn available() -> u64 {
-    let text = fs::read_to_string("/proc/meminfo").expect("read /proc/meminfo");
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).expect("a number") >> 10
+    figure("/proc/meminfo", "MemAvailable").expect("a number") >> 10
 }
 
 /// The host, the other zone, and who comes into the greedy one.
 fn others_go_on(zoned: &Zoned, kind: &str) {
-    let host = Command::new(program()).args([kind, "one"]).stdin(Stdio::null()).status();
+    let host = Command::new(exhaust()).args([kind, "one"]).stdin(Stdio::null()).status();
     assert!(host.expect("it runs").success(), "the host has no {kind}");
     zoned.zonectl(&["login", "other", "--", "exhaust", kind, "one"]).ok();
     let begun = Instant::now();
@@ -105,7 +102,7 @@ fn files_in_memory_of_one_zone_leave_the_host_its_memory() {
 fn terminals_that_one_zone_took_are_left_to_the_host() {
     let zoned = zones(&[]);
     let client = takes(&zoned, "ptys");
-    let host = Command::new(program()).args(["ptys", "one"]).stdin(Stdio::null()).status();
+    let host = Command::new(exhaust()).args(["ptys", "one"]).stdin(Stdio::null()).status();
     assert!(host.expect("it runs").success(), "the host has no terminals");
     // Without one they go on.
     zoned.zonectl(&["login", "other", "--", "true"]).ok();
@@ -121,10 +118,8 @@ fn terminals_that_one_zone_took_are_left_to_the_host() {
 fn what_is_written_to_a_console_does_not_fill_the_disk_nor_the_monitor() {
     let zoned = zones(&[]);
     let resident = || {
-        let status =
-            fs::read_to_string(format!("/proc/{}/status", zoned.monitor_of("greedy"))).expect("its status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).expect("a number") >> 10
+        let status = format!("/proc/{}/status", zoned.monitor_of("greedy"));
+        figure(&status, "VmRSS").expect("its status") >> 10
     };
     let before = resident();
     let script = "i=0; while [ $i -lt 24 ]; do yes 'a line of the console that says next to nothing' | head -c 1048576 > /dev/console; \

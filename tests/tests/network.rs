@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use zones_tests::{Lab, Zoned, busybox_root, compile, eventually};
+use zones_tests::{Lab, Zoned, busybox_root, eventually, program};
 
 fn busybox() -> String {
     format!("dir:{}", busybox_root().display())
@@ -41,8 +41,7 @@ fn leases(zoned: &Zoned) -> Vec<Value> {
 }
 
 fn frames() -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/frames.c");
-    compile(&source, "amd64", &[]).expect("compile")
+    program("frames", "amd64", &[]).expect("compile")
 }
 
 /// Kinds of frames that a listener tells of within a second and a half.

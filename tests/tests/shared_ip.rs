@@ -3,16 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use zones_tests::{Lab, Zoned, busybox_root, compile, eventually};
+use zones_tests::{Lab, Zoned, busybox_root, eventually, program};
 
-fn program(abi: &str) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/sockets.c");
-    compile(&source, abi, &[]).expect("compile")
+fn sockets(abi: &str) -> PathBuf {
+    program("sockets", abi, &[]).expect("compile")
 }
 
 /// A host on which zones may have the ports below 1024 (see docs/how-to/network.md).
@@ -38,7 +37,7 @@ fn zone_for(zoned: &Zoned, name: &str, nets: &[&str], abi: &str) {
     boot(zoned, name);
     let mut into =
         zoned.spawn(&["login", name, "--", "sh", "-c", "cat > /bin/sockets; chmod 755 /bin/sockets"]);
-    into.send(&fs::read(program(abi)).expect("read the program"));
+    into.send(&fs::read(sockets(abi)).expect("read the program"));
     into.finish().ok();
 }
 
@@ -57,13 +56,13 @@ fn says(zoned: &Zoned, name: &str, words: &str) -> String {
 /// The same on the host.
 #[track_caller]
 fn host_says(lab: &Lab, words: &str) -> String {
-    let program = program("amd64");
+    let program = sockets("amd64");
     let program = program.to_string_lossy();
     lab.host(&[&[&*program], &words.split(' ').collect::<Vec<_>>()[..]].concat()).trim_end().to_owned()
 }
 
 fn outside_says(lab: &Lab, words: &str) -> String {
-    let program = program("amd64");
+    let program = sockets("amd64");
     let program = program.to_string_lossy();
     let said = lab.try_outside(&[&[&*program], &words.split(' ').collect::<Vec<_>>()[..]].concat());
     said.expect("the program runs outside").trim_end().to_owned()
@@ -76,7 +75,7 @@ impl Server {
     /// A copy of the program, by which its servers are found again.
     fn new(zoned: &Zoned) -> Self {
         let copy = zoned.scratch().join("server");
-        fs::copy(program("amd64"), &copy).expect("copy the program");
+        fs::copy(sockets("amd64"), &copy).expect("copy the program");
         Self(copy)
     }
 
@@ -123,7 +122,7 @@ const WEB: &str = "physical=up0 address=192.0.2.10/24 address6=2001:db8::10/64";
 fn its_program_compiles() {
     // Where there is no compiler it has been here before.
     for abi in ["amd64", "i386"] {
-        assert!(program(abi).is_file());
+        assert!(sockets(abi).is_file());
     }
 }
 

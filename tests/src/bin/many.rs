@@ -9,7 +9,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use zones_tests::{Zoned, busybox_root};
+use zones_tests::{Zoned, busybox_root, figure};
 
 /// Runs zonectl to success; how long that took.
 fn timed(zoned: &Zoned, words: &[&str]) -> Result<Duration> {
@@ -19,16 +19,8 @@ fn timed(zoned: &Zoned, words: &[&str]) -> Result<Duration> {
     Ok(begin.elapsed())
 }
 
-/// A figure of a file of lines `NAME: FIGURE kB`.
-fn kib(path: &str, name: &str) -> Result<u64> {
-    let text = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
-    let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'));
-    let figure = line.and_then(|l| l.split_whitespace().next()?.parse().ok());
-    figure.with_context(|| format!("no {name} in {path}"))
-}
-
 fn pss(pid: i32) -> Result<u64> {
-    kib(&format!("/proc/{pid}/smaps_rollup"), "Pss")
+    figure(&format!("/proc/{pid}/smaps_rollup"), "Pss")
 }
 
 /// Median and the last one, in ms.
@@ -61,7 +53,7 @@ fn main() -> Result<()> {
         timed(&zoned, &["create", name])?;
         timed(&zoned, &["install", name, &source])?;
     }
-    let (free, own) = (kib("/proc/meminfo", "MemAvailable")?, pss(zoned.pid())?);
+    let (free, own) = (figure("/proc/meminfo", "MemAvailable")?, pss(zoned.pid())?);
     let each = |words: &[&str]| -> Result<Vec<Duration>> {
         names.iter().map(|name| timed(&zoned, &[words, &[name.as_str()]].concat())).collect()
     };
@@ -77,7 +69,7 @@ fn main() -> Result<()> {
     std::thread::sleep(Duration::from_secs(2));
     let monitors: Result<Vec<u64>> = names.iter().map(|name| pss(zoned.monitor_of(name))).collect();
     let monitors: u64 = monitors?.iter().sum();
-    let all = free.saturating_sub(kib("/proc/meminfo", "MemAvailable")?);
+    let all = free.saturating_sub(figure("/proc/meminfo", "MemAvailable")?);
     let grown = pss(zoned.pid())?.saturating_sub(own);
     let share = |kib: u64| kib as f64 / count as f64;
     println!("memory     {:8.0} KiB of monitor each (PSS)", share(monitors));

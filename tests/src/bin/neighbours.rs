@@ -7,14 +7,13 @@
 //! 99th percentiles is above 2.
 
 use std::fs;
-use std::path::Path;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use zones_tests::{Zoned, busybox_root, compile};
+use zones_tests::{Zoned, busybox_root, program};
 
 /// How long each time is, in milliseconds.
 const TIME: &str = "2000";
@@ -36,8 +35,7 @@ fn percentile(times: &mut [u64], of: usize) -> u64 {
 fn main() -> Result<ExitCode> {
     let rounds: usize = std::env::args().nth(1).map_or(Ok(5), |n| n.parse()).context("ROUNDS is a number")?;
     let work = std::env::args().nth(2).unwrap_or_else(|| "1000".to_owned());
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/exceed.c");
-    let program = compile(&source, "amd64", &["-pthread".to_owned()])?;
+    let program = program("exceed", "amd64", &["-pthread"])?;
     let zoned = Zoned::try_start(Default::default())?;
     let root = format!("dir:{}", busybox_root().display());
     // Each of the loud ones is at a limit of its own.

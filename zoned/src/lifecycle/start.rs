@@ -93,10 +93,8 @@ impl Zones {
                     entry.dirty = left.is_err();
                     halted = entry.overridden;
                 }
-                let error = match halted {
-                    true => ApiError::new(error.kind, error.what, "it was halted"),
-                    false => error,
-                };
+                let error =
+                    if halted { ApiError::new(error.kind, error.what, "it was halted") } else { error };
                 if let Err(left) = left {
                     tracing::error!(zone = name, error = %left, "something of it is left");
                 }

@@ -47,19 +47,11 @@ impl Zones {
             }
         }
         atomic::sync_folder(folder).map_err(|error| wrong(folder, error))?;
-        let is_own = folder.join(".trash") == trash;
-        if is_own {
-            // Also what was on its way out when a crash cut this off.
-            let left = std::fs::read_dir(&trash).into_iter().flatten().flatten().map(|entry| entry.path());
-            bins.extend(left.filter(|path| !bins.contains(path)).collect::<Vec<_>>());
+        if folder.join(".trash") == trash && trash.is_dir() {
+            // Whole: also what was on its way out when a crash cut this off.
+            bins.push(trash);
         }
-        for bin in bins {
-            self.empty_bin(&bin)?;
-        }
-        if is_own {
-            std::fs::remove_dir(&trash).ok();
-        }
-        Ok(())
+        bins.iter().try_for_each(|bin| self.empty_bin(bin))
     }
 
     /// Removes all of a zone's folder.

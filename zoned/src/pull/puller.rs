@@ -82,13 +82,21 @@ impl Document {
         Ok(document)
     }
 
-    /// What is checked of one before anything that it names is asked for.
+    /// The configuration and the layers of an image, before anything that they name is asked for.
+    fn image(&self) -> Result<(&Descriptor, &[Descriptor]), Fault> {
+        let (Some(config), Some(layers)) = (&self.config, &self.layers) else {
+            return Err(Fault::new("it holds no image, but another index"));
+        };
+        check(config, layers)?;
+        Ok((config, layers))
+    }
+
+    /// Looks at all of one that is looked at before more is asked for.
     #[cfg(fuzzing)]
     pub(super) fn is_sound(&self, architectures: &[String]) -> Result<(), Fault> {
-        match (&self.manifests, &self.config, &self.layers) {
-            (Some(manifests), ..) => choose(manifests.clone(), architectures).map(drop),
-            (None, Some(config), Some(layers)) => check(config, layers),
-            _ => Err(Fault::new("it holds no image, but another index")),
+        match &self.manifests {
+            Some(manifests) => choose(manifests.clone(), architectures).map(drop),
+            None => self.image().map(drop),
         }
     }
 }
@@ -165,10 +173,7 @@ impl Pull {
             let chosen = choose(manifests, &request.architectures)?;
             top = Self::document(&mut registry, &layout, &chosen.digest)?;
         }
-        let (Some(config), Some(layers)) = (&top.document.config, &top.document.layers) else {
-            return Err(Fault::new("it holds no image, but another index"));
-        };
-        check(config, layers)?;
+        let (config, layers) = top.document.image()?;
         let mut blobs: Vec<&Descriptor> = layers.iter().chain([config]).collect();
         blobs.sort_by(|a, b| a.digest.cmp(&b.digest));
         blobs.dedup_by(|a, b| a.digest == b.digest);

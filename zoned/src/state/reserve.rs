@@ -152,6 +152,15 @@ mod tests {
 
     use super::*;
 
+    /// A file system in memory at a new folder of `dir`.
+    fn small(dir: &Path, size: &str) -> PathBuf {
+        let at = dir.join("small");
+        fs::create_dir(&at).unwrap();
+        let (none, flags) = (None::<&str>, nix::mount::MsFlags::empty());
+        nix::mount::mount(none, &at, Some("tmpfs"), flags, Some(size)).unwrap();
+        at
+    }
+
     #[test]
     fn it_gives_way_once_and_comes_back() {
         let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
@@ -176,11 +185,7 @@ mod tests {
     #[test]
     fn it_is_lent_where_there_is_no_room() {
         let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-        let small = dir.path().join("small");
-        fs::create_dir(&small).unwrap();
-        let none = None::<&str>;
-        let flags = nix::mount::MsFlags::empty();
-        nix::mount::mount(none, &small, Some("tmpfs"), flags, Some("size=1100k")).unwrap();
+        let small = small(dir.path(), "size=1100k");
         let reserve = Reserve::new(&small);
         let kept = reserve.require();
         let write = || fs::write(small.join("record"), vec![1; 200 << 10]);
@@ -196,11 +201,7 @@ mod tests {
     #[test]
     fn nothing_is_begun_without_it() {
         let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-        let small = dir.path().join("small");
-        fs::create_dir(&small).unwrap();
-        let none = None::<&str>;
-        let flags = nix::mount::MsFlags::empty();
-        nix::mount::mount(none, &small, Some("tmpfs"), flags, Some("size=256k")).unwrap();
+        let small = small(dir.path(), "size=256k");
         let refused = Reserve::new(&small).require();
         let left = fs::read_dir(small.join(".reserve")).unwrap().count();
         nix::mount::umount(&small).unwrap();
