@@ -1,5 +1,7 @@
 //! A brand made ready for one zone: the filter and the dispatch, from the same rows.
 
+use std::collections::BTreeMap;
+
 use nix::errno::Errno;
 
 use crate::abi::Abi;
@@ -44,22 +46,30 @@ impl Done {
 /// that no table knows.
 #[derive(Debug, Clone)]
 pub struct Compiled {
-    /// For each ABI, by number up to the last that a table knows.
-    rows: [Vec<Vec<Row>>; Abi::ALL.len()],
+    /// By ABI and number.
+    rows: Vec<Row>,
+    /// For each ABI: where the rows of a number begin, up to the last that a table knows, and where those of the last end.
+    begins: [Vec<u32>; Abi::ALL.len()],
     program: Vec<Insn>,
 }
 
 impl Compiled {
     /// Makes a brand ready for zones of this world.
     pub fn new(brand: &Brand, world: &World) -> Result<Self, FilterError> {
-        let rows = Abi::ALL.map(|abi| {
-            let mut rows = vec![Vec::new(); history::last(abi) as usize + 1];
-            for (nr, own) in brand.rows_of_calls(world, abi) {
-                rows[nr as usize] = own;
-            }
-            rows
+        let mut rows = Vec::new();
+        let begins = Abi::ALL.map(|abi| {
+            let mut own: BTreeMap<u32, Vec<Row>> = brand.rows_of_calls(world, abi).into_iter().collect();
+            let begins = (0..=history::last(abi)).map(|nr| {
+                let begin = rows.len() as u32;
+                rows.extend(own.remove(&nr).unwrap_or_default());
+                begin
+            });
+            let mut begins: Vec<u32> = begins.collect();
+            begins.push(rows.len() as u32);
+            begins
         });
-        let mut compiled = Self { rows, program: Vec::new() };
+        rows.shrink_to_fit();
+        let mut compiled = Self { rows, begins, program: Vec::new() };
         let entry = |(abi, nr, rows): (Abi, u32, &[Row])| {
             Entry::call(abi, nr, rows.iter().map(|row| (row.cond, Verdict::Notify)).collect())
         };
@@ -76,10 +86,23 @@ impl Compiled {
         (!self.program.is_empty()).then_some(self.program.as_slice())
     }
 
+    /// The same for who keeps it elsewhere; nothing where there is none.
+    pub fn take_program(&mut self) -> Vec<Insn> {
+        std::mem::take(&mut self.program)
+    }
+
+    fn rows_of(&self, abi: Abi, nr: u32) -> &[Row] {
+        let begins = &self.begins[abi as usize];
+        let begin = nr as usize;
+        match (begins.get(begin), begins.get(begin.saturating_add(1))) {
+            (Some(&begin), Some(&end)) => &self.rows[begin as usize..end as usize],
+            _ => &[],
+        }
+    }
+
     /// The row that fits a call.
     pub fn row(&self, call: &Call) -> Option<&Row> {
-        let rows = self.rows[call.abi as usize].get(usize::try_from(call.nr).ok()?)?;
-        rows.iter().find(|row| row.cond.holds(call.abi, &call.args))
+        self.rows_of(call.abi, call.nr).iter().find(|row| row.cond.holds(call.abi, &call.args))
     }
 
     /// Answers a notified call. Besides those of rows, numbers are notified that no table knows, and they
@@ -123,9 +146,8 @@ impl Compiled {
 
     /// Every call that has rows, by ABI and number.
     pub fn calls(&self) -> impl Iterator<Item = (Abi, u32, &[Row])> {
-        let all = Abi::ALL.into_iter().zip(&self.rows);
-        let all =
-            all.flat_map(|(abi, rows)| (0..).zip(rows).map(move |(nr, rows)| (abi, nr, rows.as_slice())));
+        let numbers = Abi::ALL.into_iter().flat_map(|abi| (0..=history::last(abi)).map(move |nr| (abi, nr)));
+        let all = numbers.map(|(abi, nr)| (abi, nr, self.rows_of(abi, nr)));
         all.filter(|(_, _, rows)| !rows.is_empty())
     }
 }

@@ -12,6 +12,7 @@ mod lab;
 mod large;
 mod machine;
 mod mounted;
+pub mod peers;
 mod power;
 mod proxy;
 mod terminal;

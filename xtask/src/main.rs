@@ -25,7 +25,7 @@ demo   make a Debian 11 of i386 a zone at level 2.6.32, show it from inside, and
 test   install what is missing, then check the form, build and run every test
 docs   write the reference pages anew from the programs
 bench [PROGRAM…]
-       measure what zones cost beside their peers, and write docs/benchmarks.md where it is all of it
+       measure what zones cost beside their peers, all of it or parts, for docs/benchmarks.md
 deb [FOLDER]
        build the Debian package, of the programs in FOLDER where it is named
 outside

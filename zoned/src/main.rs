@@ -13,6 +13,7 @@ use zoned::host::ThisHost;
 use zoned::lifecycle::{Host, Paths};
 use zoned::monitor;
 use zoned::server::daemon::{self, Options, Stopped};
+use zoned::sys::memory;
 
 /// Keeps isolated, branded zones. Runs in the foreground; zones outlive it.
 #[derive(Parser)]
@@ -54,6 +55,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    memory::share_heap();
     // Whoever starts us may have signals blocked, and would pass that on (sigprocmask(2)).
     if let Err(error) = nix::sys::signal::SigSet::empty().thread_set_mask() {
         return refuse(&format!("unblock signals: {error}"));

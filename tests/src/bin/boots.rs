@@ -1,28 +1,33 @@
-//! Prints how long the same Debian takes from boot to the login prompt on its console, in a zone and in systemd-nspawn with
-//! a user and a network namespace: medians of runs that take turns, both with a terminal.
+//! Prints how long the same root takes from boot to the login prompt on its console, in a zone and in others with a user and
+//! a network namespace: medians of runs that take turns, all with a terminal. The roots are one of busybox, whose init writes
+//! one without a getty, for which crun's console is no terminal to take, and a Debian with systemd.
 //!
 //! `cargo run --release -p zones-tests --bin boots [RUNS [SUITE]]`
 
-use std::path::Path;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use zones_tests::{Terminal, Zoned, debian};
+use serde_json::json;
+use zones_tests::{Terminal, Zoned, busybox_root, debian, peers, text};
 
+/// Until the prompt stands there.
 fn to_prompt(terminal: &mut Terminal, begin: Instant) -> Duration {
-    terminal.expect("login: ", 120);
+    terminal.expect("login:", 120);
     begin.elapsed()
 }
 
-fn in_a_zone(zoned: &Zoned) -> Duration {
-    let mut console = Terminal::start(&zoned.command(&["console", "g"]));
+fn in_a_zone(zoned: &Zoned, name: &str) -> Duration {
+    let mut console = Terminal::start(&zoned.command(&["console", name]));
     // It connects before there is anything to see.
     std::thread::sleep(Duration::from_millis(300));
     let begin = Instant::now();
-    zoned.zonectl(&["boot", "g"]).ok();
+    zoned.zonectl(&["boot", name]).ok();
     let took = to_prompt(&mut console, begin);
-    zoned.zonectl(&["shutdown", "g", "-t", "60"]).ok();
+    zoned.zonectl(&["shutdown", name, "-t", "60"]).ok();
     took
 }
 
@@ -51,9 +56,84 @@ fn in_nspawn(root: &Path) -> Duration {
     took
 }
 
-fn median(times: &mut [Duration]) -> f64 {
-    times.sort();
-    times[times.len() / 2].as_secs_f64()
+/// As [`peers::suit`] has the host, which is for these alone: nspawn is to have the v2 hierarchy.
+fn suited(dir: &Path, words: &[&str]) -> Command {
+    let script = format!(
+        "umount -l /sys/fs/cgroup/unified 2> /dev/null; for f in /etc/subuid /etc/subgid; do [ -e $f ] && mount --bind {} $f; done; exec \"$@\"",
+        text(&dir.join("subids"))
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &script, "sh"]).args(words);
+    command
+}
+
+/// `configuration` is of [`peers::lxc`].
+fn in_lxc(dir: &Path, configuration: &Path) -> Duration {
+    let lxc = dir.join("lxc");
+    let place = ["-P", text(&lxc), "-n", "boots"];
+    let start = [&["lxc-start", "-F", "-f", text(configuration)][..], &place].concat();
+    let begin = Instant::now();
+    let mut console = Terminal::start(&suited(dir, &start));
+    let took = to_prompt(&mut console, begin);
+    let stopped = suited(dir, &[&["lxc-stop", "-k"][..], &place].concat()).status();
+    assert!(stopped.is_ok_and(|status| status.success()), "lxc-stop failed");
+    console.finish(30);
+    took
+}
+
+fn in_crun(dir: &Path, bundle: &Path) -> Duration {
+    let state = dir.join("crun");
+    let begin = Instant::now();
+    let run = ["crun", "--root", text(&state), "run", "--bundle", text(bundle), "boots"];
+    let mut console = Terminal::start(&suited(dir, &run));
+    let took = to_prompt(&mut console, begin);
+    let deleted = suited(dir, &["crun", "--root", text(&state), "delete", "--force", "boots"]).status();
+    assert!(deleted.is_ok_and(|status| status.success()), "crun delete failed");
+    console.finish(30);
+    took
+}
+
+/// One way to boot a root.
+struct Way<'a> {
+    name: &'a str,
+    boot: Box<dyn Fn() -> Duration + 'a>,
+    times: Vec<Duration>,
+}
+
+impl<'a> Way<'a> {
+    fn new(name: &'a str, boot: impl Fn() -> Duration + 'a) -> Self {
+        Self { name, boot: Box::new(boot), times: Vec::new() }
+    }
+}
+
+/// Lets all take turns; prints their medians and ratios to the first.
+fn compare(title: &str, runs: usize, mut ways: Vec<Way<'_>>) {
+    // The first round makes what a first boot makes, and is not counted.
+    for round in 0..=runs {
+        for way in &mut ways {
+            let took = (way.boot)();
+            if round > 0 {
+                way.times.push(took);
+            }
+        }
+    }
+    let mut first = None;
+    println!("{title}, from boot to prompt");
+    for way in &mut ways {
+        way.times.sort();
+        let at = |part: usize| way.times[(runs * part / 4).min(runs - 1)].as_secs_f64() * 1e3;
+        let ratio = at(2) / *first.get_or_insert(at(2));
+        println!("{:16} {:8.1} ms ({:.1} {:.1})  {ratio:.2} ×", way.name, at(2), at(1), at(3));
+    }
+}
+
+/// A copy of a root, as whoever maps its ids may have it.
+fn copy(from: &Path, to: PathBuf) -> Result<PathBuf> {
+    let copied = Command::new("cp").arg("-a").arg(from).arg(&to).status();
+    ensure!(copied.context("run cp")?.success(), "cp of the root failed");
+    // nspawn takes a root without it for none.
+    fs::create_dir_all(to.join("usr")).context("make usr")?;
+    Ok(to)
 }
 
 fn main() -> Result<()> {
@@ -63,25 +143,46 @@ fn main() -> Result<()> {
     let suite = words.next().unwrap_or_else(|| "bookworm".to_owned());
     let tar = debian(&suite, "amd64")?;
     let zoned = Zoned::try_start(Default::default())?;
+    let dir = tempfile::tempdir_in(zones_tests::target()).context("make a folder")?;
+    let dir = dir.path();
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).context("open the folder")?;
+    fs::create_dir(dir.join("lxc")).context("make a folder")?;
+    fs::write(dir.join("subids"), "root:1000000:65536\n").context("write subids")?;
+
+    let busybox = copy(&busybox_root(), dir.join("busybox"))?;
+    let inittab = "::sysinit:/bin/true\n::once:/bin/echo login:\n::shutdown:/bin/true\n";
+    fs::write(busybox.join("etc/inittab"), inittab).context("write inittab")?;
+    zoned.install("b", &format!("dir:{}", busybox.display()), &[]);
+    let with_lxc = peers::lxc(dir, &busybox)?;
+    let bundle = dir.join("bundle");
+    let mut configuration = peers::configuration(&busybox, &["/sbin/init"]);
+    configuration["process"]["terminal"] = json!(true);
+    let options = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
+    let terminals =
+        json!({ "destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": options });
+    configuration["mounts"].as_array_mut().context("mounts are a list")?.push(terminals);
+    peers::write(&bundle, &configuration)?;
+    let ways = vec![
+        Way::new("zone", || in_a_zone(&zoned, "b")),
+        Way::new("crun", || in_crun(dir, &bundle)),
+        Way::new("lxc", || in_lxc(dir, &with_lxc)),
+        Way::new("systemd-nspawn", || in_nspawn(&busybox)),
+    ];
+    compare("busybox", runs * 4, ways);
+    zoned.forget("b");
+
     zoned.install("g", &format!("tar:{}", tar.display()), &[]);
-    let root = zoned.scratch().join("nspawn");
-    std::fs::create_dir(&root).context("make a folder")?;
+    let root = dir.join("debian");
+    fs::create_dir(&root).context("make a folder")?;
     let unpacked = Command::new("tar").arg("-C").arg(&root).arg("-xf").arg(&tar).status();
     ensure!(unpacked.context("run tar")?.success(), "the root does not unpack");
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    // The first round makes what a first boot makes, and is not counted.
-    for round in 0..=runs {
-        let (zone, nspawn) = (in_a_zone(&zoned), in_nspawn(&root));
-        if round > 0 {
-            ours.push(zone);
-            theirs.push(nspawn);
-        }
-    }
-    let (ours, theirs) = (median(&mut ours), median(&mut theirs));
-    println!(
-        "{suite}, from boot to prompt: zone {ours:.2} s, systemd-nspawn {theirs:.2} s: {:.2} ×",
-        ours / theirs
-    );
+    let with_lxc = peers::lxc(dir, &root)?;
+    let ways = vec![
+        Way::new("zone", || in_a_zone(&zoned, "g")),
+        Way::new("lxc", || in_lxc(dir, &with_lxc)),
+        Way::new("systemd-nspawn", || in_nspawn(&root)),
+    ];
+    compare(&suite, runs, ways);
     zoned.forget("g");
     Ok(())
 }

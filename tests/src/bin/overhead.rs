@@ -1,15 +1,17 @@
-//! Prints what programs take that ask for little that a brand answers: natively, in a zone at a legacy level, and in proot, all
-//! over the host's files and in turns; medians, and their ratio to native. Starting is in it.
+//! Prints what programs take that ask for little that a brand answers: natively, in a zone at a legacy level, in crun with
+//! the filter that podman gives it, and in proot, all over the host's files and in turns. Each tells the time itself, so that
+//! starting is not in it; a figure is the median of the ratios to native of the same round, with their quarters.
 //!
 //! `cargo run --release -p zones-tests --bin overhead [ROUNDS]`
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use zones_tests::{Zoned, text};
+use nix::mount::{MsFlags, mount};
+use serde_json::json;
+use zones_tests::{Zoned, busybox_root, peers, text};
 
 /// Name, and a script that is run in the work folder.
 const WORK: [(&str, &str); 5] = [
@@ -50,51 +52,84 @@ fn project(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn timed(mut command: Command) -> Result<Duration> {
-    let begin = Instant::now();
-    let done = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).output();
-    let done = done.with_context(|| format!("run {command:?}"))?;
+/// What a script prints that took its own time, in seconds.
+fn timed(mut command: Command) -> Result<f64> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().with_context(|| format!("run {command:?}"))?;
+    let done = child.wait_with_output().with_context(|| format!("wait for {command:?}"))?;
     ensure!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
-    Ok(begin.elapsed())
+    let text = String::from_utf8_lossy(&done.stdout);
+    let took: f64 = text.trim().parse().with_context(|| format!("{command:?} said {text:?}"))?;
+    Ok(took / 1e9)
+}
+
+/// A bundle for crun over the host's files, with the work folder at /mnt and root's own ids.
+fn crun(dir: &Path, work: &Path, script: &str) -> Result<PathBuf> {
+    let root = dir.join("host");
+    if !root.exists() {
+        fs::create_dir(&root).context("make a folder")?;
+        mount(Some("/"), &root, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+            .context("bind the host's files")?;
+    }
+    let mut configuration = peers::configuration(&root, &["/bin/sh", "-c", script]);
+    let linux = &mut configuration["linux"];
+    let namespaces = ["pid", "mount", "network", "uts", "ipc", "cgroup"].map(|n| json!({ "type": n }));
+    *linux = json!({ "namespaces": namespaces, "seccomp": peers::default_filter(dir, &busybox_root())? });
+    let path = std::env::var("PATH").unwrap_or_default();
+    configuration["process"]["env"] = json!([format!("PATH={path}")]);
+    let bind = json!({ "destination": "/mnt", "type": "bind", "source": work, "options": ["rbind", "rw"] });
+    configuration["mounts"].as_array_mut().context("mounts are a list")?.push(bind);
+    Ok(dir.join("bundle")).and_then(|bundle| peers::write(&bundle, &configuration).map(|()| bundle))
 }
 
 fn main() -> Result<()> {
     let rounds: usize = std::env::args().nth(1).map_or(Ok(5), |n| n.parse()).context("ROUNDS is a number")?;
     ensure!(rounds > 0, "ROUNDS is 1 or more");
     let zoned = Zoned::try_start(Default::default())?;
-    let dir = zoned.scratch().join("work");
-    fs::create_dir(&dir).context("make a folder")?;
-    project(&dir)?;
-    let ways = ["native", "zone at 2.6.32", "proot"];
-    println!("{:12} {:>16} {:>16} {:>16}", "", ways[0], ways[1], ways[2]);
-    let bind = format!("{}:/mnt", dir.display());
+    let dir = zoned.scratch().to_path_buf();
+    let work = dir.join("work");
+    fs::create_dir(&work).context("make a folder")?;
+    project(&work)?;
+    peers::suit(&dir)?;
+    println!("{:12} {:>9}   times native: median (quarters)", "", "native");
+    println!("{:12} {:>9} {:>20} {:>20} {:>20}", "", "", "zone at 2.6.32", "crun", "proot");
+    let bind = format!("{}:/mnt", work.display());
+    let state = dir.join("crun");
     for (name, script) in WORK {
-        let mut times = vec![Vec::new(); ways.len()];
+        let script = |at: &str| {
+            format!("cd {at}; b=$(date +%s%N); ( {script} ) || exit 1; e=$(date +%s%N); echo $((e - b))")
+        };
+        let inside = script("/mnt");
+        let bundle = crun(&dir, &work, &inside)?;
+        let mut rows: Vec<[f64; 4]> = Vec::new();
         for round in 0..=rounds {
             let mut native = Command::new("sh");
-            native.args(["-c", script]).current_dir(&dir);
-            let inside = format!("cd /mnt; {script}");
+            native.args(["-c", &script(text(&work))]);
             let zone =
                 zoned.command(&["run", "--kernel", "2.6.32", "--bind", &bind, "--", "sh", "-c", &inside]);
+            let mut crun = Command::new("crun");
+            crun.arg("--root").arg(&state).args(["run", "--bundle", text(&bundle), "overhead"]);
             let mut proot = Command::new("proot");
-            proot.args(["-b", &bind, "-w", "/mnt", "sh", "-c", script]);
-            for (times, command) in times.iter_mut().zip([native, zone, proot]) {
-                let took = timed(command).with_context(|| format!("{name} in {}", text(&dir)))?;
-                // The first round warms.
-                if round > 0 {
-                    times.push(took);
-                }
+            proot.args(["-b", &bind, "sh", "-c", &inside]);
+            let mut row = [0.0; 4];
+            for (took, command) in row.iter_mut().zip([native, zone, crun, proot]) {
+                *took = timed(command).with_context(|| format!("measure {name}"))?;
+            }
+            // The first round warms.
+            if round > 0 {
+                rows.push(row);
             }
         }
-        let medians: Vec<f64> = times
-            .iter_mut()
-            .map(|times| {
-                times.sort();
-                times[times.len() / 2].as_secs_f64()
-            })
-            .collect();
-        let cell = |i: usize| format!("{:.3} s {:.3}", medians[i], medians[i] / medians[0]);
-        println!("{name:12} {:>16} {:>16} {:>16}", cell(0), cell(1), cell(2));
+        let part = |mut figures: Vec<f64>, part: usize| {
+            figures.sort_by(f64::total_cmp);
+            figures[(figures.len() * part / 4).min(figures.len() - 1)]
+        };
+        let native = part(rows.iter().map(|row| row[0]).collect(), 2);
+        let cell = |way: usize| {
+            let ratios = || rows.iter().map(|row| row[way] / row[0]).collect();
+            format!("{:.3} ({:.3} {:.3})", part(ratios(), 2), part(ratios(), 1), part(ratios(), 3))
+        };
+        println!("{name:12} {native:7.3} s {:>20} {:>20} {:>20}", cell(1), cell(2), cell(3));
     }
     Ok(())
 }

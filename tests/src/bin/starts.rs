@@ -11,10 +11,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, unshare};
-use serde_json::json;
-use zones_tests::{Zoned, busybox_root, text};
+use zones_tests::{Zoned, busybox_root, peers, text};
 
 /// One way to start a program.
 struct Contender {
@@ -43,60 +40,6 @@ fn program(words: &[&str]) -> Command {
     let mut command = Command::new(words[0]);
     command.args(&words[1..]);
     command
-}
-
-/// The host as the others want it, for this process and its children: zoned, which runs already, keeps its own view. crun 1.8
-/// refuses a hybrid layout whose v2 hierarchy has controllers, and LXC has newuidmap(1) map ids, which wants them granted.
-fn suit_the_others(dir: &Path) -> Result<()> {
-    const V2: &str = "/sys/fs/cgroup/unified";
-    let none = None::<&str>;
-    unshare(CloneFlags::CLONE_NEWNS).context("make a mount namespace")?;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).context("make mounts private")?;
-    if Path::new(V2).join("cgroup.controllers").exists() {
-        umount2(V2, MntFlags::MNT_DETACH).with_context(|| format!("umount {V2}"))?;
-    }
-    let granted = dir.join("subids");
-    fs::write(&granted, "root:1000000:65536\n").context("write subids")?;
-    for file in ["/etc/subuid", "/etc/subgid"].into_iter().filter(|file| Path::new(file).exists()) {
-        mount(Some(&granted), file, none, MsFlags::MS_BIND, none)
-            .with_context(|| format!("mount on {file}"))?;
-    }
-    Ok(())
-}
-
-/// The least that `crun run` and `runc run` need for a program in a user namespace of its own.
-fn bundle(dir: &Path, root: &Path, words: &[&str]) -> Result<()> {
-    let namespaces =
-        ["user", "pid", "mount", "network", "uts", "ipc", "cgroup"].map(|n| json!({ "type": n }));
-    let ids = json!([{ "containerID": 0, "hostID": 1_000_000, "size": 65536 }]);
-    let config = json!({
-        "ociVersion": "1.0.2",
-        "process": { "terminal": false, "user": { "uid": 0, "gid": 0 }, "args": words,
-                     "env": ["PATH=/bin:/sbin"], "cwd": "/" },
-        "root": { "path": root, "readonly": true },
-        "hostname": "bench",
-        "mounts": [
-            { "destination": "/proc", "type": "proc", "source": "proc" },
-            { "destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"] },
-            { "destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro", "nosuid", "noexec"] },
-        ],
-        "linux": { "namespaces": namespaces, "uidMappings": ids, "gidMappings": ids },
-    });
-    fs::create_dir_all(dir).context("make the bundle")?;
-    fs::write(dir.join("config.json"), serde_json::to_vec_pretty(&config)?).context("write config.json")
-}
-
-/// The configuration of a container of lxc over the same root, with ids mapped.
-fn lxc(dir: &Path, root: &Path) -> Result<PathBuf> {
-    let file = dir.join("lxc.conf");
-    let lines = format!(
-        "lxc.rootfs.path = dir:{}\nlxc.rootfs.options = idmap=container\nlxc.uts.name = bench\n\
-         lxc.idmap = u 0 1000000 65536\nlxc.idmap = g 0 1000000 65536\nlxc.net.0.type = empty\n\
-         lxc.mount.auto = proc:mixed sys:ro\nlxc.apparmor.profile = unconfined\n",
-        root.display()
-    );
-    fs::write(&file, lines).context("write lxc.conf")?;
-    Ok(file)
 }
 
 /// The groups that a zone has, for the floor: in each hierarchy that has a folder of zones. As zoned sees them, who has
@@ -177,7 +120,7 @@ fn main() -> Result<()> {
     fs::create_dir(dir.join("stage")).context("make a folder")?;
     let groups = groups(&zoned);
     println!("{} control groups; {runs} runs each", groups.len());
-    suit_the_others(&dir)?;
+    peers::suit(&dir)?;
 
     let r = text(&root).to_owned();
     let words = |zoned: &Rc<Zoned>, words: &[&str]| {
@@ -188,8 +131,8 @@ fn main() -> Result<()> {
     let of =
         |words: Vec<String>| move || quiet(program(&words.iter().map(String::as_str).collect::<Vec<_>>()));
     let strings = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-    bundle(&dir.join("true"), &root, &["/bin/true"])?;
-    let conf = lxc(&dir, &root)?;
+    peers::bundle(&dir.join("true"), &root, &["/bin/true"])?;
+    let conf = peers::lxc(&dir, &root)?;
     let runtime = |name: &str| {
         let state = dir.join(name);
         strings(&[name, "--root", text(&state), "run", "--bundle", text(&dir.join("true")), "bench"])
@@ -266,7 +209,7 @@ fn main() -> Result<()> {
     tell("one program", &mut starts)?;
 
     let pid = zoned.init_of("bench").to_string();
-    bundle(&dir.join("sleep"), &root, &["/bin/sleep", "100000"])?;
+    peers::bundle(&dir.join("sleep"), &root, &["/bin/sleep", "100000"])?;
     let state = dir.join("crun");
     let sleep = dir.join("sleep");
     let crun = ["crun", "--root", text(&state), "run", "--detach", "--bundle", text(&sleep), "enter"];

@@ -112,9 +112,9 @@ impl Branded {
             },
             host,
         });
-        let compiled = Compiled::new(brand, &platform.world)
+        let mut compiled = Compiled::new(brand, &platform.world)
             .map_err(|e| BrandError::Compile(config.brand.clone(), e))?;
-        let filter = compiled.program().unwrap_or_default();
+        let filter = compiled.take_program();
         let filter =
             filter.iter().map(|i| libc::sock_filter { code: i.code, jt: i.jt, jf: i.jf, k: i.k }).collect();
         Ok(Self {

@@ -1,13 +1,14 @@
 //! What a zone's brand did, by call: counted always, kept in the zone's folder as `ledger.json`.
 //!
-//! Numbers that some table knows have counters in an array, so that counting is one addition. What
-//! is known of the first time stands behind a lock that only the first of a kind takes.
+//! Numbers that some table knows have counters in an array, so that counting is one addition. They are made where one is
+//! counted first: a zone asks for few of all calls. What is known of the first time stands behind a lock that only the
+//! first of a kind takes.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use brands::abi::Abi;
 use brands::call::Call;
@@ -31,11 +32,14 @@ const MOST_UNKNOWN: usize = 64;
 
 const DONE: [Done; 5] = [Done::Emulated, Done::Refused, Done::Masked, Done::Unknown, Done::Passed];
 
+/// Counts of one call, by what was done.
+type Counters = [AtomicU64; DONE.len()];
+
 /// What a zone's guests asked for and got since its ledger was begun.
 #[derive(Debug)]
 pub struct Ledger {
     /// For each ABI, for each number below the first that no table knows.
-    known: [Vec<[AtomicU64; DONE.len()]>; Abi::ALL.len()],
+    known: [Vec<OnceLock<Box<Counters>>>; Abi::ALL.len()],
     more: Mutex<More>,
 }
 
@@ -108,9 +112,10 @@ impl Ledger {
         self.more.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn counters(&self, call: &Call) -> Option<&[AtomicU64; DONE.len()]> {
+    fn counters(&self, call: &Call) -> Option<&Counters> {
         let abi = Abi::ALL.iter().position(|abi| *abi == call.abi)?;
-        self.known[abi].get(usize::try_from(call.nr).ok()?)
+        let counters = self.known[abi].get(usize::try_from(call.nr).ok()?)?;
+        Some(counters.get_or_init(Default::default))
     }
 
     /// Counts a call. `needs` is the release that it would have needed; `program` is asked for the
@@ -190,8 +195,9 @@ impl Ledger {
     pub fn reset(&self) {
         let mut more = self.lock();
         *more = More::default();
-        for counters in self.known.iter().flatten().flatten() {
-            counters.store(0, Ordering::Relaxed);
+        let counted = self.known.iter().flatten().filter_map(OnceLock::get);
+        for counter in counted.flat_map(|counters| counters.iter()) {
+            counter.store(0, Ordering::Relaxed);
         }
     }
 

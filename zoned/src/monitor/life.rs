@@ -31,6 +31,7 @@ use crate::confine::{Failure, inodes, mountinfo, privileges};
 use crate::network;
 use crate::storage::{Stack, View, backend};
 use crate::sys::child::Told;
+use crate::sys::memory;
 use crate::sys::process::{self, Ended};
 
 /// How long a killed process may take to end; one that sleeps in a broken driver may never.
@@ -51,6 +52,10 @@ impl Monitor {
             Ok(()) => {
                 self.announced = true;
                 self.reply(asker, Reply::Started { init_pid: self.init_pid() });
+                if self.spec.run.is_none() {
+                    // A boot takes much that a zone at rest does not need.
+                    memory::give_back();
+                }
             }
             Err((failure, client)) => {
                 let what = format!("boot {}", self.spec.config.name);

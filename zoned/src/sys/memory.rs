@@ -30,6 +30,21 @@ pub fn write(pid: Pid, at: u64, bytes: &[u8]) -> Result<(), Errno> {
     if done == len { Ok(()) } else { Err(Errno::EFAULT) }
 }
 
+/// Has malloc(3) take memory from one place for all threads, and give back at once what is large: by default a thread has
+/// a heap of its own, of which it writes 132 KiB when it first asks for much (mallopt(3), glibc 2.36).
+pub fn share_heap() {
+    for (option, value) in [(libc::M_ARENA_MAX, 1), (libc::M_MMAP_THRESHOLD, 128 << 10)] {
+        // SAFETY: plain integers only. One that is not known changes nothing.
+        unsafe { libc::mallopt(option, value) };
+    }
+}
+
+/// Gives the kernel back what malloc(3) has free (malloc_trim(3)).
+pub fn give_back() {
+    // SAFETY: a plain integer only.
+    unsafe { libc::malloc_trim(0) };
+}
+
 /// `struct procmap_query` of linux/fs.h.
 #[repr(C)]
 #[derive(Default)]
