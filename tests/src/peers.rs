@@ -9,6 +9,8 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::{Value, json};
 
+use crate::text;
+
 /// The host as the others want it, for this process and its children: zoned, which runs already, keeps its own view. crun 1.8
 /// refuses a hybrid layout whose v2 hierarchy has controllers, and LXC has newuidmap(1) map ids, which wants them granted.
 pub fn suit(dir: &Path) -> Result<()> {
@@ -19,13 +21,30 @@ pub fn suit(dir: &Path) -> Result<()> {
     if Path::new(V2).join("cgroup.controllers").exists() {
         umount2(V2, MntFlags::MNT_DETACH).with_context(|| format!("umount {V2}"))?;
     }
-    let granted = dir.join("subids");
-    fs::write(&granted, "root:1000000:65536\n").context("write subids")?;
+    let granted = subids(dir)?;
     for file in ["/etc/subuid", "/etc/subgid"].into_iter().filter(|file| Path::new(file).exists()) {
         mount(Some(&granted), file, none, MsFlags::MS_BIND, none)
             .with_context(|| format!("mount on {file}"))?;
     }
     Ok(())
+}
+
+/// Which ids root may map, for who asks for that.
+fn subids(dir: &Path) -> Result<PathBuf> {
+    let file = dir.join("subids");
+    fs::write(&file, "root:1000000:65536\n").context("write subids")?;
+    Ok(file)
+}
+
+/// A program for which alone the host is as [`suit`] has it; `dir` has a configuration of [`lxc`].
+pub fn suited(dir: &Path, words: &[&str]) -> Command {
+    let script = format!(
+        "umount -l /sys/fs/cgroup/unified 2> /dev/null; for f in /etc/subuid /etc/subgid; do [ -e $f ] && mount --bind {} $f; done; exec \"$@\"",
+        text(&dir.join("subids"))
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &script, "sh"]).args(words);
+    command
 }
 
 /// The least that `crun run` and `runc run` need for a program in a user namespace of its own.
@@ -62,6 +81,7 @@ pub fn configuration(root: &Path, words: &[&str]) -> Value {
 
 /// The configuration of a container of lxc over the same root, with ids mapped.
 pub fn lxc(dir: &Path, root: &Path) -> Result<PathBuf> {
+    subids(dir)?;
     let file = dir.join("lxc.conf");
     let lines = format!(
         "lxc.rootfs.path = dir:{}\nlxc.rootfs.options = idmap=container\nlxc.uts.name = bench\n\

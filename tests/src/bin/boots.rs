@@ -56,26 +56,15 @@ fn in_nspawn(root: &Path) -> Duration {
     took
 }
 
-/// As [`peers::suit`] has the host, which is for these alone: nspawn is to have the v2 hierarchy.
-fn suited(dir: &Path, words: &[&str]) -> Command {
-    let script = format!(
-        "umount -l /sys/fs/cgroup/unified 2> /dev/null; for f in /etc/subuid /etc/subgid; do [ -e $f ] && mount --bind {} $f; done; exec \"$@\"",
-        text(&dir.join("subids"))
-    );
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", &script, "sh"]).args(words);
-    command
-}
-
 /// `configuration` is of [`peers::lxc`].
 fn in_lxc(dir: &Path, configuration: &Path) -> Duration {
     let lxc = dir.join("lxc");
     let place = ["-P", text(&lxc), "-n", "boots"];
     let start = [&["lxc-start", "-F", "-f", text(configuration)][..], &place].concat();
     let begin = Instant::now();
-    let mut console = Terminal::start(&suited(dir, &start));
+    let mut console = Terminal::start(&peers::suited(dir, &start));
     let took = to_prompt(&mut console, begin);
-    let stopped = suited(dir, &[&["lxc-stop", "-k"][..], &place].concat()).status();
+    let stopped = peers::suited(dir, &[&["lxc-stop", "-k"][..], &place].concat()).status();
     assert!(stopped.is_ok_and(|status| status.success()), "lxc-stop failed");
     console.finish(30);
     took
@@ -85,10 +74,10 @@ fn in_crun(dir: &Path, bundle: &Path) -> Duration {
     let state = dir.join("crun");
     let begin = Instant::now();
     let run = ["crun", "--root", text(&state), "run", "--bundle", text(bundle), "boots"];
-    let mut console = Terminal::start(&suited(dir, &run));
+    let mut console = Terminal::start(&peers::suited(dir, &run));
     let took = to_prompt(&mut console, begin);
     // What tells that it failed is that the program above does not end.
-    let _ = suited(dir, &["crun", "--root", text(&state), "delete", "--force", "boots"]).output();
+    let _ = peers::suited(dir, &["crun", "--root", text(&state), "delete", "--force", "boots"]).output();
     console.finish(30);
     took
 }
@@ -147,7 +136,6 @@ fn main() -> Result<()> {
     let dir = dir.path();
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).context("open the folder")?;
     fs::create_dir(dir.join("lxc")).context("make a folder")?;
-    fs::write(dir.join("subids"), "root:1000000:65536\n").context("write subids")?;
 
     let busybox = copy(&busybox_root(), dir.join("busybox"))?;
     let inittab = "::sysinit:/bin/true\n::once:/bin/echo login:\n::shutdown:/bin/true\n";
