@@ -145,7 +145,13 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
     let mut hierarchies = Hierarchies::from_mountinfo(request.mounts);
     let named = if request.named_hierarchy { hierarchies.add_named(true) } else { None };
     let unified = if config.ip_type == IpType::Shared { hierarchies.add_v2() } else { None };
-    let mut cgroup = Cgroup::create(&hierarchies, &site.cgroup_key, site.ids.base, request.limits)?;
+    let mut cgroup = Cgroup::create(
+        &hierarchies,
+        &site.cgroup_key,
+        site.ids.base,
+        request.named_hierarchy,
+        request.limits,
+    )?;
     cgroup.keep(named);
     cgroup.keep(unified);
 
