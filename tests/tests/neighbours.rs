@@ -14,12 +14,15 @@ fn exhaust() -> PathBuf {
     program("exhaust", "amd64", &[]).expect("exhaust.c compiles")
 }
 
+/// Memory of a zone, in MiB.
+const CAP: u64 = 192;
+
 /// Zones `greedy` and `other`, with the program as /bin/exhaust.
 fn zones(settings: &[&str]) -> Zoned {
     let zoned = Zoned::start();
     for name in ["greedy", "other"] {
         zoned.install(name, &format!("dir:{}", busybox_root().display()), settings);
-        zoned.zonectl(&["add", name, "capped-memory", "physical=192M", "swap=0"]).ok();
+        zoned.zonectl(&["add", name, "capped-memory", &format!("physical={CAP}M"), "swap=0"]).ok();
         fs::copy(exhaust(), zoned.root().join(format!("zones/{name}/root/bin/exhaust")))
             .expect("copy the program");
         zoned.zonectl(&["boot", name, "-i", "none"]).ok();
@@ -29,9 +32,10 @@ fn zones(settings: &[&str]) -> Zoned {
 
 /// Begins to take in `greedy`, and waits until there is no more.
 fn takes(zoned: &Zoned, kind: &str) -> Client {
-    let script = format!("exhaust {kind} > /tmp/{kind}; echo ended >> /tmp/{kind}");
+    let file = kind.replace(' ', "-");
+    let script = format!("exhaust {kind} > /tmp/{file}; echo ended >> /tmp/{file}");
     let mut client = zoned.spawn(&["login", "greedy", "--", "sh", "-c", &script]);
-    let said = zoned.root().join(format!("zones/greedy/upper/tmp/{kind}"));
+    let said = zoned.root().join(format!("zones/greedy/upper/tmp/{file}"));
     let says = || fs::read_to_string(&said).is_ok_and(|text| text.contains(' '));
     // Where memory is at its end, its shell may be ended with it.
     eventually(&format!("all {kind} are taken"), 90, || says() || !client.runs());
@@ -80,7 +84,7 @@ fn leaves_the_host_its_memory(kind: &str) {
     let before = available();
     let client = takes(&zoned, kind);
     let taken = before.saturating_sub(available());
-    assert!(taken < 600, "{kind} took {taken} MiB of the host, with 192 as the cap");
+    assert!(taken < 600, "{kind} took {taken} MiB of the host, with {CAP} as the cap");
     others_go_on(&zoned, kind);
     zoned.zonectl(&["halt", "greedy"]);
     client.finish();
@@ -299,7 +303,7 @@ fn a_disk_that_one_zone_filled_lets_others_boot_and_end() {
         client
     };
     let client = fills(&zoned);
-    for _ in 0..3 {
+    for _ in 0..2 {
         zoned.zonectl(&["login", "other", "--", "true"]).ok();
         zoned.zonectl(&["halt", "other"]).ok();
         zoned.wait_for("other", "installed");
@@ -313,7 +317,11 @@ fn a_disk_that_one_zone_filled_lets_others_boot_and_end() {
     zoned.wait_for("other", "running");
     zoned.zonectl(&["halt", "greedy"]).ok();
     client.finish();
-    // Its owner makes room.
+    // Its owner makes room, by a record in a block that no zone could take; without that he cannot.
+    let (kept, away) = (zoned.root().join("zones/.reserve/record"), disk.at.join("away"));
+    fs::rename(&kept, &away).expect("take it away");
+    zoned.zonectl(&["uninstall", "greedy", "-F"]).code(1).says(&["no space left"]);
+    fs::rename(&away, &kept).expect("give it back");
     zoned.zonectl(&["uninstall", "greedy", "-F"]).ok();
     zoned.zonectl(&["create", "new"]).ok();
     drop(zoned);
@@ -323,4 +331,79 @@ fn a_disk_that_one_zone_filled_lets_others_boot_and_end() {
 fn free(at: &Path) -> u64 {
     let found = nix::sys::statvfs::statvfs(at).expect("statvfs");
     found.blocks_available() * found.fragment_size()
+}
+
+#[test]
+fn its_programs_compile() {
+    assert!(exhaust().is_file() && flood().is_file());
+}
+
+fn set(setting: &str, value: &str) {
+    let path = Path::new("/proc/sys").join(setting);
+    fs::write(&path, value).unwrap_or_else(|e| panic!("set {setting}: {e}"));
+}
+
+/// Whether the host can have one.
+fn host_has(kind: &str) -> bool {
+    Command::new(exhaust())
+        .args([kind, "one"])
+        .stdin(Stdio::null())
+        .status()
+        .is_ok_and(|ended| ended.success())
+}
+
+/// Each kind where what keeps it from harm is taken away, in a machine that is there to be harmed.
+#[test]
+fn without_a_guard_each_kind_harms() {
+    if !is_machine() {
+        eprintln!("SKIPPED: it is for a machine");
+        return;
+    }
+    let zoned = Zoned::start();
+    zoned.install("greedy", &format!("dir:{}", busybox_root().display()), &["max-processes=100000"]);
+    fs::copy(exhaust(), zoned.root().join("zones/greedy/root/bin/exhaust")).expect("copy the program");
+    zoned.zonectl(&["boot", "greedy", "-i", "none"]).ok();
+
+    // Without a number of its own a zone takes all that the kernel has.
+    let most = fs::read_to_string("/proc/sys/kernel/pid_max").expect("a number");
+    set("kernel/pid_max", "1200");
+    let client = takes(&zoned, "processes");
+    let left = host_has("processes");
+    set("kernel/pid_max", &most);
+    assert!(!left, "processes");
+    end(&zoned, client);
+
+    // Without a reserve terminals are all for zones.
+    set("kernel/pty/max", "100");
+    for (reserve, left) in [("50", true), ("0", false)] {
+        set("kernel/pty/reserve", reserve);
+        let client = takes(&zoned, "ptys");
+        assert_eq!(host_has("ptys"), left, "terminals with a reserve of {reserve}");
+        end(&zoned, client);
+    }
+    set("kernel/pty/max", "4096");
+    set("kernel/pty/reserve", "1024");
+
+    // With the host's ids, and in its mounts, they are the host's.
+    set("kernel/keys/root_maxkeys", "200");
+    set("fs/mount-max", "2000");
+    for kind in ["inotify", "keys", "mounts"] {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c"]);
+        command.args([
+            "(\"$0\" $1; :) < /dev/zero > /dev/null & sleep 3; \"$0\" $1 one; r=$?; kill $!; exit $r",
+        ]);
+        let ended = command.arg(exhaust()).arg(kind).status().expect("unshare runs");
+        assert_eq!(ended.code(), Some(1), "{kind}");
+    }
+
+    // Without a cap what the kernel keeps for a zone is the host's memory: more than the cap of the others here.
+    for (kind, number) in [("sockets", 1000), ("pipes", 30000), ("inodes", 250_000)] {
+        let before = available();
+        let client = takes(&zoned, &format!("{kind} {number}"));
+        let taken = before.saturating_sub(available());
+        eprintln!("{kind}: {taken} MiB");
+        assert!(taken > CAP, "{kind} took {taken} MiB");
+        end(&zoned, client);
+    }
 }

@@ -18,6 +18,7 @@ use super::devices::Consoles;
 use super::limits::{self, Limits};
 use super::login::{self, Program, Streams, User};
 use super::root::{self, Bind, Layers, RootSpec, Tree};
+use super::watch::Watch;
 use super::{Failure, Ids, devices, outside, owners, privileges};
 use crate::config::{Config, Init, IpType};
 use crate::sys::child::{self, Child, Exec, Plan, Slot, Step, Told, Where};
@@ -113,6 +114,8 @@ pub struct Made {
     pub init: Child,
     /// Its control groups.
     pub cgroup: Cgroup,
+    /// Of those that it may make in systemd's hierarchy.
+    pub groups: Option<Watch>,
     /// Master of the console, or of the program's terminal.
     pub terminal: Option<OwnedFd>,
     /// Masters of the screens beside the console.
@@ -152,6 +155,7 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
         request.named_hierarchy,
         request.limits,
     )?;
+    let groups = if request.named_hierarchy { watch(&hierarchies, site)? } else { None };
     cgroup.keep(named);
     cgroup.keep(unified);
 
@@ -256,7 +260,7 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
                     let _ =
                         nix::unistd::unlinkat(&dev, devices::KMSG, nix::unistd::UnlinkatFlags::NoRemoveDir);
                 }
-                return Ok(Made { init, cgroup, terminal, screens: terminals, kmsg, dev, status });
+                return Ok(Made { init, cgroup, groups, terminal, screens: terminals, kmsg, dev, status });
             }
             told => return Err(failure(told)),
         }
@@ -302,6 +306,15 @@ pub fn failure(told: Told) -> Failure {
             Failure::new("start", "the zone's program", why)
         }
     }
+}
+
+fn watch(hierarchies: &Hierarchies, site: &Site) -> Result<Option<Watch>, Failure> {
+    let (_, groups) = hierarchies.groups(&site.cgroup_key);
+    let named = groups.into_iter().find(|(_, names)| names.iter().any(|name| name == "name=systemd"));
+    let watched = named.map(|(group, _)| {
+        Watch::new(&group).map_err(|e| Failure::new("watch control group", group.display(), e))
+    });
+    watched.transpose()
 }
 
 /// Takes down whatever is left of a zone: its processes, and with the last of them its namespaces
