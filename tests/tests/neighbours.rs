@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use zones_tests::{
@@ -32,7 +33,9 @@ fn zones(settings: &[&str]) -> Zoned {
 
 /// Begins to take in `greedy`, and waits until there is no more.
 fn takes(zoned: &Zoned, kind: &str) -> Client {
-    let file = kind.replace(' ', "-");
+    // What was said before is still there.
+    static TURN: AtomicU32 = AtomicU32::new(0);
+    let file = format!("said-{}", TURN.fetch_add(1, Ordering::Relaxed));
     let script = format!("exhaust {kind} > /tmp/{file}; echo ended >> /tmp/{file}");
     let mut client = zoned.spawn(&["login", "greedy", "--", "sh", "-c", &script]);
     let said = zoned.root().join(format!("zones/greedy/upper/tmp/{file}"));
