@@ -535,7 +535,7 @@ mod tests {
     }
 
     fn holds_what_is_below(hierarchies: &Hierarchies, key: &str) {
-        let cgroup = Cgroup::create(hierarchies, key, 1 << 30, &Limits::default()).unwrap();
+        let cgroup = Cgroup::create(hierarchies, key, 1 << 30, false, &Limits::default()).unwrap();
         let below = |group: &PathBuf| group.join("below");
         cgroup.all().for_each(|group| fs::create_dir_all(below(group)).unwrap());
         let held =

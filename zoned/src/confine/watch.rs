@@ -38,8 +38,7 @@ impl Watch {
         let mut buffer = [MaybeUninit::uninit(); 16 << 10];
         let mut made = Vec::new();
         let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
-        loop {
-            let Ok(event) = reader.next() else { break };
+        while let Ok(event) = reader.next() {
             let (of, what) = (event.wd(), event.events());
             self.is_over |= what.contains(ReadFlags::QUEUE_OVERFLOW);
             if what.contains(ReadFlags::IGNORED) {
