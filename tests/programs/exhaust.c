@@ -1,4 +1,4 @@
-/* `exhaust KIND`: takes of a kind until there is no more, prints how many and why, and keeps them to the end of its input.
+/* `exhaust KIND [MOST]`: takes of a kind until there is no more, prints how many and why, and keeps them to the end of its input.
    `exhaust KIND one`: one, and 0 as its exit status where that worked. */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -103,7 +103,8 @@ int main(int argc, char **argv)
 	getrlimit(RLIMIT_NOFILE, &files);
 	files.rlim_cur = files.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &files);
-	if (argc > 2) {
+	int most = argc > 2 ? atoi(argv[2]) : 50000;
+	if (most == 0) {
 		/* It goes with us. */
 		if (take == mounts && (unshare(CLONE_NEWNS) || mount(0, "/", 0, MS_REC | MS_PRIVATE, 0))) return perror("unshare"), 1;
 		int done = take();
@@ -117,8 +118,8 @@ int main(int argc, char **argv)
 		return done < 0;
 	}
 	char rest[64];
-	while (take() >= 0 && number < 50000) number++;
-	printf("%d %s\n", number, number < 50000 ? strerror(errno) : "enough");
+	while (number < most && take() >= 0) number++;
+	printf("%d %s\n", number, number < most ? strerror(errno) : "enough");
 	fflush(stdout);
 	while (read(0, rest, sizeof rest) > 0);
 	return 0;

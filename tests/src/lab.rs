@@ -98,6 +98,13 @@ impl Lab {
         command.spawn().unwrap_or_else(|e| panic!("start {words:?}: {e}"))
     }
 
+    /// Starts a program outside, to which its input is open.
+    pub fn start_outside(&self, words: &[&str]) -> Child {
+        let mut command = Self::command(&self.outside, words);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.spawn().unwrap_or_else(|e| panic!("start {words:?}: {e}"))
+    }
+
     /// Moves the calling thread to the host.
     pub fn enter_host(&self) {
         let path = format!("/run/netns/{}", self.host);
@@ -127,12 +134,21 @@ impl Lab {
         })
     }
 
-    /// The interfaces of the host and its rules, to be the same before and after.
+    /// The interfaces of the host and its rules, to be the same before and after; not who has how many connections.
     pub fn census(&self) -> String {
         let links = self.host(&["ip", "-brief", "link"]);
         let mut names: Vec<_> = links.lines().filter_map(|l| l.split([' ', '@']).next()).collect();
         names.sort_unstable();
-        format!("{}\n{}", names.join(" "), self.host(&["nft", "list", "ruleset"]))
+        let rules = self.host(&["nft", "list", "ruleset"]);
+        let (mut set, mut elements) = (false, false);
+        let is_a_rule = |line: &&str| {
+            let line = line.trim();
+            set = line.starts_with("set ") || set && line != "}";
+            elements = set && (elements || line.starts_with("elements"));
+            !elements
+        };
+        let rules: Vec<_> = rules.lines().filter(is_a_rule).collect();
+        format!("{}\n{}\n", names.join(" "), rules.join("\n"))
     }
 }
 

@@ -62,7 +62,14 @@ fn a_run_over_the_hosts_files_sees_none_of_zoneds() {
         assert!(said.stdout.contains("zoned.log"), "the folder beside it is there\n{said}");
         assert!(!said.stdout.contains("layers") && !said.stdout.lines().any(|l| l == "root"), "{said}");
     }
-    row("uncover", "held", "a whiteout in a layer over the host's files");
+    // Another zoned hides its own folder, and not this one's.
+    let zoned = Zoned::start();
+    zoned.install("z", &format!("dir:{}", busybox_root().display()), &[]);
+    fs::set_permissions(zoned.scratch(), fs::Permissions::from_mode(0o755)).expect("open the folder");
+    let other = Zoned::start();
+    let said = other.zonectl(&["run", "--", "sh", "-c", &format!("ls -a {}", text(&zoned.root()))]);
+    assert!(said.stdout.lines().any(|line| line == "layers"), "{said}");
+    real_row("uncover", "in a run of another zoned", "a whiteout in a layer over the host's files");
 }
 
 #[test]
@@ -250,7 +257,24 @@ fn a_root_full_of_traps_is_booted_or_refused_and_the_host_is_as_before() {
         assert!(left.is_empty(), "{place} -> {target} left {left:?} on the host");
         zoned.forget("t");
     }
-    row("traps", "held", "the host's root is let go before a guest's path is followed");
+    a_late_root_is_left();
+    real_row(
+        "traps",
+        "where it is let go after",
+        "the host's root is let go before a guest's path is followed",
+    );
+}
+
+/// A link of a guest's leads to the host where its root is there a step longer.
+fn a_late_root_is_left() {
+    let folder = tempfile::tempdir_in(zones_tests::target()).expect("a folder");
+    let (root, secret) = (folder.path().join("root"), folder.path().join("secret"));
+    fs::create_dir(&root).and_then(|()| symlink("/..", root.join("proc"))).expect("make a root");
+    fs::write(&secret, "secret:late\n").expect("write the secret");
+    for (word, code) in [("at-once", 1), ("late", 0)] {
+        let ended = Command::new(program("late_root")).args([&secret, &root]).arg(word).status();
+        assert_eq!(ended.expect("it runs").code(), Some(code), "{word}");
+    }
 }
 
 #[test]
@@ -286,7 +310,9 @@ fn a_link_at_proc_that_leads_above_the_root_leads_nowhere_after_a_reboot() {
             zoned.zonectl(&["boot", "z", "-i", "none"]).ok();
         }
     }
-    row("link_and_reboot", "held", "the host's root is let go before a guest's path is followed");
+    a_late_root_is_left();
+    let guard = "the host's root is let go before a guest's path is followed";
+    real_row("link_and_reboot", "where it is let go after", guard);
 }
 
 #[test]
@@ -345,5 +371,82 @@ fn names_of_a_guest_do_nothing_to_a_terminal() {
         let acts = |c: char| c.is_control() && c != '\n' && c != '\t';
         assert!(!all.contains(acts), "{:?}", all);
     }
-    row("terminal", "held", "control bytes are shown");
+    match terminal_answers(name) {
+        Some(answer) => {
+            assert_eq!(answer, "\u{1b}[0n", "it is asked how it is");
+            real_row("terminal", "as it is, to a terminal of the kernel's", "control bytes are shown");
+        }
+        None => {
+            eprintln!("SKIPPED: the kernel has no terminal");
+            row("terminal", "held", "control bytes are shown");
+        }
+    }
+}
+
+/// What a terminal types when this is printed on it.
+fn terminal_answers(text: &str) -> Option<String> {
+    let script = "exec 3<>/dev/tty59 || exit 9; stty raw -echo min 0 time 20 <&3 && printf %s \"$0\" >&3 && head -c 4 <&3";
+    let output = Command::new("sh").args(["-c", script, text]).output().expect("sh runs");
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn kinds_of_programs_that_a_zone_registers_are_its_own() {
+    let zoned = zone(&["brand=native"], &[]);
+    zoned.install("other", &format!("dir:{}", busybox_root().display()), &["brand=native"]);
+    zoned.zonectl(&["boot", "other", "-i", "none"]).ok();
+    let run = "echo ZONESECRET > /tmp/kind; chmod 755 /tmp/kind; /tmp/kind && echo it runs";
+    let runs = |name: &str| {
+        let said = zoned.zonectl(&["login", name, "--", "sh", "-c", run]);
+        said.stdout.contains("it runs")
+    };
+    let register = "mkdir -p /tmp/bm; mount -t binfmt_misc binfmt_misc /tmp/bm || exit 77; \
+                    echo ':zones-hold:M::ZONESECRET::/bin/true:' > /tmp/bm/register";
+    let guard = "the kinds of a user namespace are its own (Linux 6.7), or none";
+    let said = zoned.zonectl(&["login", "z", "--", "sh", "-c", register]);
+    if said.status == Some(77) {
+        assert!(!runs("z"));
+        return row("own_binfmt", "held: it is not mounted", guard);
+    }
+    said.ok();
+    assert!(runs("z"), "its own kind");
+    assert!(!runs("other"), "a kind of another zone's");
+    let host = zoned.scratch().join("kind");
+    fs::write(&host, "ZONESECRET\n").expect("write a file");
+    fs::set_permissions(&host, fs::Permissions::from_mode(0o755)).expect("make it a program");
+    let ended = Command::new(&host).status();
+    assert_eq!(ended.expect_err("the host ran it").raw_os_error(), Some(nix::libc::ENOEXEC));
+    // It goes with the zone, and a new life has none.
+    zoned.zonectl(&["reboot", "z"]).ok();
+    zoned.wait_for("z", "running");
+    assert!(!runs("z"), "a kind of its last life");
+    real_row("own_binfmt", "in the zone itself", guard);
+}
+
+#[test]
+fn signals_to_all_that_a_zone_reaches_do_not_reach_its_monitor() {
+    for settings in [&["brand=native"][..], &["kernel=2.6.18"]] {
+        let zoned = zone(settings, &[]);
+        let (monitor, init) = (zoned.monitor_of("z"), zoned.init_of("z"));
+        for signal in ["TERM", "HUP", "KILL", "STOP"] {
+            for target in ["0", "-1"] {
+                let mut client =
+                    zoned.spawn(&["login", "z", "--", "sh", "-c", &format!("kill -{signal} {target}")]);
+                // One that it held still itself waits to be ended.
+                let end = Instant::now() + Duration::from_secs(2);
+                while client.runs() && Instant::now() < end {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                client.signal(nix::sys::signal::Signal::SIGKILL);
+                client.finish();
+            }
+        }
+        zoned.zonectl(&["login", "z", "--", "true"]).ok();
+        assert_eq!((zoned.monitor_of("z"), zoned.init_of("z")), (monitor, init));
+    }
+    // In a pid namespace of its own, but with the host's ids, it does.
+    let script = "trap 'echo hit' TERM; unshare --pid --fork sh -c 'kill -TERM 0'";
+    let said = Command::new("setsid").args(["--wait", "sh", "-c", script]).output().expect("setsid runs");
+    assert_eq!(String::from_utf8_lossy(&said.stdout), "hit\n");
+    real_row("signals", "with the host's ids", "the monitor's ids are none of the zone's");
 }

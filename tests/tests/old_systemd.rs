@@ -23,7 +23,8 @@ grep name=systemd: /proc/self/cgroup > /result
 exec sleep 100000
 "#;
 
-fn boots_and_leaves_nothing() {
+/// A zone with such a guest, installed.
+fn old_guest() -> Zoned {
     let zoned = Zoned::start();
     let root = zoned.scratch().join("old");
     assert!(
@@ -44,6 +45,11 @@ fn boots_and_leaves_nothing() {
     fs::create_dir_all(root.join("sbin")).expect("the root of an old guest can be made");
     symlink("/lib/systemd/systemd", root.join("sbin/init")).expect("the root of an old guest can be made");
     zoned.install("g", &format!("dir:{}", root.display()), &[]);
+    zoned
+}
+
+fn boots_and_leaves_nothing() {
+    let zoned = old_guest();
     for _ in 0..2 {
         zoned.zonectl(&["boot", "g"]).ok();
         let told = || zoned.zonectl(&["login", "g", "--", "cat", "/result"]).stdout;
@@ -57,6 +63,32 @@ fn boots_and_leaves_nothing() {
         zoned.zonectl(&["halt", "g"]).ok();
         zoned.wait_for("g", "installed");
     }
+    zoned.forget("g");
+}
+
+/// The kernel bounds them in v2 alone.
+#[test]
+fn a_guest_that_makes_groups_without_end_is_ended() {
+    let zoned = old_guest();
+    zoned.zonectl(&["boot", "g"]).ok();
+    let told = || zoned.zonectl(&["login", "g", "--", "cat", "/result"]).stdout;
+    eventually("the init told what it found", 20, || !told().is_empty());
+    let makes = |range: &str| {
+        format!("cd /sys/fs/cgroup/systemd && mkdir $(seq {range}) && rmdir $(seq {range}) && echo done")
+    };
+    assert_eq!(zoned.sh("g", &makes("1 4000")), "done\n");
+    assert_eq!(zoned.sh("g", &makes("1 4000")), "done\n");
+    zoned.zonectl(&[
+        "login",
+        "g",
+        "--",
+        "sh",
+        "-c",
+        "cd /sys/fs/cgroup/systemd && mkdir -p deep && mkdir $(seq 1 5000); sleep 60",
+    ]);
+    zoned.wait_for("g", "installed");
+    assert!(zoned.log().contains("more than 4096 groups"), "{}", zoned.log());
+    zoned.zonectl(&["boot", "g"]).ok();
     zoned.forget("g");
 }
 

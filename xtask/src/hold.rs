@@ -32,14 +32,15 @@ impl Line {
     }
 }
 
-pub(crate) fn run() -> Result<()> {
+/// All of it, or what is done in a machine alone.
+pub(crate) fn run(machine_alone: bool) -> Result<()> {
     crate::be_root()?;
     packages::for_matrix()?;
     let begin = Instant::now();
     let mut lines = Vec::new();
     let mut counts = Counts::default();
     let mut ok = true;
-    for test in ["escapes", "hold"] {
+    for test in ["escapes", "hold"].into_iter().filter(|_| !machine_alone) {
         let mut command = cargo();
         command.args(["test", "-p", "zones-tests", "--test", test]).stdout(Stdio::piped());
         if test == "hold" {
@@ -49,9 +50,12 @@ pub(crate) fn run() -> Result<()> {
         ok &= heard(command, &mut counts, &mut lines)?;
     }
     println!("\nin a machine of qemu, where nothing is lost:");
-    let machine = matrix::one_test("escapes", &["--test-threads=2", &format!("::{REAL}")], &mut |line| {
-        lines.extend(Line::read(line));
-    })?;
+    let real = format!("::{REAL}");
+    let tests: [(&str, &[&str]); 2] = [
+        ("escapes", &["--test-threads=2", &real]),
+        ("neighbours", &["--test-threads=1", "connections", "without_a_guard"]),
+    ];
+    let machine = matrix::these(&tests, &mut |line| lines.extend(Line::read(line)))?;
     ok &= machine.failed == 0;
     counts.sum(machine);
     print!("\n{}", table(&lines));

@@ -34,7 +34,9 @@ fuzz [TARGET…] [--seconds N] [--keep]
        feed parsers with what nobody made, each for a minute or N seconds; --keep puts what reaches more into the corpora
 fuzz TARGET FILE…
        feed one these files
-hold   try the known ways out of a zone, in zones and, in qemu where they harm, without the guards; a table of them
+hold [machine]
+       try the known ways out of a zone, in zones and, in qemu where they harm, without the guards; a table of them; or only
+       what is tried in qemu
 matrix [KERNEL[/VSYSCALL]…]
        boot kernels of Debian in qemu and run the tests on them; all where none is named: 5.10 6.1 6.12 newest";
 
@@ -49,7 +51,8 @@ fn main() -> ExitCode {
         ["outside"] => outside::run(),
         ["bench", ref programs @ ..] => bench::run(programs),
         ["fuzz", ref words @ ..] => fuzz::run(words),
-        ["hold"] => hold::run(),
+        ["hold"] => hold::run(false),
+        ["hold", "machine"] => hold::run(true),
         ["matrix", ref kernels @ ..] => matrix::run(kernels),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

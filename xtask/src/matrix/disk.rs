@@ -43,8 +43,25 @@ const TOOLS: &[&str] = &[
 ];
 
 /// What is loaded before the tests.
-const MODULES: &[&str] =
-    &["overlay", "fuse", "veth", "loop", "tun", "bridge", "nf_tables", "xfs", "btrfs", "quota_v2"];
+const MODULES: &[&str] = &[
+    "overlay",
+    "fuse",
+    "veth",
+    "loop",
+    "tun",
+    "bridge",
+    "nf_tables",
+    "nft_ct",
+    "nft_connlimit",
+    "nft_limit",
+    "nft_chain_nat",
+    "nft_masq",
+    "nft_nat",
+    "nft_fib_inet",
+    "xfs",
+    "btrfs",
+    "quota_v2",
+];
 
 const SIZE: u64 = 4 << 30;
 

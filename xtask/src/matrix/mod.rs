@@ -73,9 +73,9 @@ pub(crate) fn oldest() -> Result<Counts> {
     boot_all(&[Job { age: &AGES[0], vsyscall: "none" }], Wanted::Some, &mut |_| {})
 }
 
-/// One of the tests on the oldest kernel; `each` is told every line.
-pub(crate) fn one_test(name: &str, words: &[&str], each: &mut dyn FnMut(&str)) -> Result<Counts> {
-    boot_all(&[Job { age: &AGES[0], vsyscall: "none" }], Wanted::Test(name, words), each)
+/// Some of the tests, each with its words, on the oldest kernel; `each` is told every line.
+pub(crate) fn these(tests: &[(&str, &[&str])], each: &mut dyn FnMut(&str)) -> Result<Counts> {
+    boot_all(&[Job { age: &AGES[0], vsyscall: "none" }], Wanted::Tests(tests), each)
 }
 
 fn all_of(age: &'static Age) -> impl Iterator<Item = Job> {

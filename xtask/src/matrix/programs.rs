@@ -23,8 +23,8 @@ pub(crate) enum Wanted<'a> {
     Some,
     /// All of the tests.
     All,
-    /// One of them, with these words.
-    Test(&'a str, &'a [&'a str]),
+    /// These, each with its words.
+    Tests(&'a [(&'a str, &'a [&'a str])]),
     /// A line of shell.
     Line(&'a str),
 }
@@ -61,28 +61,37 @@ const ALL_STORAGE: [(&str, &[&str]); 2] = [
     ("snapshots", &["--test-threads=2", "--skip", "hundred"]),
 ];
 
+/// What takes long, and harms without its guard.
+const NEIGHBOURS: [(&str, &[&str]); 1] =
+    [("neighbours", &["--test-threads=1", "connections", "groups", "without_a_guard"])];
+
 /// On the disk for whoever asks for them.
 const AT_HAND: [(&str, &[&str]); 4] =
     [("streams", &[]), ("places", &[]), ("images", &[]), ("full_disk", &[])];
 
 /// Those with programs of their own, which they compile here and find there.
-const COMPILED: [(&str, &[&str]); 4] = [
+const COMPILED: [(&str, &[&str]); 5] = [
     ("conformance", &[]),
     ("shared_ip", &["its_program_compiles"]),
     ("disks", &["its_program_compiles"]),
     ("escapes", &[]),
+    ("neighbours", &["its_programs_compile"]),
 ];
 
 impl Programs {
     pub(crate) fn build(wanted: Wanted<'_>) -> Result<Self> {
         let folder = crate::build()?;
-        let (storage, at_hand) = match wanted {
-            Wanted::Some => (&STORAGE, &[][..]),
-            Wanted::All => (&ALL_STORAGE, &[][..]),
-            Wanted::Test(..) => (&STORAGE, &[][..]),
-            Wanted::Line(_) => (&ALL_STORAGE, &AT_HAND[..]),
+        let (storage, neighbours, at_hand) = match wanted {
+            Wanted::Some => (&STORAGE, &[][..], &[][..]),
+            Wanted::All => (&ALL_STORAGE, &NEIGHBOURS[..], &[][..]),
+            Wanted::Tests(_) => (&STORAGE, &NEIGHBOURS[..], &[][..]),
+            Wanted::Line(_) => (&ALL_STORAGE, &NEIGHBOURS[..], &AT_HAND[..]),
         };
-        let wanted_tests = TESTS.iter().chain(storage).chain(at_hand);
+        let is_wanted = |(name, _): &&(&str, &[&str])| match wanted {
+            Wanted::Tests(named) => named.iter().any(|(other, _)| other == name),
+            _ => true,
+        };
+        let wanted_tests = TESTS.iter().chain(storage).chain(neighbours).chain(at_hand).filter(is_wanted);
         let tests = wanted_tests
             .clone()
             .map(|(name, _)| Ok((*name, build_test(name)?)))
@@ -96,9 +105,9 @@ impl Programs {
         let line = |name: &str, words: &[&str]| format!("{name} {} </dev/null", words.join(" "));
         let job = match wanted {
             Wanted::Line(line) => vec![("command", line.to_owned())],
-            Wanted::Test(name, words) => {
-                let named = tests.iter().filter(|(other, _)| *other == name);
-                named.map(|(name, _)| (*name, line(name, words))).collect()
+            Wanted::Tests(named) => {
+                let words = |name| named.iter().find(|(other, _)| *other == name).map(|(_, words)| *words);
+                tests.iter().filter_map(|(name, _)| Some((*name, line(name, words(*name)?)))).collect()
             }
             Wanted::Some | Wanted::All => {
                 wanted_tests.map(|(name, words)| (*name, line(name, words))).collect()
@@ -123,7 +132,9 @@ fn build_test(name: &str) -> Result<PathBuf> {
     ensure!(output.status.success(), "the test {name} does not build");
     let lines = output.stdout.split(|b| *b == b'\n');
     let messages = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
-    let mut made = messages.filter(|m| m["target"]["name"] == name && m["executable"].is_string());
+    // A benchmark may have the same name.
+    let is_it = |m: &Value| m["target"]["name"] == name && m["target"]["kind"][0] == "test";
+    let mut made = messages.filter(|m| is_it(m) && m["executable"].is_string());
     let path = made.next().with_context(|| format!("cargo does not say where the test {name} is"))?;
     let path = PathBuf::from(path["executable"].as_str().unwrap_or_default());
     fs::canonicalize(&path).with_context(|| format!("find {}", path.display()))

@@ -36,6 +36,7 @@ pub(super) const SETTINGS: &[Key] = &[
     key("dhcp", Kind::Flag),
     key("dns", Kind::Flag),
     key("resolvers", Kind::List(resolver)),
+    key("connections", Kind::Whole),
 ];
 
 /// `[[net]]`
@@ -134,6 +135,10 @@ impl Net {
     }
 }
 
+/// A zone then has an eighth of the table of connections that a host with more than 1 GiB has at least, with what the kernel keeps of
+/// those that were closed a half.
+pub const CONNECTIONS: u32 = 8192;
+
 /// `[network]` of zoned.toml.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
@@ -154,6 +159,8 @@ pub struct NetworkSettings {
     pub dns: bool,
     /// Who is asked for names that are no zones'; none: the host's resolvers.
     pub resolvers: Vec<String>,
+    /// Connections through the host that one interface of a zone may have at once.
+    pub connections: u32,
 }
 
 impl Default for NetworkSettings {
@@ -167,6 +174,7 @@ impl Default for NetworkSettings {
             dhcp: true,
             dns: true,
             resolvers: Vec::new(),
+            connections: CONNECTIONS,
         }
     }
 }

@@ -18,6 +18,7 @@ use super::devices::Consoles;
 use super::limits::{self, Limits};
 use super::login::{self, Program, Streams, User};
 use super::root::{self, Bind, Layers, RootSpec, Tree};
+use super::watch::Watch;
 use super::{Failure, Ids, devices, outside, owners, privileges};
 use crate::config::{Config, Init, IpType};
 use crate::sys::child::{self, Child, Exec, Plan, Slot, Step, Told, Where};
@@ -113,6 +114,8 @@ pub struct Made {
     pub init: Child,
     /// Its control groups.
     pub cgroup: Cgroup,
+    /// Of those that it may make in systemd's hierarchy.
+    pub groups: Option<Watch>,
     /// Master of the console, or of the program's terminal.
     pub terminal: Option<OwnedFd>,
     /// Masters of the screens beside the console.
@@ -145,7 +148,14 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
     let mut hierarchies = Hierarchies::from_mountinfo(request.mounts);
     let named = if request.named_hierarchy { hierarchies.add_named(true) } else { None };
     let unified = if config.ip_type == IpType::Shared { hierarchies.add_v2() } else { None };
-    let mut cgroup = Cgroup::create(&hierarchies, &site.cgroup_key, site.ids.base, request.limits)?;
+    let mut cgroup = Cgroup::create(
+        &hierarchies,
+        &site.cgroup_key,
+        site.ids.base,
+        request.named_hierarchy,
+        request.limits,
+    )?;
+    let groups = if request.named_hierarchy { watch(&hierarchies, site)? } else { None };
     cgroup.keep(named);
     cgroup.keep(unified);
 
@@ -250,7 +260,7 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
                     let _ =
                         nix::unistd::unlinkat(&dev, devices::KMSG, nix::unistd::UnlinkatFlags::NoRemoveDir);
                 }
-                return Ok(Made { init, cgroup, terminal, screens: terminals, kmsg, dev, status });
+                return Ok(Made { init, cgroup, groups, terminal, screens: terminals, kmsg, dev, status });
             }
             told => return Err(failure(told)),
         }
@@ -296,6 +306,15 @@ pub fn failure(told: Told) -> Failure {
             Failure::new("start", "the zone's program", why)
         }
     }
+}
+
+fn watch(hierarchies: &Hierarchies, site: &Site) -> Result<Option<Watch>, Failure> {
+    let (_, groups) = hierarchies.groups(&site.cgroup_key);
+    let named = groups.into_iter().find(|(_, names)| names.iter().any(|name| name == "name=systemd"));
+    let watched = named.map(|(group, _)| {
+        Watch::new(&group).map_err(|e| Failure::new("watch control group", group.display(), e))
+    });
+    watched.transpose()
 }
 
 /// Takes down whatever is left of a zone: its processes, and with the last of them its namespaces

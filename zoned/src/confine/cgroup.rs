@@ -130,11 +130,13 @@ impl Cgroup {
     }
 
     /// Makes the groups of `key` with their limits. Host user `owner`, the zone's root, may make
-    /// groups below the v2 one and below systemd's, which carry no limits of ours.
+    /// groups below the v2 one, and with `named` below systemd's, which carry no limits of ours: of v1 the kernel neither
+    /// bounds the number nor counts the memory.
     pub fn create(
         hierarchies: &Hierarchies,
         key: &str,
         owner: u32,
+        named: bool,
         limits: &Limits,
     ) -> Result<Self, Failure> {
         let (v2, v1) = hierarchies.groups(key);
@@ -152,7 +154,7 @@ impl Cgroup {
             for (group, controllers) in &v1 {
                 make_group(group)?;
                 limited.apply_v1(group, controllers, limits)?;
-                if controllers.iter().any(|c| c == "name=systemd") {
+                if named && controllers.iter().any(|c| c == "name=systemd") {
                     give(group, owner, &["cgroup.procs", "tasks"])?;
                 }
             }
@@ -505,7 +507,7 @@ mod tests {
         let hierarchies = Hierarchies::detect().unwrap();
         let key = format!("unit-test-{}", std::process::id());
         let limits = Limits { memory: Some(64 << 20), cpus: Some(0.5), tasks: Some(7), ..Limits::default() };
-        let cgroup = Cgroup::create(&hierarchies, &key, 1 << 30, &limits).unwrap();
+        let cgroup = Cgroup::create(&hierarchies, &key, 1 << 30, false, &limits).unwrap();
         let value = |file: &str| {
             cgroup.all().find_map(|g| fs::read_to_string(g.join(file)).ok()).map(|v| v.trim().to_owned())
         };
@@ -533,7 +535,7 @@ mod tests {
     }
 
     fn holds_what_is_below(hierarchies: &Hierarchies, key: &str) {
-        let cgroup = Cgroup::create(hierarchies, key, 1 << 30, &Limits::default()).unwrap();
+        let cgroup = Cgroup::create(hierarchies, key, 1 << 30, false, &Limits::default()).unwrap();
         let below = |group: &PathBuf| group.join("below");
         cgroup.all().for_each(|group| fs::create_dir_all(below(group)).unwrap());
         let held =

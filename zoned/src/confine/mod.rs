@@ -19,6 +19,7 @@ pub mod owners;
 pub mod privileges;
 pub mod root;
 pub mod usage;
+pub mod watch;
 
 use std::fmt::Display;
 use std::io::{self, Read};

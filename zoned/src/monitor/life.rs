@@ -27,6 +27,7 @@ use crate::confine::clocks::Clocks;
 use crate::confine::limits::Limits;
 use crate::confine::login::{self, Program, Streams, User};
 use crate::confine::root::RootSpec;
+use crate::confine::watch::{MOST, Watch};
 use crate::confine::{Failure, inodes, mountinfo, privileges};
 use crate::network;
 use crate::storage::{Stack, View, backend};
@@ -549,6 +550,15 @@ impl Monitor {
             }
         };
         self.end(how, &reason, false);
+    }
+
+    /// A zone that makes groups without end is ended.
+    pub(super) fn hear_of_groups(&mut self) {
+        let groups = self.live.as_mut().and_then(|live| live.made.groups.as_mut());
+        if groups.is_some_and(Watch::hear) {
+            let reason = format!("it made more than {MOST} groups in systemd's hierarchy");
+            self.end(How::Failed, &reason, false);
+        }
     }
 
     /// Ends the zone, and starts it again or leaves.

@@ -129,6 +129,7 @@ enum Token {
     Children,
     Control(u64),
     Init,
+    Groups,
     Terminal,
     Screen(usize),
     Viewer(u64),
@@ -265,6 +266,9 @@ impl Monitor {
         }
         if let Some(live) = &self.live {
             add(Token::Init, live.made.init.pidfd.as_fd(), read);
+            if let Some(groups) = &live.made.groups {
+                add(Token::Groups, groups.as_fd(), read);
+            }
         }
         if let Some(terminal) = self.console.terminal() {
             add(Token::Terminal, terminal, read);
@@ -312,6 +316,7 @@ impl Monitor {
             Token::Children => self.hear_of_ends(),
             Token::Control(number) => self.serve(number),
             Token::Init => self.init_ended(),
+            Token::Groups => self.hear_of_groups(),
             Token::Terminal => self.console.read_terminal(),
             Token::Screen(number) => self.console.drain_screen(number),
             Token::Viewer(number) => {

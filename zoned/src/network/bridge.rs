@@ -38,7 +38,18 @@ pub(super) fn ensure(place: &Place, host: &mut Net, links: &[Link]) -> Result<()
     // So that 127.0.0.1:PORT of the host leads to a zone; guards keep zones from the host's loopback.
     set("ipv4", name, "route_localnet", "1");
     uplink::forward(place, host);
-    nft::run(&format!("make the rules of bridge {name}"), &nft::tables(place))
+    tables(place, &format!("make the rules of bridge {name}"), "")
+}
+
+/// Makes the tables, and what else the script says.
+fn tables(place: &Place, what: &str, script: &str) -> Result<(), Failure> {
+    let all = |bounded| nft::run(what, &(nft::tables(place, bounded) + script));
+    let Err(failure) = all(true) else { return Ok(()) };
+    // A kernel without nft_connlimit; whatever else it was shows again.
+    all(false)?;
+    let why = failure.to_string();
+    tracing::warn!(why, "this kernel does not count connections: a zone can have all that the host can have");
+    Ok(())
 }
 
 /// Whether a link is this zoned's bridge; the error says whose it is.
@@ -86,13 +97,13 @@ pub(super) fn restore(place: &Place) -> Result<bool, Failure> {
     }
     let mut host = Net::here().map_err(|e| Failure::new("talk to", "the host's network", e))?;
     let links = host.links().map_err(|e| Failure::new("list", "the host's interfaces", e))?;
-    let mut script = nft::tables(place);
+    let mut script = String::new();
     for (port, interface) in records.iter().flat_map(|(_, record)| &record.ports) {
         if links.iter().any(|link| link.name == *port) {
             script.push_str(&nft::port(place, port, interface));
         }
     }
-    nft::run("make the rules of zones anew", &script)?;
+    tables(place, "make the rules of zones anew", &script)?;
     tracing::warn!(table, "the rules of zones were gone, as after nft flush ruleset, and are made anew");
     Ok(true)
 }

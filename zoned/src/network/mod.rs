@@ -64,6 +64,8 @@ pub struct Place {
     pub dns: bool,
     /// Who is asked for names that are no zones'; none: the host's resolvers.
     pub resolvers: Vec<IpAddr>,
+    /// Connections through the host that one interface of a zone may have at once.
+    pub connections: u32,
     /// zoned's `--root`.
     pub root: PathBuf,
     /// zoned's `--run`.
@@ -91,6 +93,7 @@ impl Place {
             dhcp: network.dhcp,
             dns: network.dns,
             resolvers: network.resolvers.iter().filter_map(|text| text.parse().ok()).collect(),
+            connections: network.connections,
             root: root.to_owned(),
             run: run.to_owned(),
         }

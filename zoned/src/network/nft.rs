@@ -1,6 +1,7 @@
 //! The packet filter: tables of this zoned's own, by the program nft(8) with a script on its stdin.
 //!
-//! `inet zoned_BRIDGE` has what concerns the bridge as a whole: the way out and published ports. `netdev
+//! `inet zoned_BRIDGE` has what concerns the bridge as a whole: the way out, published ports, and how many connections a
+//! zone may have through the host. `netdev
 //! zoned_BRIDGE` has a chain for each port, at its ingress: everything that a zone sends, before the bridge sees
 //! it. Neither has a rule that looks at anything else than this bridge's traffic.
 
@@ -64,8 +65,8 @@ pub(super) fn has_table(family: &str, table: &str) -> bool {
     listed.is_ok_and(|status| status.success())
 }
 
-/// The tables of a bridge, made anew.
-pub(super) fn tables(place: &Place) -> String {
+/// The tables of a bridge, made anew; `bounded` where the kernel can count connections.
+pub(super) fn tables(place: &Place, bounded: bool) -> String {
     let Place { bridge, subnet, subnet6, .. } = place;
     let table = place.table();
     let mut script = String::new();
@@ -77,6 +78,9 @@ pub(super) fn tables(place: &Place) -> String {
     for (map, address) in MAPS {
         let _ =
             writeln!(script, "map {map} {{ type inet_proto . inet_service : {address} . inet_service; }}");
+    }
+    if bounded {
+        script.push_str(&bounds(bridge, place.connections));
     }
     let lead =
         "fib daddr type local meta nfproto ipv4 dnat ip addr . port to meta l4proto . th dport map @publish4
@@ -110,6 +114,22 @@ ip saddr {subnet} oifname \"{bridge}\" ct status dnat masquerade
 ip6 saddr {subnet6} oifname \"{bridge}\" ct status dnat masquerade\n}}\n}}"
     );
     script
+}
+
+/// What keeps room for others in the host's table of connections, which every zone's go through. A zone is known by its
+/// hardware address, of which its port's guard makes sure.
+///
+/// Only the first packet of a connection is counted: one that is not answered stays `new` for conntrack. Those that were closed
+/// are in the table for two minutes more (nf_conntrack_tcp.c) and in no count, hence the rate beside it.
+fn bounds(bridge: &str, connections: u32) -> String {
+    let first = format!("iifname \"{bridge}\" ct status & confirmed == 0");
+    format!(
+        "set begun {{ type ether_addr; size 65535; flags dynamic; }}
+set open {{ type ether_addr; size 65535; flags dynamic; }}
+chain connections {{ type filter hook prerouting priority -150;
+{first} add @begun {{ ether saddr limit rate over {connections}/minute burst {connections} packets }} drop
+{first} add @open {{ ether saddr ct count over {connections} }} drop\n}}\n"
+    )
 }
 
 /// Removes the tables, whether they are there or not.

@@ -2,14 +2,15 @@
 //! must be written down as failed, and what is to make room as begun.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{CWD, FallocateFlags, RenameFlags};
 
+use super::atomic::sync_folder;
 use crate::sys::btrfs;
 
 /// Bytes. xfs begins to make a file only with room for all that it could come to take, which are some 100 KiB.
@@ -17,6 +18,10 @@ const SIZE: u64 = 1 << 20;
 
 /// On btrfs, which sets aside 256 KiB for each item of a tree that it is to add, and takes some items for a file.
 const SIZE_ON_BTRFS: u64 = 16 << 20;
+
+/// A file whose blocks a record is written to where there are no others, and how many bytes they have.
+const RECORD: &str = "record";
+const RECORD_SIZE: u64 = 16 << 10;
 
 /// Files: the end of a change makes a record's and three folders.
 const FILES: usize = 8;
@@ -71,6 +76,25 @@ impl Reserve {
         done
     }
 
+    /// Puts `bytes` where the file `path` is, in blocks that are kept for this, and keeps that file's for the next: nothing is given
+    /// up meanwhile that a zone could take, however fast it writes.
+    ///
+    /// # Errors
+    /// The file is what it was; mostly there is none yet.
+    pub(super) fn exchange(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let spare = self.folder.join(RECORD);
+        let mut file = OpenOptions::new().write(true).custom_flags(nix::libc::O_NOFOLLOW).open(&spare)?;
+        // To cut it would free its blocks; white space behind JSON is none of it.
+        let length = usize::try_from(file.metadata()?.len().min(RECORD_SIZE)).unwrap_or_default();
+        let mut bytes = bytes.to_vec();
+        bytes.resize(bytes.len().max(length), b'\n');
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        rustix::fs::renameat_with(CWD, &spare, CWD, path, RenameFlags::EXCHANGE)?;
+        path.parent().map_or(Ok(()), sync_folder)?;
+        sync_folder(&self.folder)
+    }
+
     /// Gives it up while `work` is done, where that has hardly any room else.
     pub(super) fn lend<T>(&self, work: impl FnOnce() -> T) -> T {
         if !self.is_tight() {
@@ -118,6 +142,10 @@ impl Reserve {
             }
         }
         (1..FILES).try_for_each(|number| open(number).map(drop))?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
+        let record = options.open(self.folder.join(RECORD))?;
+        rustix::fs::fallocate(&record, FallocateFlags::KEEP_SIZE, 0, RECORD_SIZE)?;
         Ok(allocated?)
     }
 
@@ -142,7 +170,7 @@ impl Reserve {
     }
 }
 
-fn is_full(error: &io::Error) -> bool {
+pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
@@ -199,6 +227,28 @@ mod tests {
     }
 
     #[test]
+    fn a_record_is_written_where_there_is_no_block() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let small = small(dir.path(), "size=1200k");
+        let reserve = Reserve::new(&small);
+        let path = small.join("state.json");
+        let kept = reserve.require();
+        fs::write(&path, "{\"is\": \"a long one\"}").unwrap();
+        let mut filler = File::create(small.join("filler")).unwrap();
+        let full = std::iter::repeat_with(|| filler.write_all(&[1; 4096])).find_map(Result::err);
+        let refused = fs::write(small.join("new"), "{}");
+        let mut read = Vec::new();
+        for text in ["{\"short\": 1}", "{\"is\": \"a longer one than the first\"}", "{}"] {
+            let done = reserve.exchange(&path, text.as_bytes());
+            read.push((done.is_ok(), fs::read_to_string(&path).unwrap_or_default().trim_end() == text));
+        }
+        nix::mount::umount2(&small, nix::mount::MntFlags::MNT_DETACH).unwrap();
+        kept.unwrap();
+        assert!(full.is_some() && refused.is_err());
+        assert_eq!(read, [(true, true); 3]);
+    }
+
+    #[test]
     fn nothing_is_begun_without_it() {
         let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let small = small(dir.path(), "size=256k");
@@ -206,6 +256,6 @@ mod tests {
         let left = fs::read_dir(small.join(".reserve")).unwrap().count();
         nix::mount::umount(&small).unwrap();
         assert!(is_full(&refused.unwrap_err()));
-        assert_eq!(left, FILES);
+        assert_eq!(left, FILES + 1);
     }
 }

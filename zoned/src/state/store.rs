@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use zone_api::State;
 
-use super::reserve::Reserve;
+use super::reserve::{Reserve, is_full};
 use super::{Snapshot, Verb, atomic};
 use crate::storage::LayerId;
 
@@ -304,7 +304,10 @@ impl Store {
     /// # Errors
     /// The file then holds what it held.
     pub fn write(&self, name: &str, record: &Record) -> Result<Record, StateError> {
-        self.put(name, record, |write| self.reserve.try_twice(write))
+        self.put(name, record, |write, exchange| match write() {
+            Err(error) if is_full(&error) => exchange().or_else(|_| self.reserve.try_twice(write)),
+            done => done.inspect(|()| drop(self.reserve.require())),
+        })
     }
 
     /// The same for what is begun with it. Nothing is begun for the end of which there may be no room.
@@ -312,14 +315,14 @@ impl Store {
     /// # Errors
     /// The file then holds what it held.
     pub fn begin(&self, name: &str, record: &Record) -> Result<Record, StateError> {
-        self.put(name, record, |write| self.reserve.require().and_then(|()| write()))
+        self.put(name, record, |write, _| self.reserve.require().and_then(|()| write()))
     }
 
     fn put(
         &self,
         name: &str,
         record: &Record,
-        how: impl FnOnce(&dyn Fn() -> io::Result<()>) -> io::Result<()>,
+        how: impl FnOnce(Way<'_>, Way<'_>) -> io::Result<()>,
     ) -> Result<Record, StateError> {
         let folder = self.folder(name);
         let path = folder.join(FILE);
@@ -328,10 +331,13 @@ impl Store {
         let mut bytes = serde_json::to_vec_pretty(&record).map_err(|error| wrong(error.into()))?;
         bytes.push(b'\n');
         let written = || make_folder(&folder).and_then(|()| atomic::write(&path, &bytes, 0o600));
-        how(&written).map_err(wrong)?;
+        how(&written, &|| self.reserve.exchange(&path, &bytes)).map_err(wrong)?;
         Ok(record)
     }
 }
+
+/// A way to write a record.
+type Way<'a> = &'a dyn Fn() -> io::Result<()>;
 
 /// A folder for root alone, that lasts.
 fn make_folder(folder: &Path) -> io::Result<()> {
