@@ -272,7 +272,9 @@ static void debug(pid_t victim)
 		if (child > 0) waitpid(child, 0, 0);
 		return;
 	}
-	if (!ptrace(PTRACE_SEIZE, victim, 0, 0) && !ptrace(PTRACE_INTERRUPT, victim, 0, 0)) waitpid(victim, 0, __WALL | WUNTRACED);
+	if (!ptrace(PTRACE_SEIZE, victim, 0, 0) && !ptrace(PTRACE_INTERRUPT, victim, 0, 0))
+		/* One whose call waits does not stop. */
+		for (int i = 0; i < 10 && waitpid(victim, 0, __WALL | WUNTRACED | WNOHANG) == 0; i++) usleep(500);
 	_exit(0);
 }
 
@@ -320,6 +322,28 @@ static int hammer(char **argv)
 	return 0;
 }
 
+/* Hammers in a group of its own, of which nobody is left afterwards, whoever lost its parent meanwhile. */
+static int hammer_and_tidy(char **argv)
+{
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	pid_t group = fork();
+	if (group < 0) return perror("fork"), 1;
+	if (group == 0) {
+		setpgid(0, 0);
+		int status = hammer(argv);
+		fflush(stdout);
+		_exit(status);
+	}
+	setpgid(group, group);
+	siginfo_t info;
+	int status = 1;
+	waitid(P_PID, group, &info, WEXITED | WNOWAIT);
+	kill(-group, SIGKILL);
+	for (pid_t ended; (ended = waitpid(-1, &status, __WALL)) > 0;)
+		if (ended == group && status) return 1;
+	return 0;
+}
+
 static int by_size(const void *a, const void *b)
 {
 	float x = *(const float *)a, y = *(const float *)b;
@@ -349,5 +373,5 @@ int main(int argc, char **argv)
 {
 	if (argc == 3 && !strcmp(argv[1], "calm")) return calm(atof(argv[2]));
 	if (argc != 4) return 2;
-	return hammer(argv);
+	return atof(argv[3]) > 1 ? hammer_and_tidy(argv) : hammer(argv);
 }
