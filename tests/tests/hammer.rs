@@ -19,9 +19,9 @@ const MOST_WAIT_MS: f64 = 3000.0;
 /// Longest that a login may take meanwhile.
 const MOST_LOGIN: Duration = Duration::from_secs(15);
 
-/// MiB that a monitor may have more than before while it is hammered, and after.
-const MOST_GROWN: u64 = 24;
-const MOST_LEFT: u64 = 12;
+/// KiB that a monitor may have more than before while it is hammered, and after.
+const MOST_GROWN: u64 = 24 << 10;
+const MOST_LEFT: u64 = 12 << 10;
 
 /// Threads that it may have meanwhile: 64 for the calls of each of a few listeners, and one more for each that is with a guest.
 const MOST_THREADS: u64 = 320;
@@ -62,7 +62,7 @@ fn table(config: &Config, abi: Abi) -> String {
 /// What a monitor takes of the host.
 #[derive(Debug, Clone, Copy, Default)]
 struct Figures {
-    /// MiB of its own.
+    /// KiB, its part of what is shared among them.
     memory: u64,
     threads: u64,
     descriptors: u64,
@@ -70,9 +70,10 @@ struct Figures {
 
 impl Figures {
     fn of(monitor: i32) -> Self {
-        let memory = figure(&format!("/proc/{monitor}/smaps_rollup"), "Pss").expect("its memory") >> 10;
+        let memory = figure(&format!("/proc/{monitor}/smaps_rollup"), "Pss").expect("its memory");
         let threads = figure(&format!("/proc/{monitor}/status"), "Threads").expect("its status");
-        let descriptors = fs::read_dir(format!("/proc/{monitor}/fd")).expect("its descriptors").count() as u64;
+        let descriptors =
+            fs::read_dir(format!("/proc/{monitor}/fd")).expect("its descriptors").count() as u64;
         Self { memory, threads, descriptors }
     }
 
@@ -94,7 +95,8 @@ fn begun(pid: i32) -> Option<String> {
 /// The worst of what a calm program in a zone met, in ms.
 #[track_caller]
 fn worst(said: &str, zone: &str) -> f64 {
-    let line = said.lines().find_map(|line| line.strip_prefix("calm ")).unwrap_or_else(|| panic!("{zone}: {said}"));
+    let line =
+        said.lines().find_map(|line| line.strip_prefix("calm ")).unwrap_or_else(|| panic!("{zone}: {said}"));
     let figures: Vec<f64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
     let [count, p50, p99, worst] = figures[..] else { panic!("{zone}: {line}") };
     eprintln!("{zone}: {count} calm calls, p50 {p50} ms, p99 {p99} ms, at most {worst} ms");
@@ -142,7 +144,9 @@ fn hammer(settings: &[&str]) {
     while Instant::now() < end && hammers.runs() && others.runs() {
         for zone in ["other", "hammered"] {
             let from = Instant::now();
-            zoned.zonectl(&["login", zone, "--", "true"]).ok();
+            let said = zoned.zonectl(&["login", zone, "--", "true"]);
+            // What it would run may be mounted over by now.
+            assert!(matches!((zone, said.status), (_, Some(0)) | ("hammered", Some(126 | 127))), "{said}");
             slowest = slowest.max(from.elapsed());
         }
         assert_eq!(begun(monitor), since, "the monitor is another");
@@ -163,14 +167,17 @@ fn hammer(settings: &[&str]) {
     assert!(slowest < MOST_LOGIN, "a login took {slowest:?}");
     assert_eq!(begun(monitor), since, "the monitor is another");
     // What the logins had is gone with them.
-    eventually("the monitor has its descriptors back", 20, || Figures::of(monitor).descriptors <= before.descriptors + 2);
-    eventually("the monitor's threads are as many as before", 20, || Figures::of(monitor).threads <= before.threads + 2);
+    eventually("the monitor has its descriptors back", 20, || {
+        Figures::of(monitor).descriptors <= before.descriptors + 2
+    });
+    eventually("the monitor's threads are as many as before", 20, || {
+        Figures::of(monitor).threads <= before.threads + 2
+    });
     let after = Figures::of(monitor);
     eprintln!("before {before:?}\nmost   {most:?}\nafter  {after:?}; slowest login {slowest:?}");
     assert!(most.memory <= before.memory + MOST_GROWN, "it grew from {before:?} to {most:?}");
     assert!(after.memory <= before.memory + MOST_LEFT, "it stayed at {after:?} from {before:?}");
     assert!(most.threads <= MOST_THREADS && most.descriptors <= MOST_DESCRIPTORS, "it had {most:?}");
-    assert_eq!(zoned.zonectl(&["login", "hammered", "--", "sh", "-c", "exit 7"]).status, Some(7));
     for zone in ["hammered", "other"] {
         zoned.zonectl(&["halt", zone]).ok();
     }

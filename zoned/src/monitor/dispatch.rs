@@ -25,7 +25,7 @@ use super::ledger::Ledger;
 use super::post::{Answering, Post};
 use super::task::GuestTask;
 use super::{trace, vsyscall};
-use crate::confine::Ids;
+use crate::confine::{Failure, Ids};
 use crate::sys::credentials;
 use crate::sys::notify::{Listener, Notification, Response};
 
@@ -85,6 +85,8 @@ pub struct Zone {
     pub files: vsyscall::Files,
     /// What the brand did, by call and outcome.
     pub ledger: Arc<Ledger>,
+    /// Those who trace its tasks; none where no call is notified.
+    pub tracers: Option<trace::Tracers>,
 }
 
 /// Which of a zone's facts have to be asked of each task.
@@ -124,7 +126,7 @@ impl Zone {
 
 #[derive(Debug)]
 struct Team {
-    listener: Listener,
+    listener: Arc<Listener>,
     zone: Arc<Zone>,
     post: Post,
     over: AtomicBool,
@@ -134,35 +136,32 @@ struct Team {
 /// Answers the calls that `listener` notifies until no task has its filter any more.
 pub fn serve(listener: OwnedFd, zone: &Arc<Zone>) {
     let team = Arc::new(Team {
-        listener: Listener::new(listener),
+        listener: Arc::new(Listener::new(listener)),
         zone: Arc::clone(zone),
         post: Post::default(),
         over: AtomicBool::new(false),
         threads: AtomicUsize::new(0),
     });
-    team.start_thread();
+    team.start_thread(true);
 }
 
 impl Team {
-    fn start_thread(self: &Arc<Self>) {
+    fn start_thread(self: &Arc<Self>, is_first: bool) {
         let team = Arc::clone(self);
         self.threads.fetch_add(1, Ordering::Relaxed);
         let name = "brand".to_owned();
-        let started = thread::Builder::new().name(name).stack_size(256 * 1024).spawn(move || team.work());
+        let started =
+            thread::Builder::new().name(name).stack_size(256 * 1024).spawn(move || team.work(is_first));
         if let Err(error) = started {
             self.threads.fetch_sub(1, Ordering::Relaxed);
             tracing::error!(%error, "cannot start a thread for a brand's calls");
         }
     }
 
-    fn work(self: Arc<Self>) {
-        // The thread tells the zone's host name by being in its UTS namespace.
-        if let Err(error) = crate::sys::process::set_namespace(self.zone.init.as_fd(), libc::CLONE_NEWUTS) {
-            tracing::warn!(%error, "cannot enter the zone's UTS namespace");
-        }
-        // From here on a call's number can stand for no process but the zone's.
-        if let Err(error) = credentials::become_owner(self.zone.ids.base) {
-            tracing::error!(%error, "cannot become the owner of the zone's namespace");
+    fn work(self: Arc<Self>, is_first: bool) {
+        // The others are made by one of those, and are as it is.
+        if is_first && let Err(failure) = self.enter() {
+            tracing::error!(why = failure.sentence(), "nobody answers the zone's calls");
             self.threads.fetch_sub(1, Ordering::Relaxed);
             return;
         }
@@ -174,6 +173,18 @@ impl Team {
         self.threads.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Has the thread be one of the zone's owner, and do no more than answers take.
+    fn enter(&self) -> Result<(), Failure> {
+        // The thread tells the zone's host name by being in its UTS namespace.
+        if let Err(error) = crate::sys::process::set_namespace(self.zone.init.as_fd(), libc::CLONE_NEWUTS) {
+            tracing::warn!(%error, "cannot enter the zone's UTS namespace");
+        }
+        // From here on a call's number can stand for no process but the zone's.
+        credentials::become_owner(self.zone.ids.base)
+            .map_err(|e| Failure::new("become", "the owner of the zone's namespace", e))?;
+        trace::confine()
+    }
+
     /// Receives and answers calls for as long as this thread has the post; false when it must end.
     fn hold_post(self: &Arc<Self>) -> bool {
         while let Some(notification) = self.next_call() {
@@ -182,7 +193,7 @@ impl Team {
             let busy =
                 self.threads.load(Ordering::Relaxed).saturating_sub(self.zone.held.load(Ordering::Relaxed));
             if self.post.waiting() == 0 && busy < MOST_THREADS {
-                self.start_thread();
+                self.start_thread(false);
             }
             let goes_on = self.answer(&notification, &answering);
             if !goes_on {
