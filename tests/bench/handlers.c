@@ -3,7 +3,7 @@
  * into a zone, as does `files FILE`, of a file whose inode does not fit 32 bits; `floor SOCKET` is a notified call that a supervisor of no other work answers, which is `serve SOCKET`;
  * `one-rule` a call that a filter of one rule lets pass. One line each: NAME NS.
  * `crowd COUNT SECONDS` is that many processes that call uname one after the other, `crowd-floor COUNT SECONDS SOCKET` the same of a
- * call that `serve` answers: the median and the worst of 100 of all their calls, and how many there were: P50 P99 CALLS.
+ * call that `serve` answers. A line for each length of calls, in ns: LENGTH CALLS.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -168,15 +168,8 @@ static int crowd(int count, double seconds, int nr)
 	while (__atomic_load_n(&all->ready, __ATOMIC_SEQ_CST) < (unsigned)count) usleep(1000);
 	__atomic_store_n(&all->go, 1, __ATOMIC_SEQ_CST);
 	while (wait(NULL) > 0) {}
-	unsigned long long calls = 0, passed = 0;
-	double p50 = 0, p99 = 0;
-	for (int at = 0; at < BINS; at++) calls += all->bins[at];
-	for (int at = 0; at < BINS; at++) {
-		passed += all->bins[at];
-		if (!p50 && passed * 2 >= calls) p50 = value_of(at);
-		if (!p99 && passed * 100 >= calls * 99) p99 = value_of(at);
-	}
-	printf("%.0f %.0f %llu\n", p50, p99, calls);
+	for (int at = 0; at < BINS; at++)
+		if (all->bins[at]) printf("%.0f %u\n", value_of(at), all->bins[at]);
 	return 0;
 }
 

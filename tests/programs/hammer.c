@@ -1,7 +1,8 @@
 /* `hammer TABLE SEED SECONDS`: makes every call of a table, with random and with nearly valid arguments, from many threads of many
    processes, while others of their threads unmap and protect the memory, close the descriptors, execute, and die.
    TABLE has a line for each call: its number, then groups of arguments that a row asks for: `63 0:1c,2:7 1:0`.
-   `hammer calm SECONDS` makes one call after the other, and prints how long they took. */
+   `hammer calm SECONDS` makes one call after the other, and prints how long they took; `hammer waits COUNT SECONDS` has so many
+   threads wait for the kernel's log. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -369,8 +370,28 @@ static int calm(double seconds)
 	return 0;
 }
 
+static void *waits(void *unused)
+{
+	char line[256];
+	while (syscall(SYS_syslog, 2 /* SYSLOG_ACTION_READ */, line, sizeof line) >= 0) {}
+	return unused;
+}
+
+static int wait_for_the_log(int count, double seconds)
+{
+	pthread_attr_t small;
+	pthread_t thread;
+	pthread_attr_init(&small), pthread_attr_setstacksize(&small, 64 << 10);
+	for (int i = 0; i < count; i++)
+		if (pthread_create(&thread, &small, waits, 0)) return perror("pthread_create"), 1;
+	printf("waits %d\n", count), fflush(stdout);
+	usleep(seconds * 1e6);
+	_exit(0);
+}
+
 int main(int argc, char **argv)
 {
+	if (argc == 4 && !strcmp(argv[1], "waits")) return wait_for_the_log(atoi(argv[2]), atof(argv[3]));
 	if (argc == 3 && !strcmp(argv[1], "calm")) return calm(atof(argv[2]));
 	if (argc != 4) return 2;
 	return atof(argv[3]) > 1 ? hammer_and_tidy(argv) : hammer(argv);

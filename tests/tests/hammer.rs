@@ -183,6 +183,33 @@ fn hammer(settings: &[&str]) {
     }
 }
 
+/// Callers that wait for what never comes hold up no other of their listener, and leave no threads behind.
+#[test]
+fn many_that_wait_for_the_log_hold_up_nobody() {
+    let zoned = Zoned::start_alone();
+    zoned.install("z", &format!("dir:{}", busybox_root().display()), &["kernel=2.6.18"]);
+    let program = program("hammer", "amd64", &["-pthread"]).expect("hammer.c compiles");
+    fs::copy(program, zoned.root().join("zones/z/root/bin/hammer")).expect("copy the program");
+    zoned.zonectl(&["boot", "z", "-i", "none"]).ok();
+    let monitor = zoned.monitor_of("z");
+    // Its listener is that of the shell, which goes on afterwards.
+    let script = "hammer waits 300 3 & sleep 1; hammer calm 1; wait; sleep 2; hammer calm 1; read end";
+    let mut waits = login(&zoned, "z", &["sh", "-c", script]);
+    let mut most = Figures::default();
+    let end = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < end {
+        most = most.most(Figures::of(monitor));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    eventually("threads that nobody waits for end", 10, || Figures::of(monitor).threads < 40);
+    assert!(waits.runs(), "their listener is there still");
+    waits.send(b"\n");
+    let said = waits.finish();
+    let said = said.stdout;
+    assert!(most.threads > 300, "each has a thread: {most:?}");
+    assert!(worst(&said, "z") < MOST_WAIT_MS, "{said}");
+}
+
 #[test]
 fn at_an_old_level_of_32_bits() {
     hammer(&["kernel=2.0.36"]);

@@ -25,7 +25,6 @@ pub(super) enum Role {
 
 /// What every thread does: memory, locks, clocks, its own end, a line of the log.
 const EVERY: &[i64] = &[
-    libc::SYS_mmap,
     libc::SYS_munmap,
     libc::SYS_mremap,
     libc::SYS_madvise,
@@ -172,7 +171,9 @@ fn programs(role: Role) -> Programs {
     rules.insert(libc::SYS_prctl, named.collect::<Result<_, _>>()?);
     // No code is made.
     let executable = libc::PROT_EXEC as u64;
-    rules.insert(libc::SYS_mprotect, vec![rule(vec![condition(2, SeccompCmpOp::MaskedEq(executable), 0)?])?]);
+    for nr in [libc::SYS_mmap, libc::SYS_mprotect] {
+        rules.insert(nr, vec![rule(vec![condition(2, SeccompCmpOp::MaskedEq(executable), 0)?])?]);
+    }
     if role == Role::Calls {
         rules.extend(CALLS.iter().map(|nr| (*nr, Vec::new())));
         let asked = notify::REQUESTS.into_iter().chain([memory::QUERY]);
@@ -226,4 +227,65 @@ pub(super) fn drop_capabilities(role: Role) -> Result<(), Failure> {
         Role::Files => 0,
     };
     credentials::keep(kept).map_err(|e| Failure::new("drop", "capabilities of a thread", e))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::fd::AsFd;
+    use std::process::Command;
+    use std::thread;
+
+    use nix::errno::Errno;
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+    use nix::unistd::Pid;
+
+    use super::*;
+    use crate::sys::process;
+
+    /// On a thread of its own, which stays as it is then.
+    fn confined<T: Send>(role: Role, work: impl FnOnce() -> T + Send) -> T {
+        let work = || {
+            confine(role).map_err(|failure| failure.sentence()).expect("it is confined");
+            work()
+        };
+        thread::scope(|scope| scope.spawn(work).join().expect("it does not panic"))
+    }
+
+    fn status(key: &str) -> String {
+        let text = fs::read_to_string("/proc/thread-self/status").expect("its status");
+        process::status_field(&text, key).expect("it is there").trim().to_owned()
+    }
+
+    #[test]
+    fn who_answers_calls_has_few() {
+        confined(Role::Calls, || {
+            assert_eq!(status("Seccomp:"), "2");
+            assert_eq!(status("NoNewPrivs:"), "1");
+            assert_eq!(status("CapPrm:"), "00000000082c00ff");
+            assert_eq!(status("CapBnd:"), "00000000082c00ff");
+            let made = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None);
+            assert_eq!(made.err(), Some(Errno::EPERM));
+            let started = Command::new("true").status();
+            assert_eq!(started.map_err(|e| e.raw_os_error()).err(), Some(Some(libc::EPERM)));
+            let renamed = fs::rename("/nothing", "/nothing-else");
+            assert_eq!(renamed.map_err(|e| e.raw_os_error()).err(), Some(Some(libc::EPERM)));
+            // It may make threads, which are as it is.
+            let made = thread::spawn(|| status("Seccomp:"));
+            assert_eq!(made.join().expect("it does not panic"), "2");
+            let own = process::open(Pid::this()).expect("a pidfd");
+            assert_eq!(process::signal(own.as_fd(), 0), Ok(()));
+        });
+        assert_eq!(status("Seccomp:"), "0", "the others are as before");
+    }
+
+    #[test]
+    fn who_serves_files_has_fewer() {
+        confined(Role::Files, || {
+            assert_eq!(status("Seccomp:"), "2");
+            assert_eq!(status("CapPrm:"), "0000000000000000");
+            assert_eq!(process::open(Pid::this()).err(), Some(Errno::EPERM));
+            assert!(fs::read_to_string("/proc/meminfo").expect("it may be read").contains("MemTotal"));
+        });
+    }
 }

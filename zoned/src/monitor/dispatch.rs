@@ -33,6 +33,9 @@ use crate::sys::notify::{Listener, Notification, Response};
 /// holds up another.
 const MOST_THREADS: usize = 64;
 
+/// Most threads that wait for their turn; others end.
+const MOST_IDLE: usize = 8;
+
 /// Whether waiting for a call ends with error ENOENT when no task has the filter any more: Linux
 /// 6.11, "seccomp: interrupt SECCOMP_IOCTL_NOTIF_RECV when all users have exited".
 static RECEIVE_ENDS: LazyLock<bool> = LazyLock::new(|| {
@@ -59,7 +62,8 @@ pub struct Zone {
     pub init: OwnedFd,
     /// Host number of process 1, good while `init` is not reaped.
     pub init_pid: i32,
-    /// How many of its callers perform calls in place of their own.
+    /// How many of its callers have a thread to themselves: those that perform calls in place of their own, and those that wait
+    /// for the log.
     pub held: AtomicUsize,
     /// What may be another in one of its tasks than in the rest.
     pub differs: Differences,
@@ -165,10 +169,12 @@ impl Team {
             self.threads.fetch_sub(1, Ordering::Relaxed);
             return;
         }
-        let mut goes_on = true;
-        while goes_on {
+        loop {
             self.post.take();
-            goes_on = self.hold_post();
+            // Those whose callers waited long are many afterwards.
+            if !self.hold_post() || self.post.waiting() >= MOST_IDLE {
+                break;
+            }
         }
         self.threads.fetch_sub(1, Ordering::Relaxed);
     }
@@ -189,7 +195,7 @@ impl Team {
     fn hold_post(self: &Arc<Self>) -> bool {
         while let Some(notification) = self.next_call() {
             let answering = self.post.begin();
-            // Those who hold a caller are bounded on their own.
+            // Those who have a caller to themselves are bounded on their own.
             let busy =
                 self.threads.load(Ordering::Relaxed).saturating_sub(self.zone.held.load(Ordering::Relaxed));
             if self.post.waiting() == 0 && busy < MOST_THREADS {
