@@ -296,6 +296,10 @@ static int hammer(char **argv)
 	(void)!(symlink("loop", "/tmp/h/loop") + mkfifo("/tmp/h/pipe", 0666));
 	while (now() < end) {
 		int at = below(&dice, VICTIMS);
+		/* Those who are at their end, and children that they gave to this process (CLONE_PARENT). */
+		for (pid_t ended; (ended = waitpid(-1, 0, WNOHANG | __WALL)) > 0;)
+			for (int i = 0; i < VICTIMS; i++)
+				if (victims[i] == ended) victims[i] = 0;
 		if (victims[at]) {
 			if (!below(&dice, 4)) debug(victims[at]);
 			if (!below(&dice, 4)) kill(victims[at], SIGSTOP), stopped++;
@@ -336,13 +340,14 @@ static int hammer_and_tidy(char **argv)
 		_exit(status);
 	}
 	setpgid(group, group);
-	siginfo_t info;
-	int status = 1;
-	waitid(P_PID, group, &info, WEXITED | WNOWAIT);
-	kill(-group, SIGKILL);
+	int status, result = 1;
 	for (pid_t ended; (ended = waitpid(-1, &status, __WALL)) > 0;)
-		if (ended == group && status) return 1;
-	return 0;
+		if (ended == group) {
+			result = status;
+			/* Its number is its group's, while that has anybody. */
+			kill(-group, SIGKILL);
+		}
+	return result != 0;
 }
 
 static int by_size(const void *a, const void *b)
