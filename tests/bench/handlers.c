@@ -2,6 +2,8 @@
  * What a call costs, in ns: medians of batches. `handlers calls` makes those that a brand answers and belongs
  * into a zone, as does `files FILE`, of a file whose inode does not fit 32 bits; `floor SOCKET` is a notified call that a supervisor of no other work answers, which is `serve SOCKET`;
  * `one-rule` a call that a filter of one rule lets pass. One line each: NAME NS.
+ * `crowd COUNT SECONDS` is that many processes that call uname one after the other, `crowd-floor COUNT SECONDS SOCKET` the same of a
+ * call that `serve` answers. A line for each length of calls, in ns: LENGTH CALLS.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -13,11 +15,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -120,6 +124,55 @@ static int pass(int s, int fd)
 	return 0;
 }
 
+/* Calls of all processes by how long they took, a sixteenth of a power of two each. */
+enum { BINS = 64 * 16 };
+
+static int bin_of(unsigned long long ns)
+{
+	int power = 63 - __builtin_clzll(ns | 16);
+	return power * 16 + (ns >> (power - 4) & 15);
+}
+
+static double value_of(int bin) { return (double)(16 + bin % 16) * (1ull << (bin / 16)) / 16; }
+
+static unsigned long long clock_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+static int crowd(int count, double seconds, int nr)
+{
+	static char buffer[1024];
+	struct { unsigned bins[BINS]; unsigned ready, go; } *all =
+		mmap(0, sizeof *all, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	for (int i = 0; i < count; i++) {
+		pid_t child = fork();
+		if (child < 0) return perror("fork"), 1;
+		if (child) continue;
+		static unsigned own[BINS];
+		__atomic_fetch_add(&all->ready, 1, __ATOMIC_SEQ_CST);
+		while (!__atomic_load_n(&all->go, __ATOMIC_SEQ_CST)) usleep(1000);
+		unsigned long long now = clock_ns(), end = now + seconds * 1e9;
+		while (now < end) {
+			syscall(nr, buffer);
+			unsigned long long after = clock_ns();
+			own[bin_of(after - now)]++;
+			now = after;
+		}
+		for (int at = 0; at < BINS; at++)
+			if (own[at]) __atomic_fetch_add(&all->bins[at], own[at], __ATOMIC_SEQ_CST);
+		_exit(0);
+	}
+	while (__atomic_load_n(&all->ready, __ATOMIC_SEQ_CST) < (unsigned)count) usleep(1000);
+	__atomic_store_n(&all->go, 1, __ATOMIC_SEQ_CST);
+	while (wait(NULL) > 0) {}
+	for (int at = 0; at < BINS; at++)
+		if (all->bins[at]) printf("%.0f %u\n", value_of(at), all->bins[at]);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	static char buffer[1024];
@@ -139,6 +192,12 @@ int main(int argc, char **argv)
 		pass(s, filter(SYS_getppid));
 		measure("floor", SYS_getppid, 0, 0, 0, 0);
 		return 0;
+	}
+	if (!strcmp(what, "crowd") && argc == 4) return crowd(atoi(argv[2]), atof(argv[3]), SYS_uname);
+	if (!strcmp(what, "crowd-floor") && argc == 5) {
+		int s = meet(argv[4], 0);
+		pass(s, filter(SYS_getppid));
+		return crowd(atoi(argv[2]), atof(argv[3]), SYS_getppid);
 	}
 	if (!strcmp(what, "one-rule")) {
 		filter(SYS_umask);

@@ -316,6 +316,40 @@ fn a_link_at_proc_that_leads_above_the_root_leads_nowhere_after_a_reboot() {
 }
 
 #[test]
+fn threads_that_hear_a_guest_are_confined() {
+    // Files of its /proc are served, and its uname is answered.
+    let zoned = zone(&["kernel=2.6.18"], &[]);
+    zoned.sh("z", "uname -r; cat /proc/meminfo; mknod /tmp/null c 1 3");
+    let tasks = format!("/proc/{}/task", zoned.monitor_of("z"));
+    let mut seen = Vec::new();
+    for task in fs::read_dir(tasks).expect("its threads").flatten() {
+        let Ok(name) = fs::read_to_string(task.path().join("comm")) else { continue };
+        let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
+        let of = |key: &str| status.lines().find_map(|line| Some(line.strip_prefix(key)?.trim().to_owned()));
+        let capabilities = u64::from_str_radix(&of("CapPrm:").unwrap_or_default(), 16).expect("a set");
+        // CAP_NET_ADMIN, CAP_SYS_MODULE, CAP_SYS_RAWIO, CAP_SYS_BOOT, CAP_BPF and the like.
+        let is_bounded = capabilities & !0x082c_00ff == 0;
+        let confined = (of("Seccomp:").as_deref(), of("NoNewPrivs:").as_deref()) == (Some("2"), Some("1"));
+        match name.trim() {
+            "brand" => assert!(is_bounded && confined, "{name}{status}"),
+            "procfs" | "fuser-0" => assert!(capabilities == 0 && confined, "{name}{status}"),
+            "tracers" => assert!(is_bounded, "{name}{status}"),
+            // It makes the zone, and those who enter it are its children.
+            "zone-monitor" => assert!(!confined, "{name}{status}"),
+            _ => panic!("what is this thread for? {name}{status}"),
+        }
+        seen.push(name.trim().to_owned());
+    }
+    for name in ["brand", "procfs", "tracers", "zone-monitor"] {
+        assert!(seen.iter().any(|one| one == name), "no thread {name} in {seen:?}");
+    }
+    // No guest has a filter but its brand's.
+    let own = zoned.sh("z", "grep -E '^(Seccomp_filters|NoNewPrivs)' /proc/self/status");
+    assert_eq!(own.split_whitespace().collect::<Vec<_>>(), ["NoNewPrivs:", "0", "Seccomp_filters:", "1"]);
+    row("confined", "held", "seccomp and capabilities of each thread");
+}
+
+#[test]
 fn what_root_of_a_zone_makes_set_user_id_no_user_of_the_host_can_run() {
     let zoned = zone(&[], &["effective"]);
     zoned.sh("z", "cp /bin/effective /bin/as-root && chmod 4755 /bin/as-root");

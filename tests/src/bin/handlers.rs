@@ -6,7 +6,11 @@
 //! callers of either ABI: between two of 32 bits the kernel has less to switch. What the floor is outside of any zone is
 //! printed too. Floor and calls take turns, and each figure is the median of its turns.
 //!
-//! `cargo run --release -p zones-tests --bin handlers [KERNEL]`
+//! With `crowds` it prints how long one call, uname, takes of 1, 16 and 256 processes that make it all the time, in one zone and in
+//! 16: the median and the 99th of 100 of all calls, beside the same crowd at a bare notification, whose supervisor has one
+//! thread for each zone. With more processes than CPUs a call waits for its turn at a CPU twice, to be answered and to go on.
+//!
+//! `cargo run --release -p zones-tests --bin handlers [crowds] [KERNEL]`
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -15,7 +19,7 @@ use std::process::{Child, Command};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use zones_tests::{Large, Zoned, compile};
@@ -131,8 +135,86 @@ fn compare(kernel: &str, where_they_run: &str) -> Result<()> {
     Ok(())
 }
 
+/// Zones, and the processes that call in each.
+const CROWDS: [(usize, usize); 5] = [(1, 1), (1, 16), (1, 256), (16, 1), (16, 16)];
+
+/// How long each crowd calls, in seconds.
+const CALLING: &str = "2";
+
+/// How long calls took, in ns, and how many calls did.
+type Lengths = Vec<(f64, f64)>;
+
+/// That which as many of 100 did not exceed.
+fn of_hundred(lengths: &Lengths, wanted: f64) -> f64 {
+    let all: f64 = lengths.iter().map(|(_, calls)| calls).sum();
+    let mut passed = 0.0;
+    let reached = lengths.iter().find(|(_, calls)| {
+        passed += calls;
+        passed * 100.0 >= all * wanted
+    });
+    reached.map_or(f64::NAN, |(ns, _)| *ns)
+}
+
+/// A crowd calls; `command` makes the program of zone `n` of its words.
+fn call(zones: usize, command: impl Fn(usize) -> Command) -> Result<Lengths> {
+    let commands: Vec<_> = (0..zones).map(command).collect();
+    let told = std::thread::scope(|scope| {
+        let running: Vec<_> = commands.into_iter().map(|one| scope.spawn(|| figures(one))).collect();
+        let ended = running.into_iter().map(|one| one.join().unwrap_or_else(|_| bail!("a thread panicked")));
+        ended.collect::<Result<Vec<_>>>()
+    })?;
+    let told = told.into_iter().flatten();
+    let mut lengths: Lengths = told.filter_map(|(ns, calls)| Some((ns.parse().ok()?, calls))).collect();
+    lengths.sort_by(|a, b| a.0.total_cmp(&b.0));
+    Ok(lengths)
+}
+
+fn crowds(kernel: &str) -> Result<()> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/handlers.c");
+    let zoned = Zoned::try_start(Default::default())?;
+    let folder = tempfile::tempdir().context("make a folder")?;
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
+    let program = folder.path().join("handlers");
+    std::fs::copy(compile(&source, "amd64", &[])?, &program).context("copy the program")?;
+    let bind = format!("{}:/bench", folder.path().display());
+    println!("uname at {kernel}, µs: p50, p99; a bare notification: p50, p99");
+    for (zones, each) in CROWDS {
+        let count = each.to_string();
+        let run = |front: &[&str], words: &[&str]| {
+            let front = [&["run", "--bind", &bind], front, &["--", "/bench/handlers"], words].concat();
+            zoned.command(&front)
+        };
+        let ours = call(zones, |_| run(&["--kernel", kernel], &["crowd", &count, CALLING]))?;
+        let socket = |n: usize| format!("crowd-{zones}-{each}-{n}");
+        let serving: Result<Vec<_>> =
+            (0..zones).map(|n| Supervisor::start(&program, &folder.path().join(socket(n)))).collect();
+        let bare = call(zones, |n| {
+            let at = format!("/bench/{}", socket(n));
+            run(&["--brand", "native"], &["crowd-floor", &count, CALLING, &at])
+        })?;
+        drop(serving?);
+        let of = |lengths, wanted| of_hundred(lengths, wanted) / 1e3;
+        println!(
+            "{:3} callers in {zones:2} zones: {:8.1} {:8.1}; {:8.1} {:8.1}; p50 {:.2} × bare, p99 {:.2} ×",
+            zones * each,
+            of(&ours, 50.0),
+            of(&ours, 99.0),
+            of(&bare, 50.0),
+            of(&bare, 99.0),
+            of(&ours, 50.0) / of(&bare, 50.0),
+            of(&ours, 99.0) / of(&bare, 99.0),
+        );
+    }
+    Ok(())
+}
+
 fn main() -> Result<()> {
-    let kernel = std::env::args().nth(1).unwrap_or_else(|| "2.6.18".to_owned());
+    let mut words: Vec<_> = std::env::args().skip(1).collect();
+    let wants_crowds = words.first().is_some_and(|word| word == "crowds");
+    let kernel = words.drain(usize::from(wants_crowds)..).next().unwrap_or_else(|| "2.6.18".to_owned());
+    if wants_crowds {
+        return crowds(&kernel);
+    }
     let this = Pid::from_raw(0);
     let all = sched_getaffinity(this).context("ask for the CPUs")?;
     let last = (0..CpuSet::count()).rev().find(|cpu| all.is_set(*cpu).unwrap_or(false));

@@ -25,13 +25,16 @@ use super::ledger::Ledger;
 use super::post::{Answering, Post};
 use super::task::GuestTask;
 use super::{trace, vsyscall};
-use crate::confine::Ids;
+use crate::confine::{Failure, Ids};
 use crate::sys::credentials;
 use crate::sys::notify::{Listener, Notification, Response};
 
 /// Most threads that answer one listener's calls. Each beyond two is there because a guest's call
 /// holds up another.
 const MOST_THREADS: usize = 64;
+
+/// Most threads that wait for their turn; others end.
+const MOST_IDLE: usize = 8;
 
 /// Whether waiting for a call ends with error ENOENT when no task has the filter any more: Linux
 /// 6.11, "seccomp: interrupt SECCOMP_IOCTL_NOTIF_RECV when all users have exited".
@@ -59,7 +62,8 @@ pub struct Zone {
     pub init: OwnedFd,
     /// Host number of process 1, good while `init` is not reaped.
     pub init_pid: i32,
-    /// How many of its callers perform calls in place of their own.
+    /// How many of its callers have a thread to themselves: those that perform calls in place of their own, and those that wait
+    /// for the log.
     pub held: AtomicUsize,
     /// What may be another in one of its tasks than in the rest.
     pub differs: Differences,
@@ -85,6 +89,8 @@ pub struct Zone {
     pub files: vsyscall::Files,
     /// What the brand did, by call and outcome.
     pub ledger: Arc<Ledger>,
+    /// Those who trace its tasks; none where no call is notified.
+    pub tracers: Option<trace::Tracers>,
 }
 
 /// Which of a zone's facts have to be asked of each task.
@@ -124,7 +130,7 @@ impl Zone {
 
 #[derive(Debug)]
 struct Team {
-    listener: Listener,
+    listener: Arc<Listener>,
     zone: Arc<Zone>,
     post: Post,
     over: AtomicBool,
@@ -134,55 +140,66 @@ struct Team {
 /// Answers the calls that `listener` notifies until no task has its filter any more.
 pub fn serve(listener: OwnedFd, zone: &Arc<Zone>) {
     let team = Arc::new(Team {
-        listener: Listener::new(listener),
+        listener: Arc::new(Listener::new(listener)),
         zone: Arc::clone(zone),
         post: Post::default(),
         over: AtomicBool::new(false),
         threads: AtomicUsize::new(0),
     });
-    team.start_thread();
+    team.start_thread(true);
 }
 
 impl Team {
-    fn start_thread(self: &Arc<Self>) {
+    fn start_thread(self: &Arc<Self>, is_first: bool) {
         let team = Arc::clone(self);
         self.threads.fetch_add(1, Ordering::Relaxed);
         let name = "brand".to_owned();
-        let started = thread::Builder::new().name(name).stack_size(256 * 1024).spawn(move || team.work());
+        let started =
+            thread::Builder::new().name(name).stack_size(256 * 1024).spawn(move || team.work(is_first));
         if let Err(error) = started {
             self.threads.fetch_sub(1, Ordering::Relaxed);
             tracing::error!(%error, "cannot start a thread for a brand's calls");
         }
     }
 
-    fn work(self: Arc<Self>) {
+    fn work(self: Arc<Self>, is_first: bool) {
+        // The others are made by one of those, and are as it is.
+        if is_first && let Err(failure) = self.enter() {
+            tracing::error!(why = failure.sentence(), "nobody answers the zone's calls");
+            self.threads.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        loop {
+            self.post.take();
+            // Those whose callers waited long are many afterwards.
+            if !self.hold_post() || self.post.waiting() >= MOST_IDLE {
+                break;
+            }
+        }
+        self.threads.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Has the thread be one of the zone's owner, and do no more than answers take.
+    fn enter(&self) -> Result<(), Failure> {
         // The thread tells the zone's host name by being in its UTS namespace.
         if let Err(error) = crate::sys::process::set_namespace(self.zone.init.as_fd(), libc::CLONE_NEWUTS) {
             tracing::warn!(%error, "cannot enter the zone's UTS namespace");
         }
         // From here on a call's number can stand for no process but the zone's.
-        if let Err(error) = credentials::become_owner(self.zone.ids.base) {
-            tracing::error!(%error, "cannot become the owner of the zone's namespace");
-            self.threads.fetch_sub(1, Ordering::Relaxed);
-            return;
-        }
-        let mut goes_on = true;
-        while goes_on {
-            self.post.take();
-            goes_on = self.hold_post();
-        }
-        self.threads.fetch_sub(1, Ordering::Relaxed);
+        credentials::become_owner(self.zone.ids.base)
+            .map_err(|e| Failure::new("become", "the owner of the zone's namespace", e))?;
+        trace::confine()
     }
 
     /// Receives and answers calls for as long as this thread has the post; false when it must end.
     fn hold_post(self: &Arc<Self>) -> bool {
         while let Some(notification) = self.next_call() {
             let answering = self.post.begin();
-            // Those who hold a caller are bounded on their own.
+            // Those who have a caller to themselves are bounded on their own.
             let busy =
                 self.threads.load(Ordering::Relaxed).saturating_sub(self.zone.held.load(Ordering::Relaxed));
             if self.post.waiting() == 0 && busy < MOST_THREADS {
-                self.start_thread();
+                self.start_thread(false);
             }
             let goes_on = self.answer(&notification, &answering);
             if !goes_on {

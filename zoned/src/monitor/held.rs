@@ -16,9 +16,27 @@ use crate::sys::credentials::Tracing;
 use crate::sys::notify::{Listener, Notification, Response};
 use crate::sys::ptrace::{self, Registers, Stop};
 
-/// Most callers of a zone that are held at once. Each has a thread of the monitor to itself, for as long as its
-/// call waits.
+/// Most callers of a zone that have a thread of the monitor to themselves at once.
 const MOST: usize = 512;
+
+/// A caller that has a thread to itself, for as long as its call waits for what others bring.
+#[derive(Debug)]
+pub(super) struct Apart<'a>(&'a AtomicUsize);
+
+impl<'a> Apart<'a> {
+    /// One more of those that `count` counts; none where there are too many.
+    pub(super) fn begin(count: &'a AtomicUsize) -> Option<Self> {
+        // Dropped, it is not counted.
+        let apart = Self(count);
+        (count.fetch_add(1, Ordering::Relaxed) < MOST).then_some(apart)
+    }
+}
+
+impl Drop for Apart<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// `syscall`, `int 0x80` and what sysenter returns behind are all two bytes long.
 const INSTRUCTION: u64 = 2;
@@ -44,7 +62,7 @@ pub struct Held<'a> {
     task: Pid,
     abi: Abi,
     state: State,
-    count: &'a AtomicUsize,
+    _apart: Apart<'a>,
     _turn: Turn,
 }
 
@@ -57,18 +75,12 @@ impl<'a> Held<'a> {
         abi: Abi,
         count: &'a AtomicUsize,
     ) -> Result<Self, Errno> {
-        if count.fetch_add(1, Ordering::Relaxed) >= MOST {
-            count.fetch_sub(1, Ordering::Relaxed);
-            return Err(Errno::ENOSYS);
-        }
+        let apart = Apart::begin(count).ok_or(Errno::ENOSYS)?;
         let task = Pid::from_raw(call.pid);
         let turn = Turn::take(task);
         // EPERM: a debugger has it.
-        if Tracing::begin().and_then(|_tracing| ptrace::seize(task)).is_err() {
-            count.fetch_sub(1, Ordering::Relaxed);
-            return Err(Errno::ENOSYS);
-        }
-        let mut held = Self { task, abi, state: State::Ended, count, _turn: turn };
+        Tracing::begin().and_then(|_tracing| ptrace::seize(task)).map_err(|_| Errno::ENOSYS)?;
+        let mut held = Self { task, abi, state: State::Ended, _apart: apart, _turn: turn };
         match stop(listener, call) {
             Err(_) => {}
             Ok((task, before)) => {
@@ -163,12 +175,6 @@ impl<'a> Held<'a> {
             self.state = if done.is_ok() { State::Free } else { State::Ended };
         }
         matches!(self.state, State::Free)
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -290,6 +290,10 @@ impl Monitor {
             quota: live.quota.clone(),
             files: super::vsyscall::Files::default(),
             ledger: Arc::clone(&self.ledger),
+            tracers: match live.branded.kernel.filter.is_empty() {
+                true => None,
+                false => Some(super::trace::Tracers::begin(ids.base).map_err(fail)?),
+            },
         });
         live.program = live.made.go(|listener| dispatch::serve(listener, &zone))?;
         if marks::is_asked() {

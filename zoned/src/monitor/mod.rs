@@ -3,6 +3,7 @@
 
 mod age;
 pub mod brand;
+mod confined;
 pub mod console;
 pub mod dispatch;
 mod files;

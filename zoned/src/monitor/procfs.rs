@@ -18,8 +18,10 @@ use fuser::{
     SessionACL,
 };
 
+use super::confined::{self, Role};
 use super::share::Share;
-use crate::sys::mount;
+use crate::confine::Failure;
+use crate::sys::{credentials, mount};
 
 /// One file's content.
 #[derive(Debug)]
@@ -76,6 +78,13 @@ pub fn serve(
         kernel: Arc::clone(&kernel),
     };
     thread::Builder::new().name("procfs".to_owned()).stack_size(256 * 1024).spawn(move || {
+        // The zone's processes are its own, and no others.
+        let owner =
+            credentials::become_owner(owner).map_err(|e| Failure::new("become", "the zone's owner", e));
+        if let Err(failure) = owner.and_then(|()| confined::confine(Role::Files)) {
+            tracing::error!(why = failure.sentence(), "live files of /proc are not served");
+            return;
+        }
         let session = Session::from_fd(tree, device.into(), SessionACL::All, Config::default());
         let served = session.and_then(|session| {
             let _ = kernel.set(session.notifier());

@@ -19,7 +19,7 @@ use nix::unistd::Pid;
 
 use super::dispatch::{self, Zone};
 use super::forward;
-use super::held::Held;
+use super::held::{Apart, Held};
 use super::kmsg::{Caller, View};
 use super::post::Answering;
 use super::space::Space;
@@ -393,6 +393,7 @@ impl Task for GuestTask<'_> {
 
     fn take_log(&mut self, max: usize) -> Result<Vec<u8>, Errno> {
         let directory = self.directory()?.try_clone_to_owned().ok();
+        let _apart = Apart::begin(&self.zone.held).ok_or(Errno::EAGAIN)?;
         self.let_others_go_first();
         self.zone.kmsg.take(max, &Caller { directory })
     }

@@ -9,8 +9,9 @@
 
 use std::ffi::CString;
 use std::io;
-use std::sync::{Condvar, LazyLock, Mutex, PoisonError};
-use std::thread;
+use std::sync::mpsc::{self, Sender, SyncSender};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use brands::abi::Abi;
 use brands::call::{Call, Watch};
@@ -19,10 +20,12 @@ use brands::task::Task;
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
+use super::confined::{self, Role};
 use super::dispatch::Zone;
 use super::task::GuestTask;
 use super::{notes, setid, visit, vsyscall};
-use crate::sys::credentials::Tracing;
+use crate::confine::Failure;
+use crate::sys::credentials::{self, Tracing};
 use crate::sys::notify::{self, Listener, Notification, Response};
 use crate::sys::ptrace::{self, Stop};
 
@@ -55,24 +58,75 @@ impl Drop for Turn {
     }
 }
 
+/// Confines a thread that answers calls. Where an interrupt takes a waiting call back (before Linux 5.19), such a thread has to
+/// suspend a guest's filters, which nobody may who has one.
+pub(super) fn confine() -> Result<(), Failure> {
+    if *WAITS_KILLABLE { confined::confine(Role::Calls) } else { confined::drop_capabilities(Role::Calls) }
+}
+
+type Job = Box<dyn FnOnce() -> io::Result<()> + Send>;
+
+/// Makes the threads that trace a zone's tasks. They are under no filter: who suspends a guest's must have none
+/// (PTRACE_O_SUSPEND_SECCOMP of ptrace(2)), and those who answer calls have one, as all that they make.
+#[derive(Debug)]
+pub struct Tracers(Sender<(Job, SyncSender<JoinHandle<io::Result<()>>>)>);
+
+impl Tracers {
+    /// To be called by a thread that is not confined.
+    pub fn begin(owner: u32) -> io::Result<Self> {
+        let (requests, jobs) = mpsc::channel::<(Job, SyncSender<JoinHandle<io::Result<()>>>)>();
+        let work = move || {
+            let owner =
+                credentials::become_owner(owner).map_err(|e| Failure::new("become", "the zone's owner", e));
+            if let Err(failure) = owner.and_then(|()| confined::drop_capabilities(Role::Calls)) {
+                tracing::error!(why = failure.sentence(), "cannot trace the zone's tasks");
+                return;
+            }
+            for (job, answer) in jobs {
+                let tracer = thread::Builder::new().name("tracer".to_owned()).stack_size(256 * 1024);
+                if let Ok(tracer) = tracer.spawn(job) {
+                    let _ = answer.send(tracer);
+                }
+            }
+        };
+        thread::Builder::new().name("tracers".to_owned()).stack_size(64 * 1024).spawn(work)?;
+        Ok(Self(requests))
+    }
+
+    /// Does the work on a thread of its own, and waits for the thread's end.
+    fn run(&self, job: Job) -> io::Result<()> {
+        let (answer, made) = mpsc::sync_channel(1);
+        self.0.send((job, answer)).map_err(|_| Errno::ESRCH)?;
+        let tracer = made.recv().map_err(|_| Errno::EAGAIN)?;
+        tracer.join().unwrap_or(Ok(()))
+    }
+}
+
 /// Answers a call with Continue and rewrites what it brought into memory.
-pub fn watch(zone: &Zone, listener: &Listener, notification: &Notification, call: &Call, what: Watch) {
-    let go_on = || {
+pub fn watch(
+    zone: &Arc<Zone>,
+    listener: &Arc<Listener>,
+    notification: &Notification,
+    call: &Call,
+    what: Watch,
+) {
+    let id = notification.id;
+    let go_on = move |listener: &Listener| {
         // ENOENT: the caller was killed meanwhile.
-        let _ = listener.respond(notification.id, Response::Continue);
+        let _ = listener.respond(id, Response::Continue);
     };
     if what == Watch::Mapping {
         let link = format!("/proc/{}/fd/{}", notification.pid, call.int(4));
         // What cannot be read is not mapped either, or the guest changed its mind.
         if !zone.files.is_to_be_rewritten(&link, call.int(2) & libc::PROT_EXEC != 0) {
-            return go_on();
+            return go_on(listener);
         }
     }
     let mut mounting = None;
     if what == Watch::Proc {
         match Mounting::of(zone, listener, notification, call) {
             Ok(found) => mounting = Some(found),
-            Err(_) => return go_on(),
+            Err(_) => return go_on(listener),
         }
     }
     let _turn = Turn::take(Pid::from_raw(notification.pid));
@@ -82,14 +136,15 @@ pub fn watch(zone: &Zone, listener: &Listener, notification: &Notification, call
     }
     // The end of a tracer lets go of all that it traces, of the dead too, which their parent gets to
     // see then. So this one ends with its work.
-    let traced = thread::scope(|scope| {
-        let tracer = thread::Builder::new().name("tracer".to_owned()).stack_size(256 * 1024);
-        let work = || trace(zone, notification, what, mounting, go_on);
-        tracer.spawn_scoped(scope, work)?.join().unwrap_or(Ok(()))
-    });
+    let (own, heard, notified) = (Arc::clone(zone), Arc::clone(listener), *notification);
+    let work = move || trace(&own, &notified, what, mounting, || go_on(&heard));
+    let traced = match &zone.tracers {
+        Some(tracers) => tracers.run(Box::new(work)),
+        None => Err(Errno::ENOSYS.into()),
+    };
     if let Err(error) = traced {
         // The call may not have been answered yet; one that was is answered to nobody.
-        go_on();
+        go_on(listener);
         let task = notification.pid;
         tracing::debug!(task, %error, "cannot make a program fit for its zone");
     }

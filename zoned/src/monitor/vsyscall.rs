@@ -77,7 +77,8 @@ impl Files {
         let path = open(link, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
         let path = File::from(path);
         let meta = path.metadata().ok()?;
-        if !meta.is_file() || meta.len() > LARGEST {
+        // Those of proc(5) have no size, and some no end.
+        if !meta.is_file() || meta.len() == 0 || meta.len() > LARGEST {
             return None;
         }
         let changed = ((meta.mtime(), meta.mtime_nsec()), (meta.ctime(), meta.ctime_nsec()));

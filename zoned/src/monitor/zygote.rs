@@ -22,6 +22,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin};
 
 use super::brand::{Branded, Disks};
+use super::confined;
 use super::ledger::Ledger;
 use super::wire::{Asked, Request};
 use crate::config::Config;
@@ -143,6 +144,7 @@ pub fn serve(requests: OwnedFd, arguments: &[String]) -> Result<Option<Taken>, E
 /// Does what does not depend on the zone: tables are indexed, and what a boot will use of the heap and the program is
 /// in this process's memory.
 fn warm() {
+    confined::prepare();
     for brand in brands::table::all() {
         let text = format!("name = \"warm\"\nbrand = \"{}\"\n", brand.name);
         let Ok(config) = Config::parse(&text, "zygote") else { continue };

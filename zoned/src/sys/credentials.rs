@@ -60,6 +60,31 @@ impl Drop for Tracing {
     }
 }
 
+/// Takes all capabilities but `kept` from the thread, also those that a program which it executes could gain.
+pub fn keep(kept: u64) -> Result<(), Errno> {
+    for capability in 0..64u32 {
+        if kept >> capability & 1 == 1 {
+            continue;
+        }
+        // SAFETY: plain integers only.
+        match check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) }.into()) {
+            // The kernel knows no more of them.
+            Err(Errno::EINVAL) => break,
+            dropped => dropped?,
+        };
+    }
+    let (mut header, mut data) = capabilities()?;
+    for (half, kept) in data.iter_mut().zip([kept as u32, (kept >> 32) as u32]) {
+        half.permitted &= kept;
+        half.effective &= kept;
+        // With these the ambient ones go.
+        half.inheritable = 0;
+    }
+    // SAFETY: both are live and of the forms that version 3 has.
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr()) })?;
+    Ok(())
+}
+
 /// For [`set_users`]: leave it.
 const KEEP: u32 = u32::MAX;
 

@@ -70,6 +70,9 @@ mod ioctl {
     nix::ioctl_readwrite!(procmap_query, b'f', 17, super::ProcmapQuery);
 }
 
+/// PROCMAP_QUERY, as a filter sees it.
+pub const QUERY: u64 = nix::request_code_readwrite!(b'f', 17, size_of::<ProcmapQuery>());
+
 /// PROCMAP_QUERY_VMA_WRITABLE
 const WRITABLE: u64 = 2;
 

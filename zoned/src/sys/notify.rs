@@ -67,6 +67,15 @@ mod ioctl {
     nix::ioctl_write_int_bad!(set_flags, nix::request_code_write!(MAGIC, 4, size_of::<u64>()));
 }
 
+/// The requests of ioctl(2) that a listener takes, as a filter sees them.
+pub const REQUESTS: [u64; 5] = [
+    nix::request_code_readwrite!(MAGIC, 0, size_of::<libc::seccomp_notif>()),
+    nix::request_code_readwrite!(MAGIC, 1, size_of::<libc::seccomp_notif_resp>()),
+    nix::request_code_write!(MAGIC, 2, size_of::<u64>()),
+    nix::request_code_write!(MAGIC, 3, size_of::<libc::seccomp_notif_addfd>()),
+    nix::request_code_write!(MAGIC, 4, size_of::<u64>()),
+];
+
 impl Listener {
     /// Takes over a listener descriptor and asks for synchronous wake-ups where the kernel has
     /// them (Linux 6.6); older ones answer EINVAL and work without.
@@ -160,6 +169,25 @@ pub fn has_wait_killable() -> bool {
         )
     };
     matches!(check(ret), Err(Errno::EFAULT))
+}
+
+/// Puts the calling thread, and those that it makes, under a filter for good, and has them gain no privileges by exec. The
+/// kernel logs what it refuses where that `is_logged` and actions_logged of seccomp(2) has it so.
+pub fn filter_thread(program: &[libc::sock_filter], is_logged: bool) -> Result<(), Errno> {
+    nix::sys::prctl::set_no_new_privs()?;
+    let len = u16::try_from(program.len()).map_err(|_| Errno::E2BIG)?;
+    let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
+    // SAFETY: `program` is a live sock_fprog whose pointer and length are those of a live slice.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            if is_logged { libc::SECCOMP_FILTER_FLAG_LOG } else { 0 },
+            &raw const program,
+        )
+    };
+    check(ret)?;
+    Ok(())
 }
 
 #[cfg(test)]
