@@ -244,23 +244,28 @@ static int is_over(pid_t pid)
 	return !at || at[2] == 'Z' || at[2] == 'X';
 }
 
+static void tell(const struct task *task, const struct call *call, const char *what)
+{
+	fprintf(report, "did %s before %s's %s %s\n", act, ROLES[task->role], call->name, what);
+}
+
 /* Before a call that is a step. */
 static void step(struct task *task, struct user_regs_struct *regs, const struct call *call, const char *what)
 {
 	if (++passed != nth) return;
-	fprintf(report, "did %s before %s's %s %s\n", act, ROLES[task->role], call->name, what);
 	if (victim >= 0) {
 		killed_pid = victim == ZONED ? daemon_pid : victim == ZONECTL ? command_pid : 0;
 		if (victim == watch) killed_pid = task->group;
 		for (int i = 0; i < count && !killed_pid; i++)
 			if (tasks[i].role == victim) killed_pid = tasks[i].group;
-		if (killed_pid) kill(killed_pid, SIGKILL);
+		if (killed_pid) kill(killed_pid, SIGKILL), tell(task, call, what);
 		finish();
 		return;
 	}
 	regs->orig_rax = -1;
 	ptrace(PTRACE_SETREGS, task->tid, 0, regs);
 	task->failing = injected;
+	tell(task, call, what);
 	finish();
 }
 

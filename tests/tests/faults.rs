@@ -365,7 +365,10 @@ impl Place {
         let wrong = |what: &str| Err(format!("{did}: {what}\n{outcome}"));
         match fault.act {
             Act::Kill(Who::Zoned) => self.zoned.start_again(),
-            _ if self.zoned.zonectl(LISTED).status != Some(0) => return wrong("zoned is gone"),
+            _ if self.zoned.zonectl(LISTED).status != Some(0) => {
+                self.zoned.start_again();
+                return wrong("zoned is gone");
+            }
             _ => {}
         }
         // The operator is told.
@@ -452,7 +455,11 @@ fn rounds() -> usize {
 
 /// Faults of the kinds, at steps that the verb has. A kind with many steps has no more of them than another.
 fn choose(dice: &mut Dice, kinds: &[(Who, Act)], count: impl Fn(Who, Act) -> usize) -> Vec<Fault> {
-    let kinds: Vec<_> = kinds.iter().filter(|(at, act)| count(*at, *act) > 0).collect();
+    let is_there = |(at, act): &&(Who, Act)| {
+        let who = if let Act::Kill(who) = act { *who } else { *at };
+        count(*at, *act) > 0 && (who == *at || count(who, Act::Kill(who)) > 0)
+    };
+    let kinds: Vec<_> = kinds.iter().filter(is_there).collect();
     if rounds() == usize::MAX {
         let all = |(at, act): &&(Who, Act)| {
             let (at, act) = (*at, *act);
