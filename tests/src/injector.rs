@@ -27,10 +27,6 @@ pub enum Who {
 }
 
 impl Who {
-    /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Zoned, Self::Zygote, Self::Spare, Self::Monitor, Self::Inside, Self::Zonectl];
-
     fn word(self) -> &'static str {
         match self {
             Self::Zoned => "zoned",
@@ -90,14 +86,25 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The steps of an operation: whose, and what can be done there.
+/// The steps of an operation: whose, what can be done there, and the call.
 #[derive(Debug)]
-pub struct Steps(Vec<(String, u32)>);
+pub struct Steps(Vec<(String, u32, String)>);
 
 impl Steps {
+    fn calls(&self, at: Who, act: Act) -> impl Iterator<Item = &str> {
+        let is_one = move |(who, bits, _): &&(String, u32, String)| who == at.word() && bits & act.bit() != 0;
+        self.0.iter().filter(is_one).map(|(_, _, call)| call.as_str())
+    }
+
     /// How many there are for a fault.
     pub fn count(&self, at: Who, act: Act) -> usize {
-        self.0.iter().filter(|(who, bits)| who == at.word() && bits & act.bit() != 0).count()
+        self.calls(at, act).count()
+    }
+
+    /// The first that begins so.
+    pub fn find(&self, at: Who, act: Act, call: &str) -> Option<Fault> {
+        let step = 1 + self.calls(at, act).position(|other| other.starts_with(call))?;
+        Some(Fault { at, act, step })
     }
 }
 
@@ -117,8 +124,8 @@ impl Zoned {
     pub fn steps(&self, spare: i32, words: &[&str]) -> (Outcome, Steps) {
         let (outcome, report) = self.traced("all", "count", 0, spare, words);
         let step = |line: &str| {
-            let mut words = line.split(' ');
-            Some((words.next()?.to_owned(), words.next()?.parse().ok()?))
+            let mut words = line.splitn(3, ' ');
+            Some((words.next()?.to_owned(), words.next()?.parse().ok()?, words.next()?.to_owned()))
         };
         (outcome, Steps(report.lines().filter_map(step).collect()))
     }

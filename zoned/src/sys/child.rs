@@ -404,7 +404,8 @@ macro_rules! call {
 /// would keep the kernel from taking the parent's death for the end of that file system, and could not be killed.
 fn keep_alone(channel: RawFd) -> RawFd {
     const LOWEST: RawFd = 3;
-    let moved = if channel == LOWEST { Ok(()) } else { call!(SYS_dup3, channel, LOWEST, libc::O_CLOEXEC).map(drop) };
+    let moved =
+        if channel == LOWEST { Ok(()) } else { call!(SYS_dup3, channel, LOWEST, libc::O_CLOEXEC).map(drop) };
     if moved.is_err() {
         return channel;
     }
