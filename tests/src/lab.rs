@@ -56,8 +56,12 @@ impl Lab {
 
     /// The same with a zoned.toml.
     pub fn zoned_with(&self, settings: &str) -> Zoned {
-        let netns = Some(self.host.clone());
-        Zoned::start_as(How { netns, settings: settings.into(), ..How::default() })
+        self.zoned_as(How { settings: settings.into(), ..How::default() })
+    }
+
+    /// The same as told.
+    pub fn zoned_as(&self, how: How) -> Zoned {
+        Zoned::start_as(How { netns: Some(self.host.clone()), ..how })
     }
 
     fn command(namespace: &str, words: &[&str]) -> Command {

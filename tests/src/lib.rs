@@ -8,6 +8,7 @@ mod fixtures;
 mod guests;
 mod host;
 mod http;
+mod injector;
 mod lab;
 mod large;
 mod machine;
@@ -27,6 +28,7 @@ pub use host::{
     Dice, binary, eventually, figure, is_machine, is_missing, is_too_old, run, shares_layers, target, text,
 };
 pub use http::{Asked, Server};
+pub use injector::{Act, Fault, Steps, Who};
 pub use lab::Lab;
 pub use large::Large;
 pub use machine::{Machine, Said};

@@ -301,8 +301,12 @@ pub fn failure(told: Told) -> Failure {
             let (operation, object) = step.split_once(' ').unwrap_or((&step, ""));
             Failure::new(operation, object, errno)
         }
+        // What ends by itself says why.
+        Told::Lost => {
+            Failure::new("start", "the zone's program", io::Error::other("it was killed on its way there"))
+        }
         told => {
-            let why = io::Error::other(format!("it ended before its time ({told:?})"));
+            let why = io::Error::other(format!("it told something out of turn ({told:?})"));
             Failure::new("start", "the zone's program", why)
         }
     }

@@ -118,6 +118,13 @@ impl Zones {
             self.copy_to(name, &old, path)
         };
         if let Err(error) = moved {
+            if near
+                && self.data(name) == old
+                && let Err(later) = self.move_back(name, &old, path)
+            {
+                tracing::warn!(zone = name, error = %later, "what was moved cannot be moved back");
+                return Err(error.hint("the move is finished by the next thing that is done with the zone"));
+            }
             if made && self.data(name) == old {
                 // It was empty, or was emptied again.
                 fs::remove_dir(path).ok();
@@ -173,14 +180,11 @@ impl Zones {
     pub(super) fn move_parts(&self, name: &str, path: &Path) -> Result<(), ApiError> {
         let old = self.data(name);
         let moved = || {
-            for part in parts(&old)? {
-                let to = path.join(&part);
-                if to.symlink_metadata().is_err() {
-                    fs::rename(old.join(&part), to)?;
-                }
+            // Where one could not be taken back, its folder may be gone.
+            if !path.is_dir() {
+                make_place(path)?;
             }
-            atomic::sync_folder(path)?;
-            atomic::sync_folder(&old)
+            put_parts(&old, path)
         };
         moved().map_err(|error: io::Error| because(format!("move {name}"), &error))?;
         self.save(name, |record| Record { path: Some(path.to_owned()), change: None, ..record.clone() })?;
@@ -188,6 +192,12 @@ impl Zones {
             fs::remove_dir(&old).ok();
         }
         Ok(())
+    }
+
+    /// Takes back a move within a file system that could not be carried out.
+    fn move_back(&self, name: &str, old: &Path, path: &Path) -> Result<(), ApiError> {
+        put_parts(path, old).map_err(|error| because(format!("move {name} back"), &error))?;
+        self.save(name, |record| Record { change: None, ..record.clone() })
     }
 
     /// Takes back a move to another file system that was cut off.
@@ -537,6 +547,22 @@ fn make_place(path: &Path) -> io::Result<bool> {
         Err(error) => Err(io::Error::new(error.kind(), format!("make {}: {error}", path.display()))),
         Ok(()) => path.parent().map_or(Ok(()), atomic::sync_folder).map(|()| true),
     }
+}
+
+/// Renames a zone's own files from a folder to another, from any point.
+fn put_parts(from: &Path, to: &Path) -> io::Result<()> {
+    for part in parts(from)? {
+        let (old, new) = (from.join(&part), to.join(&part));
+        if new.symlink_metadata().is_err() {
+            let wrong = |error: io::Error| {
+                let why = io::Error::from(error.kind());
+                io::Error::new(error.kind(), format!("rename {} to {}: {why}", old.display(), new.display()))
+            };
+            fs::rename(&old, &new).map_err(wrong)?;
+        }
+    }
+    atomic::sync_folder(to)?;
+    atomic::sync_folder(from)
 }
 
 /// Names of a zone's own files in its folder.

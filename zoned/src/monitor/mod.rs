@@ -150,10 +150,6 @@ const LOOK: Duration = Duration::from_millis(250);
 /// message says what to do.
 pub fn run(control: OwnedFd) -> Result<(), Failure> {
     let fail = |e: Errno| Failure::new("receive", "the zone to make", e);
-    let own =
-        process::open(nix::unistd::Pid::this()).map_err(|e| Failure::new("open", "its own pidfd", e))?;
-    wire::send(&control, &Said::Hello, Some(&own)).map_err(fail)?;
-    drop(own);
     let Some((asked, client)) = wire::receive::<Asked>(&control, MsgFlags::empty()).map_err(fail)? else {
         return Ok(());
     };

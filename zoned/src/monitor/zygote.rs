@@ -24,7 +24,7 @@ use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin};
 use super::brand::{Branded, Disks};
 use super::confined;
 use super::ledger::Ledger;
-use super::wire::{Asked, Request};
+use super::wire::{self, Asked, Request, Said};
 use crate::config::Config;
 use crate::sys::{process, scm};
 
@@ -64,6 +64,9 @@ impl Zygote {
 
     /// Makes a monitor for zone `name`, which speaks over `control` and writes its log to `log`.
     pub fn make(&self, name: &str, control: BorrowedFd<'_>, log: &File) -> io::Result<()> {
+        // Spares that were killed are our children, and nobody else looks for their end.
+        let group = self.child.lock().unwrap_or_else(PoisonError::into_inner).id();
+        process::reap_group(Pid::from_raw(group as i32), Duration::ZERO);
         scm::send(&self.requests, name.as_bytes(), &[control, log.as_fd()])?;
         Ok(())
     }
@@ -169,7 +172,10 @@ fn spare(
     let (name, fds) = scm::receive(requests, 4096, MsgFlags::empty())?;
     let Ok([control, log]) = <[OwnedFd; 2]>::try_from(fds) else { return Ok(None) };
     let name = String::from_utf8_lossy(&name).into_owned();
-    // Until now it was of the zygote's group, by which zoned reaps those that nobody took.
+    let own = process::open(Pid::this())?;
+    wire::send(&control, &Said::Hello, Some(&own))?;
+    drop(own);
+    // Until now it was of the zygote's group, by which zoned reaps those that nobody took, and those that it did not hear of.
     let _ = nix::unistd::setsid();
     // Where a log can be lost, a monitor need not be.
     let _ = dup2_stderr(&log);

@@ -96,10 +96,10 @@ fn gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted)
 }
 
-/// accept(2): no descriptors or memory now.
+/// accept(2): no descriptors or memory now. epoll_ctl(2): as many are watched as one user may have watched (ENOSPC).
 fn scarce(error: &io::Error) -> bool {
-    use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
-    error.raw_os_error().is_some_and(|code| [EMFILE, ENFILE, ENOBUFS, ENOMEM].contains(&code))
+    use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC};
+    error.raw_os_error().is_some_and(|code| [EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC].contains(&code))
 }
 
 struct Server {

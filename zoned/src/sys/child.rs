@@ -369,8 +369,9 @@ pub fn spawn(plan: &Plan, flags: i32, cgroup: Option<BorrowedFd<'_>>) -> Result<
     // this stack, and does nothing but `Runner::run`, which neither allocates nor locks.
     let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) })?;
     if pid == 0 {
+        let channel = keep_alone(theirs.as_raw_fd());
         let times = Times { asked: plan.timed, known: 0, at: [0; MOST_TIMES] };
-        let mut runner = Runner { channel: theirs.as_raw_fd(), slots: [-1; SLOTS], terminal: -1, times };
+        let mut runner = Runner { channel, slots: [-1; SLOTS], terminal: -1, times };
         runner.run(plan);
     }
     Ok(Child {
@@ -386,6 +387,31 @@ pub fn spawn(plan: &Plan, flags: i32, cgroup: Option<BorrowedFd<'_>>) -> Result<
 
 /// clone3(2); too wide for the constant of libc.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// One raw system call with integer or pointer arguments.
+macro_rules! call {
+    ($nr:ident $(, $arg:expr)*) => {
+        // SAFETY: pointer arguments point into the plan or to locals, both alive for the call; the
+        // kernel checks everything else. Raw calls touch no lock and no heap.
+        check(unsafe { libc::syscall(libc::$nr $(, $arg)*) })
+    };
+}
+
+/// Closes all that the parent has open, but for the standard streams and `channel`, which has another number then.
+///
+/// With a copy of the parent's end of the channel, the parent's death would not show to the child, and not to zoned with
+/// one of its connection to zoned. With one of a device of fuse(4) that the parent serves, a child that waits for its answer
+/// would keep the kernel from taking the parent's death for the end of that file system, and could not be killed.
+fn keep_alone(channel: RawFd) -> RawFd {
+    const LOWEST: RawFd = 3;
+    let moved =
+        if channel == LOWEST { Ok(()) } else { call!(SYS_dup3, channel, LOWEST, libc::O_CLOEXEC).map(drop) };
+    if moved.is_err() {
+        return channel;
+    }
+    let _ = call!(SYS_close_range, LOWEST + 1, u32::MAX, 0);
+    LOWEST
+}
 
 /// The child's side.
 struct Runner {
@@ -409,15 +435,6 @@ type Done = Result<(), Errno>;
 
 /// A null pointer among variadic arguments: an `i32` zero would leave half the register undefined.
 const NULL: usize = 0;
-
-/// One raw system call with integer or pointer arguments.
-macro_rules! call {
-    ($nr:ident $(, $arg:expr)*) => {
-        // SAFETY: pointer arguments point into the plan or to locals, both alive for the call; the
-        // kernel checks everything else. Raw calls touch no lock and no heap.
-        check(unsafe { libc::syscall(libc::$nr $(, $arg)*) })
-    };
-}
 
 impl Runner {
     fn run(&mut self, plan: &Plan) -> ! {
@@ -555,7 +572,8 @@ impl Runner {
             Step::Filter { program, flags, listen } => self.filter(program, *flags, *listen),
             Step::ReapAround(status) => self.reap_around(*status),
             Step::Reap => {
-                let _ = self.tell(&[LAST], None);
+                // As in `exec`.
+                self.tell(&[LAST], None)?;
                 call!(SYS_close_range, 3, u32::MAX, 0)?;
                 reap_for_ever()
             }
