@@ -146,10 +146,13 @@ const KEPT: &[u32] = &[
     27, // MKNOD
 ];
 
-/// A call beyond what is allowed. In a build for tests the monitor dies of it, so that none is overlooked; else the call
-/// fails, and with it at most the answer to one guest, and the kernel's log has a line of it.
-const BEYOND: SeccompAction =
-    if cfg!(debug_assertions) { SeccompAction::Log } else { SeccompAction::Errno(libc::EPERM as u32) };
+/// A call beyond what is allowed. In a build with debug assertions the monitor dies of it, so that none is overlooked; else
+/// the call fails, and with it at most the answer to one guest, and the kernel's log has a line of it.
+const BEYOND: SeccompAction = if cfg!(all(debug_assertions, not(test))) {
+    SeccompAction::KillProcess
+} else {
+    SeccompAction::Errno(libc::EPERM as u32)
+};
 
 /// The programs of a role: one for the call that is said to be none, and one for all that are allowed.
 type Programs = Result<[BpfProgram; 2], String>;
