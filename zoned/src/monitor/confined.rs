@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::LazyLock;
 
+use libc::sock_filter;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     TargetArch,
 };
 
 use crate::confine::Failure;
-use crate::sys::{credentials, memory, notify};
+use crate::sys::{credentials, files, memory, notify};
 
 /// What a thread is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,7 +156,7 @@ const BEYOND: SeccompAction = if cfg!(all(debug_assertions, not(test))) {
 };
 
 /// The programs of a role: one for the call that is said to be none, and one for all that are allowed.
-type Programs = Result<[BpfProgram; 2], String>;
+type Programs = Result<[Vec<sock_filter>; 2], String>;
 
 static OF_CALLS: LazyLock<Programs> = LazyLock::new(|| programs(Role::Calls));
 static OF_FILES: LazyLock<Programs> = LazyLock::new(|| programs(Role::Files));
@@ -187,9 +188,11 @@ fn programs(role: Role) -> Programs {
         rules.insert(libc::SYS_mount, vec![rule(vec![condition(3, SeccompCmpOp::Eq, slave)?])?]);
     }
     let arch = TargetArch::x86_64;
-    let compile = |rules, otherwise, then| -> Result<BpfProgram, String> {
+    let compile = |rules, otherwise, then| -> Result<Vec<sock_filter>, String> {
         let filter = SeccompFilter::new(rules, otherwise, then, arch).map_err(|e| e.to_string())?;
-        filter.try_into().map_err(|e: seccompiler::BackendError| e.to_string())
+        let program: BpfProgram = filter.try_into().map_err(|e: seccompiler::BackendError| e.to_string())?;
+        let program = program.iter().map(|i| sock_filter { code: i.code, jt: i.jt, jf: i.jf, k: i.k });
+        Ok(first(role).into_iter().chain(program).collect())
     };
     let lacking = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
     Ok([
@@ -197,6 +200,37 @@ fn programs(role: Role) -> Programs {
         // The last, since it lets no other be set.
         compile(rules, BEYOND, SeccompAction::Allow)?,
     ])
+}
+
+/// What stands before a program of `seccompiler`, to which a call of another ABI is the end of the process: what a tracer
+/// skipped goes on to be skipped, and of i386 those who answer calls list folders ([`files::list_as_i386`]).
+fn first(role: Role) -> [sock_filter; 8] {
+    const SKIPPED: u32 = u32::MAX;
+    const AUDIT_ARCH_I386: u32 = 0x4000_0003;
+    // struct seccomp_data
+    const NR: u32 = 0;
+    const ARCH: u32 = 4;
+    let load =
+        |at| sock_filter { code: (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, jt: 0, jf: 0, k: at };
+    let if_is =
+        |k, jt, jf| sock_filter { code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, jt, jf, k };
+    let answer = |action: SeccompAction| sock_filter {
+        code: (libc::BPF_RET | libc::BPF_K) as u16,
+        jt: 0,
+        jf: 0,
+        k: action.into(),
+    };
+    let listing = if role == Role::Calls { 1 } else { 0 };
+    [
+        load(NR),
+        if_is(SKIPPED, 5, 0),
+        load(ARCH),
+        if_is(AUDIT_ARCH_I386, 0, 4),
+        load(NR),
+        if_is(files::I386_GETDENTS64, listing, 0),
+        answer(BEYOND),
+        answer(SeccompAction::Allow),
+    ]
 }
 
 /// Makes the programs, so that no thread of a zone has to.
@@ -216,9 +250,7 @@ pub(super) fn confine(role: Role) -> Result<(), Failure> {
     let fail = |source| Failure::new("confine", "a thread", source);
     let [lacking, allowed] = programs.as_ref().map_err(|why| fail(io::Error::other(why.clone())))?;
     for (program, is_logged) in [(lacking, false), (allowed, true)] {
-        let program: Vec<_> =
-            program.iter().map(|i| libc::sock_filter { code: i.code, jt: i.jt, jf: i.jf, k: i.k }).collect();
-        notify::filter_thread(&program, is_logged).map_err(|e| fail(e.into()))?;
+        notify::filter_thread(program, is_logged).map_err(|e| fail(e.into()))?;
     }
     Ok(())
 }
@@ -278,6 +310,9 @@ mod tests {
             assert_eq!(made.join().expect("it does not panic"), "2");
             let own = process::open(Pid::this()).expect("a pidfd");
             assert_eq!(process::signal(own.as_fd(), 0), Ok(()));
+            // Of another ABI it may do this, and no more.
+            let folder = fs::File::open("/proc/self").expect("a folder");
+            assert!(files::list_as_i386(folder.as_fd(), 4096).is_ok_and(|listed| !listed.is_empty()));
         });
         assert_eq!(status("Seccomp:"), "0", "the others are as before");
     }

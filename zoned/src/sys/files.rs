@@ -51,14 +51,16 @@ impl Drop for Low {
     }
 }
 
+/// getdents64(2) of i386.
+pub const I386_GETDENTS64: u32 = 220;
+
 /// Up to `room` bytes of `struct linux_dirent64` from the open directory `fd`, asked for with the i386 call,
 /// so that positions have the 32 bits that such programs can hold (ext4 hashes names into positions of 63
 /// bits for others). Only for hosts that run i386 programs: where the kernel has IA32_EMULATION off, the call
 /// is fatal.
 pub fn list_as_i386(fd: BorrowedFd<'_>, room: usize) -> Result<Vec<u8>, Errno> {
-    const GETDENTS64: i64 = 220;
     let memory = Low::new(room.max(1))?;
-    let mut result = GETDENTS64;
+    let mut result = i64::from(I386_GETDENTS64);
     // SAFETY: getdents64 writes at most `room` bytes to `memory`, which is that large and lies below 4 GiB.
     // rbx, which the compiler keeps to itself, is put back; the kernel may clear r8 to r11.
     unsafe {
