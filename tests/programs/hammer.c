@@ -4,6 +4,7 @@
    `hammer calm SECONDS` makes one call after the other, and prints how long they took; `hammer waits COUNT SECONDS` has so many
    threads wait for the kernel's log. */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -279,6 +280,15 @@ static void debug(pid_t victim)
 	_exit(0);
 }
 
+/* Waits for a victim's end. One of its threads may have this process for its tracer (PTRACE_TRACEME), who then has to take in
+   that one's end before. */
+static void reap(pid_t victim, pid_t *victims)
+{
+	for (pid_t ended = 0; ended != victim && (ended = waitpid(-1, 0, __WALL)) > 0;)
+		for (int i = 0; i < VICTIMS; i++)
+			if (victims[i] == ended) victims[i] = 0;
+}
+
 static int hammer(char **argv)
 {
 	unsigned long long dice = strtoull(argv[2], 0, 10) | 1;
@@ -306,7 +316,7 @@ static int hammer(char **argv)
 			usleep(500 + below(&dice, 30000));
 			kill(victims[at], SIGCONT);
 			kill(victims[at], SIGKILL);
-			waitpid(victims[at], 0, __WALL);
+			reap(victims[at], victims);
 		}
 		unsigned long long seed = roll(&dice) | 1;
 		victims[at] = fork();
@@ -319,7 +329,7 @@ static int hammer(char **argv)
 		else begun++;
 	}
 	for (int at = 0; at < VICTIMS; at++) {
-		if (victims[at]) kill(victims[at], SIGKILL), waitpid(victims[at], 0, __WALL);
+		if (victims[at]) kill(victims[at], SIGKILL), reap(victims[at], victims);
 		all += seen->calls[at];
 	}
 	while (waitpid(-1, 0, WNOHANG | __WALL) > 0) {}
@@ -327,26 +337,43 @@ static int hammer(char **argv)
 	return 0;
 }
 
-/* Hammers in a group of its own, of which nobody is left afterwards, whoever lost its parent meanwhile. */
+/* Kills the children of this process, who are in any group; proc is /proc as it was before somebody could mount over it. */
+static void kill_children(int proc)
+{
+	char path[32], text[512];
+	int copy = openat(proc, ".", O_RDONLY | O_DIRECTORY);
+	DIR *all = copy < 0 ? 0 : fdopendir(copy);
+	for (struct dirent *entry; all && (entry = readdir(all));) {
+		pid_t pid = atoi(entry->d_name), parent = 0;
+		snprintf(path, sizeof path, "%d/stat", pid);
+		int file = pid > 0 ? openat(proc, path, O_RDONLY) : -1;
+		if (file < 0) continue;
+		ssize_t length = read(file, text, sizeof text - 1);
+		close(file);
+		text[length < 0 ? 0 : length] = 0;
+		char *name = strrchr(text, ')');
+		if (name && sscanf(name, ") %*c %d", &parent) == 1 && parent == getpid()) kill(pid, SIGKILL);
+	}
+	if (all) closedir(all);
+}
+
+/* Hammers in a process of its own, of which nobody is left afterwards, whoever lost its parent meanwhile, or was stopped. */
 static int hammer_and_tidy(char **argv)
 {
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	pid_t group = fork();
-	if (group < 0) return perror("fork"), 1;
-	if (group == 0) {
-		setpgid(0, 0);
+	int proc = open("/proc", O_RDONLY | O_DIRECTORY);
+	pid_t first = fork();
+	if (first < 0) return perror("fork"), 1;
+	if (first == 0) {
 		int status = hammer(argv);
 		fflush(stdout);
 		_exit(status);
 	}
-	setpgid(group, group);
-	int status, result = 1;
-	for (pid_t ended; (ended = waitpid(-1, &status, __WALL)) > 0;)
-		if (ended == group) {
-			result = status;
-			/* Its number is its group's, while that has anybody. */
-			kill(-group, SIGKILL);
-		}
+	int status, result = 1, is_over = 0;
+	for (pid_t ended; (ended = waitpid(-1, &status, __WALL | (is_over ? WNOHANG : 0))) >= 0;) {
+		if (ended == first) result = status, is_over = 1;
+		if (is_over && ended == 0) kill_children(proc), usleep(10000);
+	}
 	return result != 0;
 }
 
