@@ -178,8 +178,37 @@ fn read(socket: &OwnedFd, waiting: &Waiting, news: &impl Fn(News)) -> Option<Own
                 }
             }
             Ok(Some((Said::Event(event), _))) => news(News::Event(event)),
-            Err(Errno::EBADMSG) => tracing::error!("a monitor sent a message that makes no sense"),
+            Err(Errno::EBADMSG) => {
+                tracing::error!("a monitor sent a message that makes no sense");
+                // It may have been the answer to any of them, and nobody waits for ever.
+                waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            }
             Ok(None) | Err(_) => return made,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::scm;
+
+    #[test]
+    fn who_gets_an_answer_that_makes_no_sense_waits_no_longer() {
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
+        let link = Link::over(ours, None, |_| {}).unwrap();
+        let answers = thread::spawn(move || {
+            for answer in [&b"{\"reply\":7}"[..], b"no JSON"] {
+                let asked = wire::receive::<Asked>(&theirs, MsgFlags::empty()).unwrap();
+                assert!(matches!(asked, Some((Asked { request: Request::Status, .. }, None))));
+                scm::send(&theirs, answer, &[]).unwrap();
+            }
+            theirs
+        });
+        for _ in 0..2 {
+            assert!(matches!(link.ask(Request::Status, None), Err(Unanswered::Gone)));
+        }
+        answers.join().unwrap();
     }
 }

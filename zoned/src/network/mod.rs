@@ -64,12 +64,17 @@ pub struct Place {
     pub dns: bool,
     /// Who is asked for names that are no zones'; none: the host's resolvers.
     pub resolvers: Vec<IpAddr>,
-    /// Connections through the host that one interface of a zone may have at once.
+    /// Connections through the host that one interface of a zone may have at once. Monitors of an older zoned do not know of it.
+    #[serde(default = "usual_connections")]
     pub connections: u32,
     /// zoned's `--root`.
     pub root: PathBuf,
     /// zoned's `--run`.
     pub run: PathBuf,
+}
+
+fn usual_connections() -> u32 {
+    crate::config::network::CONNECTIONS
 }
 
 impl Place {
@@ -540,4 +545,18 @@ pub fn forget(place: &Place, zone: &str) -> Result<(), Failure> {
 /// The addresses of a live zone.
 pub fn addresses(run_dir: &Path) -> Vec<String> {
     Record::read(run_dir).ok().flatten().map(|record| record.addresses).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_of_an_older_zoned_is_read() {
+        let settings = crate::config::daemon::Settings::default();
+        let place = Place::new(&settings, Path::new("/var/lib/zoned"), Path::new("/run/zoned"));
+        let mut old = serde_json::to_value(&place).unwrap();
+        old.as_object_mut().unwrap().remove("connections").unwrap();
+        assert_eq!(serde_json::from_value::<Place>(old).unwrap(), place);
+    }
 }
