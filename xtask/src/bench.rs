@@ -15,7 +15,7 @@ struct Part {
 
 const PARTS: [Part; 8] = [
     Part { program: "starts", title: "One program, and entering a zone", words: &["40"] },
-    Part { program: "boots", title: "A Debian from boot to its login prompt", words: &["5"] },
+    Part { program: "boots", title: "From boot to the login prompt", words: &["5"] },
     Part { program: "many", title: "Many zones", words: &["500"] },
     Part { program: "overhead", title: "Programs that no brand answers", words: &["7"] },
     Part { program: "handlers", title: "Calls that the brand answers", words: &[] },
