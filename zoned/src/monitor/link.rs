@@ -183,6 +183,8 @@ fn read(socket: &OwnedFd, waiting: &Waiting, news: &impl Fn(News)) -> Option<Own
                 // It may have been the answer to any of them, and nobody waits for ever.
                 waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
             }
+            // Nothing was taken from the queue.
+            Err(Errno::ENOMEM) => thread::sleep(Duration::from_millis(20)),
             Ok(None) | Err(_) => return made,
         }
     }
