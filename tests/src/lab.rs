@@ -97,15 +97,17 @@ impl Lab {
 
     /// Starts a program on the host.
     pub fn start_on_host(&self, words: &[&str]) -> Child {
-        let mut command = Self::command(&self.host, words);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        command.spawn().unwrap_or_else(|e| panic!("start {words:?}: {e}"))
+        Self::start(&self.host, Stdio::null(), words)
     }
 
     /// Starts a program outside, to which its input is open.
     pub fn start_outside(&self, words: &[&str]) -> Child {
-        let mut command = Self::command(&self.outside, words);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        Self::start(&self.outside, Stdio::piped(), words)
+    }
+
+    fn start(namespace: &str, input: Stdio, words: &[&str]) -> Child {
+        let mut command = Self::command(namespace, words);
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::null());
         command.spawn().unwrap_or_else(|e| panic!("start {words:?}: {e}"))
     }
 

@@ -36,11 +36,12 @@ fn subids(dir: &Path) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// A program for which alone the host is as [`suit`] has it; `dir` has a configuration of [`lxc`].
+/// A program for which alone the host is as [`suit`] has it.
 pub fn suited(dir: &Path, words: &[&str]) -> Command {
+    let granted = subids(dir).unwrap_or_else(|e| panic!("{e:#}"));
     let script = format!(
         "umount -l /sys/fs/cgroup/unified 2> /dev/null; for f in /etc/subuid /etc/subgid; do [ -e $f ] && mount --bind {} $f; done; exec \"$@\"",
-        text(&dir.join("subids"))
+        text(&granted)
     );
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", &script, "sh"]).args(words);
@@ -81,7 +82,6 @@ pub fn configuration(root: &Path, words: &[&str]) -> Value {
 
 /// The configuration of a container of lxc over the same root, with ids mapped.
 pub fn lxc(dir: &Path, root: &Path) -> Result<PathBuf> {
-    subids(dir)?;
     let file = dir.join("lxc.conf");
     let lines = format!(
         "lxc.rootfs.path = dir:{}\nlxc.rootfs.options = idmap=container\nlxc.uts.name = bench\n\
@@ -93,6 +93,11 @@ pub fn lxc(dir: &Path, root: &Path) -> Result<PathBuf> {
     Ok(file)
 }
 
+/// What podman's `run` and `create` take here: without a network, in groups that are there, and with limits that, unlike
+/// those that it raises by itself, do not take CAP_SYS_RESOURCE.
+pub const PODMAN: [&str; 4] =
+    ["--network=none", "--cgroups=disabled", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"];
+
 /// The seccomp filter that podman gives to crun, as it stands in a configuration of OCI.
 pub fn default_filter(dir: &Path, root: &Path) -> Result<Value> {
     let store = dir.join("podman");
@@ -103,9 +108,7 @@ pub fn default_filter(dir: &Path, root: &Path) -> Result<Value> {
         ensure!(output.status.success(), "podman {words:?}: {}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
-    let limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"];
-    let create = ["create", "--network=none", "--cgroups=disabled", limits[0], limits[1], "--rootfs"];
-    let id = podman(&[&create[..], &[&root.display().to_string(), "/bin/true"]].concat())?;
+    let id = podman(&[&["create"], &PODMAN[..], &["--rootfs", text(root), "/bin/true"]].concat())?;
     podman(&["init", &id])?;
     let path = store.join("root/overlay-containers").join(&id).join("userdata/config.json");
     let text = fs::read(&path).with_context(|| format!("read {}", path.display()));

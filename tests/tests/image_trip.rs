@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use zones_tests::{Lab, Zoned, busybox_root};
+use zones_tests::{Lab, Zoned, busybox_root, peers, text};
 
 fn is_missing(test: &str) -> bool {
     zones_tests::is_missing(
@@ -33,16 +33,13 @@ fn with_store(program: &str, store: &Path, words: &[&str]) -> String {
     run(command.arg("--runroot").arg(store.join("run")).args(words))
 }
 
-/// What a shell of an image says that podman runs. Its crun wants to know nothing of a v2 hierarchy beside v1 ones, and
-/// the limits that podman raises by itself take CAP_SYS_RESOURCE.
+/// What a shell of an image says that podman runs.
 fn run_by_podman(store: &Path, image: &str, script: &str) -> String {
-    const APART: &str = "umount -l /sys/fs/cgroup/unified 2> /dev/null; exec \"$@\"";
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", APART, "sh", "podman", "--storage-driver", "vfs", "--root"]);
-    command.arg(store.join("root")).arg("--runroot").arg(store.join("run"));
-    command.args(["run", "--rm", "--network=none", "--cgroups=disabled"]);
-    command.args(["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024", image, "sh", "-c", script]);
-    run(&mut command)
+    let (root, state) = (store.join("root"), store.join("run"));
+    let front = ["podman", "--storage-driver", "vfs", "--root", text(&root), "--runroot", text(&state)];
+    let back = ["run", "--rm"];
+    let words = [&front, &back[..], &peers::PODMAN, &[image, "sh", "-c", script]].concat();
+    run(&mut peers::suited(store, &words))
 }
 
 /// A root with Debian's busybox, setcap and setfattr.

@@ -5,12 +5,12 @@
 //! `cargo run --release -p zones-tests --bin overhead [ROUNDS]`
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use nix::mount::{MsFlags, mount};
-use serde_json::json;
+use serde_json::{Value, json};
 use zones_tests::{Zoned, busybox_root, peers, text};
 
 /// Name, and a script that is run in the work folder.
@@ -63,23 +63,20 @@ fn timed(mut command: Command) -> Result<f64> {
     Ok(took / 1e9)
 }
 
-/// A bundle for crun over the host's files, with the work folder at /mnt and root's own ids.
-fn crun(dir: &Path, work: &Path, script: &str) -> Result<PathBuf> {
+/// What crun takes over the host's files, with the work folder at /mnt and root's own ids; without its program.
+fn crun(dir: &Path, work: &Path) -> Result<Value> {
     let root = dir.join("host");
-    if !root.exists() {
-        fs::create_dir(&root).context("make a folder")?;
-        mount(Some("/"), &root, None::<&str>, MsFlags::MS_BIND, None::<&str>)
-            .context("bind the host's files")?;
-    }
-    let mut configuration = peers::configuration(&root, &["/bin/sh", "-c", script]);
-    let linux = &mut configuration["linux"];
+    fs::create_dir(&root).context("make a folder")?;
+    mount(Some("/"), &root, None::<&str>, MsFlags::MS_BIND, None::<&str>).context("bind the host's files")?;
+    let mut configuration = peers::configuration(&root, &[]);
     let namespaces = ["pid", "mount", "network", "uts", "ipc", "cgroup"].map(|n| json!({ "type": n }));
-    *linux = json!({ "namespaces": namespaces, "seccomp": peers::default_filter(dir, &busybox_root())? });
+    let filter = peers::default_filter(dir, &busybox_root())?;
+    configuration["linux"] = json!({ "namespaces": namespaces, "seccomp": filter });
     let path = std::env::var("PATH").unwrap_or_default();
     configuration["process"]["env"] = json!([format!("PATH={path}")]);
     let bind = json!({ "destination": "/mnt", "type": "bind", "source": work, "options": ["rbind", "rw"] });
     configuration["mounts"].as_array_mut().context("mounts are a list")?.push(bind);
-    Ok(dir.join("bundle")).and_then(|bundle| peers::write(&bundle, &configuration).map(|()| bundle))
+    Ok(configuration)
 }
 
 fn main() -> Result<()> {
@@ -94,13 +91,15 @@ fn main() -> Result<()> {
     println!("{:12} {:>9}   times native: median (quarters)", "", "native");
     println!("{:12} {:>9} {:>20} {:>20} {:>20}", "", "", "zone at 2.6.32", "crun", "proot");
     let bind = format!("{}:/mnt", work.display());
-    let state = dir.join("crun");
+    let (state, bundle) = (dir.join("crun"), dir.join("bundle"));
+    let mut configuration = crun(&dir, &work)?;
     for (name, script) in WORK {
         let script = |at: &str| {
             format!("cd {at}; b=$(date +%s%N); ( {script} ) || exit 1; e=$(date +%s%N); echo $((e - b))")
         };
         let inside = script("/mnt");
-        let bundle = crun(&dir, &work, &inside)?;
+        configuration["process"]["args"] = json!(["/bin/sh", "-c", &inside]);
+        peers::write(&bundle, &configuration)?;
         let mut rows: Vec<[f64; 4]> = Vec::new();
         for round in 0..=rounds {
             let mut native = Command::new("sh");

@@ -190,19 +190,9 @@ fn main() -> Result<()> {
         contender("systemd-nspawn", of(strings(&nspawn))),
         contender(
             "podman run --rootfs",
-            of(strings(&[
-                "podman",
-                "run",
-                "--rm",
-                "--network=none",
-                "--cgroups=disabled",
-                // What it would set by itself takes CAP_SYS_RESOURCE.
-                "--ulimit=nofile=1024:1024",
-                "--ulimit=nproc=1024:1024",
-                "--rootfs",
-                &r,
-                "/bin/true",
-            ])),
+            of(strings(
+                &[&["podman", "run", "--rm"], &peers::PODMAN[..], &["--rootfs", &r, "/bin/true"]].concat(),
+            )),
         ),
     ];
     measure(&mut starts, runs);

@@ -239,6 +239,12 @@ pub(super) fn prepare() {
     LazyLock::force(&OF_FILES);
 }
 
+/// Has the calling thread be of the zone's owner ([`credentials::become_owner`]): a number that a guest brings stands for no process
+/// but the zone's from then on.
+pub(super) fn become_owner(owner: u32) -> Result<(), Failure> {
+    credentials::become_owner(owner).map_err(|e| Failure::new("become", "the zone's owner", e))
+}
+
 /// Leaves the calling thread, and those that it makes, the capabilities and calls that its role takes. To be called once, by
 /// a thread that has become who it is to be.
 pub(super) fn confine(role: Role) -> Result<(), Failure> {

@@ -24,9 +24,8 @@ use super::kmsg::Kmsg;
 use super::ledger::Ledger;
 use super::post::{Answering, Post};
 use super::task::GuestTask;
-use super::{trace, vsyscall};
+use super::{confined, trace, vsyscall};
 use crate::confine::{Failure, Ids};
-use crate::sys::credentials;
 use crate::sys::notify::{Listener, Notification, Response};
 
 /// Most threads that answer one listener's calls. Each beyond two is there because a guest's call
@@ -185,9 +184,7 @@ impl Team {
         if let Err(error) = crate::sys::process::set_namespace(self.zone.init.as_fd(), libc::CLONE_NEWUTS) {
             tracing::warn!(%error, "cannot enter the zone's UTS namespace");
         }
-        // From here on a call's number can stand for no process but the zone's.
-        credentials::become_owner(self.zone.ids.base)
-            .map_err(|e| Failure::new("become", "the owner of the zone's namespace", e))?;
+        confined::become_owner(self.zone.ids.base)?;
         trace::confine()
     }
 

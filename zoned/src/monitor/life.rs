@@ -290,10 +290,9 @@ impl Monitor {
             quota: live.quota.clone(),
             files: super::vsyscall::Files::default(),
             ledger: Arc::clone(&self.ledger),
-            tracers: match live.branded.kernel.filter.is_empty() {
-                true => None,
-                false => Some(super::trace::Tracers::begin(ids.base).map_err(fail)?),
-            },
+            tracers: (!live.branded.kernel.filter.is_empty())
+                .then(|| super::trace::Tracers::begin(ids.base).map_err(fail))
+                .transpose()?,
         });
         live.program = live.made.go(|listener| dispatch::serve(listener, &zone))?;
         if marks::is_asked() {

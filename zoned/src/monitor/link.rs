@@ -42,8 +42,13 @@ pub struct Questions(Waiting);
 impl Questions {
     /// Tells who waits that there will be no answer.
     pub fn give_up(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        give_up(&self.0);
     }
+}
+
+/// Who waits is told by the closed channel.
+fn give_up(waiting: &Waiting) {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
 }
 
 /// A connection to a living monitor.
@@ -115,8 +120,7 @@ impl Link {
                 }
                 (None, None) => None,
             };
-            // Whoever still waits is told by the closed channel.
-            theirs.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            give_up(&theirs);
             news(News::Lost { signal });
         })?;
         Ok(Self { socket, waiting, next: AtomicU64::new(1) })
@@ -181,7 +185,7 @@ fn read(socket: &OwnedFd, waiting: &Waiting, news: &impl Fn(News)) -> Option<Own
             Err(Errno::EBADMSG) => {
                 tracing::error!("a monitor sent a message that makes no sense");
                 // It may have been the answer to any of them, and nobody waits for ever.
-                waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                give_up(waiting);
             }
             // Nothing was taken from the queue.
             Err(Errno::ENOMEM) => thread::sleep(Duration::from_millis(20)),

@@ -20,8 +20,7 @@ use fuser::{
 
 use super::confined::{self, Role};
 use super::share::Share;
-use crate::confine::Failure;
-use crate::sys::{credentials, mount};
+use crate::sys::mount;
 
 /// One file's content.
 #[derive(Debug)]
@@ -78,10 +77,7 @@ pub fn serve(
         kernel: Arc::clone(&kernel),
     };
     thread::Builder::new().name("procfs".to_owned()).stack_size(256 * 1024).spawn(move || {
-        // The zone's processes are its own, and no others.
-        let owner =
-            credentials::become_owner(owner).map_err(|e| Failure::new("become", "the zone's owner", e));
-        if let Err(failure) = owner.and_then(|()| confined::confine(Role::Files)) {
+        if let Err(failure) = confined::become_owner(owner).and_then(|()| confined::confine(Role::Files)) {
             tracing::error!(why = failure.sentence(), "live files of /proc are not served");
             return;
         }

@@ -25,7 +25,7 @@ use super::dispatch::Zone;
 use super::task::GuestTask;
 use super::{notes, setid, visit, vsyscall};
 use crate::confine::Failure;
-use crate::sys::credentials::{self, Tracing};
+use crate::sys::credentials::Tracing;
 use crate::sys::notify::{self, Listener, Notification, Response};
 use crate::sys::ptrace::{self, Stop};
 
@@ -76,9 +76,8 @@ impl Tracers {
     pub fn begin(owner: u32) -> io::Result<Self> {
         let (requests, jobs) = mpsc::channel::<(Job, SyncSender<JoinHandle<io::Result<()>>>)>();
         let work = move || {
-            let owner =
-                credentials::become_owner(owner).map_err(|e| Failure::new("become", "the zone's owner", e));
-            if let Err(failure) = owner.and_then(|()| confined::drop_capabilities(Role::Calls)) {
+            let is_one = confined::become_owner(owner);
+            if let Err(failure) = is_one.and_then(|()| confined::drop_capabilities(Role::Calls)) {
                 tracing::error!(why = failure.sentence(), "cannot trace the zone's tasks");
                 return;
             }
