@@ -1,8 +1,12 @@
 //! What test programs say at their ends, summed.
 
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 
 use anyhow::{Context, Result};
+
+/// So many lines at the end of what a failed test said are said again.
+const LAST_WORDS: usize = 30;
 
 /// Sums of the lines `test result: …` of many test programs.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -13,6 +17,10 @@ pub(crate) struct Counts {
     measured: u64,
     filtered: u64,
     pub(crate) skipped: Vec<String>,
+    /// The last words of each test that failed.
+    failures: Vec<VecDeque<String>>,
+    /// Whether what is heard is between `failures:` and the result.
+    listing: bool,
 }
 
 impl Counts {
@@ -20,7 +28,8 @@ impl Counts {
         if let Some((_, what)) = line.split_once("SKIPPED") {
             self.skipped.push(what.trim_start_matches([' ', ':']).to_owned());
         }
-        let Some((_, counts)) = line.split_once("test result: ") else { return };
+        let Some((_, counts)) = line.split_once("test result: ") else { return self.listen(line) };
+        self.listing = false;
         for part in counts.split(['.', ';']) {
             let mut words = part.split_whitespace();
             let (Some(Ok(count)), Some(what)) = (words.next().map(str::parse::<u64>), words.next()) else {
@@ -35,6 +44,33 @@ impl Counts {
                 _ => {}
             }
         }
+    }
+
+    /// Keeps what a test program says of its failed tests at its end, as libtest has it: `failures:`, a piece for each
+    /// under `---- NAME`, and `failures:` with the names alone.
+    fn listen(&mut self, line: &str) {
+        if line.starts_with("---- ") {
+            self.listing = true;
+            self.failures.push(VecDeque::new());
+        } else if line == "failures:" {
+            self.listing = false;
+        }
+        let Some(words) = self.failures.last_mut().filter(|_| self.listing) else { return };
+        if words.len() > LAST_WORDS {
+            // The first says which test it is.
+            words.remove(1);
+        }
+        words.push_back(line.to_owned());
+    }
+
+    /// The tests that failed and their last words: what is above in the output, once more where it is looked for.
+    pub(crate) fn failures(&self) -> String {
+        let mut text = String::new();
+        for line in self.failures.iter().flatten().filter(|line| !line.is_empty()) {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text
     }
 
     /// The closing line, as cargo test has it for one program.
@@ -54,6 +90,7 @@ impl Counts {
         self.measured += other.measured;
         self.filtered += other.filtered;
         self.skipped.extend(other.skipped);
+        self.failures.extend(other.failures);
     }
 
     /// Counts what is said until its end, and passes it on; `each` is told every line.
@@ -73,6 +110,22 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_failed_is_said_again() {
+        let mut total = Counts::default();
+        let long = "word\n".repeat(50);
+        let said = format!(
+            "test a ... FAILED\n\nfailures:\n\n---- a stdout ----\n{long}panicked at a.rs\n\n---- b stdout ----\npanicked at \
+             b.rs\n\nfailures:\n    a\n    b\n\ntest result: FAILED. 0 passed; 2 failed\nother words\n"
+        );
+        said.lines().for_each(|line| total.add(line));
+        let again = total.failures();
+        let lines: Vec<_> = again.lines().collect();
+        assert_eq!(lines.first(), Some(&"---- a stdout ----"));
+        assert!(lines.contains(&"panicked at a.rs") && lines.len() < 40, "{lines:?}");
+        assert_eq!(lines[lines.len() - 2..], ["---- b stdout ----", "panicked at b.rs"]);
+    }
 
     #[test]
     fn results_are_summed() {

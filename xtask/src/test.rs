@@ -48,6 +48,10 @@ pub(crate) fn run() -> Result<()> {
     let real = crate::matrix::oldest()?;
     let ok = ok && real.failed == 0;
     total.sum(real);
+    let failures = total.failures();
+    if !failures.is_empty() {
+        println!("\nwhat failed, once more:\n{failures}");
+    }
     println!("\n{}", total.line(ok, begin.elapsed().as_secs_f64()));
     if ok { Ok(()) } else { bail!("some tests failed") }
 }
