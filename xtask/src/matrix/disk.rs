@@ -13,6 +13,9 @@ use super::programs::Programs;
 /// Where the guests of $ZONES_GUESTS are.
 const GUESTS: &str = "/matrix/guests";
 
+/// Where the roots of $ZONES_ROOTS are.
+const ROOTS: &str = "/matrix/roots";
+
 /// Where the tests are found by their names.
 const TESTS: &str = "/matrix/tests";
 
@@ -63,7 +66,7 @@ const MODULES: &[&str] = &[
     "quota_v2",
 ];
 
-const SIZE: u64 = 4 << 30;
+const SIZE: u64 = 8 << 30;
 
 /// Makes the disk's image.
 pub(super) fn make(image: &Path, kernel: &Kernel, programs: &Programs, current: &Path) -> Result<()> {
@@ -108,9 +111,11 @@ pub(super) fn make(image: &Path, kernel: &Kernel, programs: &Programs, current: 
             add(root, &file.path(), &file.path())?;
         }
     }
-    for tarball in guests() {
-        let name = tarball.file_name().context("a tarball has a name")?;
-        add(root, &tarball, &Path::new(GUESTS).join(name))?;
+    for (variable, there) in [("ZONES_GUESTS", GUESTS), ("ZONES_ROOTS", ROOTS)] {
+        for tarball in files_of(variable) {
+            let name = tarball.file_name().context("a tarball has a name")?;
+            add(root, &tarball, &Path::new(there).join(name))?;
+        }
     }
     add(root, current, Path::new("/matrix/current.tar"))?;
     let modules = Path::new("/lib/modules").join(&kernel.release);
@@ -129,9 +134,9 @@ pub(super) fn make(image: &Path, kernel: &Kernel, programs: &Programs, current: 
     Ok(())
 }
 
-/// The tarballs of $ZONES_GUESTS; none where it is not set.
-fn guests() -> Vec<PathBuf> {
-    let folder = std::env::var_os("ZONES_GUESTS");
+/// The files in the folder that a variable names; none where it is not set.
+fn files_of(variable: &str) -> Vec<PathBuf> {
+    let folder = std::env::var_os(variable);
     let files = folder.and_then(|folder| fs::read_dir(folder).ok()).into_iter().flatten().flatten();
     files.map(|e| e.path()).filter(|p| p.is_file()).collect()
 }
@@ -192,8 +197,9 @@ fn script(programs: &Programs) -> String {
     script += &format!("for m in {}; do modprobe $m; done\n", MODULES.join(" "));
     let folder = programs.folder.display();
     script += &format!("export PATH={TESTS}:$PATH\n");
-    script +=
-        &format!("export ZONED_BIN={folder}/zoned ZONECTL_BIN={folder}/zonectl ZONES_GUESTS={GUESTS}\n");
+    script += &format!(
+        "export ZONED_BIN={folder}/zoned ZONECTL_BIN={folder}/zonectl ZONES_GUESTS={GUESTS} ZONES_ROOTS={ROOTS}\n"
+    );
     script += "export ZONES_CURRENT=/matrix/current.tar ZONES_MACHINE=1\n";
     for (name, line) in &programs.job {
         script += &format!("{line}\necho \"matrix: {name} ended with $?\"\n");

@@ -98,6 +98,15 @@ impl Fake {
         command
     }
 
+    /// The same, with every signal as a terminal's programs have it, whatever we were started with (nohup(1) ignores some).
+    pub(crate) fn command_with_signals(&self, words: &[&str]) -> Command {
+        let plain = self.command(words);
+        let mut command = Command::new("env");
+        command.arg("--default-signal").arg(plain.get_program()).args(plain.get_args());
+        command.envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))));
+        command
+    }
+
     /// Runs to the end without a terminal.
     pub(crate) fn run(&self, words: &[&str]) -> Outcome {
         self.command(words).stdin(Stdio::null()).output().expect("zonectl runs").into()

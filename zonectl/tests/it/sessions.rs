@@ -121,7 +121,7 @@ fn signals_go_to_the_program() {
             stdout.write_all(b"down\n").unwrap();
             monitor.event(&SessionEvent::Killed { signal });
         });
-        let mut command = fake.command(&["login", "z", "sleep"]);
+        let mut command = fake.command_with_signals(&["login", "z", "sleep"]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = child.stdout.take().unwrap();
         stdout.read_exact(&mut [0; 3]).unwrap();
