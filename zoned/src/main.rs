@@ -122,12 +122,12 @@ fn be_zygote() -> ExitCode {
     let taken = requests
         .map_err(|error| error.to_string())
         .and_then(|requests| monitor::zygote::serve(requests, &arguments).map_err(|error| error.to_string()));
-    let monitor::zygote::Taken { name, control } = match taken {
+    let monitor::zygote::Taken { name, control, worker } = match taken {
         Ok(Some(taken)) => taken,
         Ok(None) => return ExitCode::SUCCESS,
         Err(why) => return refuse(&format!("zygote: {why}")),
     };
-    match monitor::run(control) {
+    match monitor::run(control, worker) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             tracing::error!(zone = name, "{}", failure.sentence());

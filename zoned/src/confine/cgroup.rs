@@ -112,7 +112,8 @@ impl Hierarchies {
 #[derive(Debug)]
 pub struct Cgroup {
     v2: Option<PathBuf>,
-    v1: Vec<PathBuf>,
+    /// Each with its controllers.
+    v1: Vec<(PathBuf, Vec<String>)>,
     /// Hierarchies that are mounted nowhere, for as long as they are used.
     kept: Vec<OwnedFd>,
 }
@@ -121,7 +122,7 @@ impl Cgroup {
     /// The groups of `key`, whether they exist or not.
     pub fn at(hierarchies: &Hierarchies, key: &str) -> Self {
         let (v2, v1) = hierarchies.groups(key);
-        Self { v2, v1: v1.into_iter().map(|(path, _)| path).collect(), kept: Vec::new() }
+        Self { v2, v1: v1.into_iter().map(|(path, c)| (path, c.to_vec())).collect(), kept: Vec::new() }
     }
 
     /// Keeps a hierarchy that is mounted nowhere (see [`Hierarchies::add_named`] and [`Hierarchies::add_v2`]).
@@ -205,7 +206,7 @@ impl Cgroup {
     /// The `tasks` files of the v1 groups; a process writes `0` to each to move itself, which is
     /// cheaper by far than being moved.
     pub fn v1_tasks(&self) -> Result<Vec<File>, Failure> {
-        let open = |group: &PathBuf| {
+        let open = |(group, _): &(PathBuf, _)| {
             let path = group.join("tasks");
             OpenOptions::new().write(true).open(&path).map_err(|e| Failure::new("open", path.display(), e))
         };
@@ -216,14 +217,15 @@ impl Cgroup {
     pub fn clear(&self) -> Result<(), Failure> {
         let dedicated = self.has_own_cpus();
         // Mostly nothing is in them any more, and looking takes longer than trying.
-        if !self.all().all(|group| matches!(rustix::fs::rmdir(group), Ok(()) | Err(Errno::NOENT))) {
-            self.kill()?;
+        if self.all().all(|group| matches!(rustix::fs::rmdir(group), Ok(()) | Err(Errno::NOENT))) {
+            return self.set_others_right(dedicated);
         }
+        self.kill()?;
         self.remove_those(dedicated)
     }
 
     fn has_own_cpus(&self) -> bool {
-        self.all().any(|group| cpus::is_dedicated(group))
+        self.with("cpuset").any(|group| cpus::is_dedicated(group))
     }
 
     /// Kills everything in the groups and those below, and waits for its end, ten seconds at most.
@@ -306,11 +308,19 @@ impl Cgroup {
                 first = result;
             }
         }
-        for parent in self.all().filter_map(|group| group.parent()) {
+        first.and(self.set_others_right(dedicated))
+    }
+
+    /// What of other zones changes with the end of these groups, of which some are `dedicated` CPUs.
+    fn set_others_right(&self, dedicated: bool) -> Result<(), Failure> {
+        let mut first = Ok(());
+        for parent in self.with("cpu").filter_map(|group| group.parent()) {
             first = first.and(control::weigh(parent));
         }
         if dedicated {
-            for parent in self.all().filter_map(|group| group.parent()).filter(|p| cpus::is_cpuset(p)) {
+            for parent in
+                self.with("cpuset").filter_map(|group| group.parent()).filter(|p| cpus::is_cpuset(p))
+            {
                 first = first.and(cpus::settle(parent));
             }
         }
@@ -328,12 +338,18 @@ impl Cgroup {
 
     /// Every process in the groups.
     pub fn processes(&self) -> Vec<i32> {
-        let first = self.v2.iter().chain(&self.v1).map(|group| processes(group));
-        first.max_by_key(Vec::len).unwrap_or_default()
+        let found = self.all().map(|group| processes(group));
+        found.max_by_key(Vec::len).unwrap_or_default()
     }
 
     fn all(&self) -> impl Iterator<Item = &PathBuf> {
-        self.v2.iter().chain(&self.v1)
+        self.v2.iter().chain(self.v1.iter().map(|(group, _)| group))
+    }
+
+    /// Those that a controller may be at.
+    fn with(&self, controller: &str) -> impl Iterator<Item = &PathBuf> {
+        let v1 = self.v1.iter().filter(move |(_, names)| names.iter().any(|name| name == controller));
+        self.v2.iter().chain(v1.map(|(group, _)| group))
     }
 }
 

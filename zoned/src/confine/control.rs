@@ -1,11 +1,11 @@
 //! Limits → control files of a zone's groups. The documents are cgroup-v2.rst and cgroup-v1/ of the kernel.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rustix::fs::XattrFlags;
+use rustix::fs::{FlockOperation, XattrFlags};
 
 use super::Failure;
 use super::cgroup::{Hierarchies, subgroups};
@@ -83,12 +83,15 @@ impl Limited {
 
     /// The weight of a group, and with it that of all zones together.
     fn share(&mut self, none: u64, group: &Path, file: &str, shares: Option<u64>) -> Result<(), Failure> {
-        let parent = group.parent();
-        if let (Some(parent), Some(_)) = (parent, shares) {
+        let Some(parent) = group.parent() else { return Ok(()) };
+        if shares.is_some() {
+            let _lock = lock(parent)?;
             mark(parent, WEIGHTS);
+            self.set_or(&none.to_string(), "cpu-shares", group, file, shares)?;
+        } else {
+            self.set_or(&none.to_string(), "cpu-shares", group, file, shares)?;
         }
-        self.set_or(&none.to_string(), "cpu-shares", group, file, shares)?;
-        parent.map_or(Ok(()), weigh)
+        weigh(parent)
     }
 
     /// Devices that a file of lines `MAJOR:MINOR …` tells of.
@@ -234,9 +237,14 @@ pub(super) fn weigh(parent: &Path) -> Result<(), Failure> {
             continue;
         }
         let sum: u64 = if is_marked(parent, WEIGHTS) {
+            let _lock = lock(parent)?;
             let groups = subgroups(parent);
             let weights = groups.iter().filter_map(|group| fs::read_to_string(group.join(file)).ok());
-            weights.filter_map(|text| text.trim().parse::<u64>().ok()).sum()
+            let weights: Vec<u64> = weights.filter_map(|text| text.trim().parse().ok()).collect();
+            if weights.iter().all(|weight| *weight == least) {
+                unmark(parent, WEIGHTS);
+            }
+            weights.iter().sum()
         } else {
             // The kernel counts the groups below one as links of a folder.
             let groups = fs::metadata(parent).map_or(0, |found| found.nlink().saturating_sub(2));
@@ -247,12 +255,27 @@ pub(super) fn weigh(parent: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// On the folder of all zones, once one of them had a weight of its own.
+/// On the folder of all zones, while one of them has a weight of its own.
 const WEIGHTS: &str = "trusted.zones.weights";
 
-/// Notes on the folder of all zones, for as long as that is there, that they cannot be taken for alike in what `name` says.
+/// What two monitors must not do at once to the folder of all zones of one hierarchy, they do while they have this.
+pub(super) fn lock(parent: &Path) -> Result<File, Failure> {
+    let fail = |e: io::Error| Failure::new("lock", parent.display(), e);
+    let dir = File::open(parent).map_err(fail)?;
+    rustix::fs::flock(&dir, FlockOperation::LockExclusive).map_err(|e| fail(e.into()))?;
+    Ok(dir)
+}
+
+/// Notes on the folder of all zones that they cannot be taken for alike in what `name` says. Whoever notes it, or takes it
+/// back, has the folder's lock.
 pub(super) fn mark(parent: &Path, name: &str) {
     let _ = rustix::fs::setxattr(parent, name, b"differ", XattrFlags::empty());
+}
+
+/// Takes that back, where they are all alike again: with hundreds of zones, to look at each takes longer than all else of a boot.
+pub(super) fn unmark(parent: &Path, name: &str) {
+    // ENODATA where there is none.
+    let _ = rustix::fs::removexattr(parent, name);
 }
 
 /// Whether that was noted.

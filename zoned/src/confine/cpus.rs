@@ -5,15 +5,15 @@
 //! of them right.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::Path;
 
-use rustix::fs::{FlockOperation, XattrFlags};
+use rustix::fs::XattrFlags;
 
 use super::Failure;
 use super::cgroup::subgroups;
-use super::control::{is_marked, mark, set};
+use super::control::{is_marked, lock, mark, set, unmark};
 use super::limits::Limits;
 
 /// Numbers of CPUs.
@@ -41,7 +41,7 @@ impl Wanted {
     }
 }
 
-/// On a group, what its zone asked for; on the folder of all zones, that one asked for something.
+/// On a group, what its zone asked for; on the folder of all zones, that one asks for something.
 const ATTRIBUTE: &str = "trusted.zones.cpus";
 
 /// Whether a group is in a cpuset hierarchy.
@@ -98,7 +98,11 @@ pub fn settle(parent: &Path) -> Result<(), Failure> {
 fn settle_locked(parent: &Path) -> Result<(), Failure> {
     let groups = subgroups(parent);
     let taken = groups.iter().filter(|group| is_dedicated(group)).flat_map(|group| own(group)).collect();
-    settle_but(parent, &taken, None)
+    settle_but(parent, &taken, None)?;
+    if groups.iter().all(|group| asked(group) == Wanted::Any) {
+        unmark(parent, ATTRIBUTE);
+    }
+    Ok(())
 }
 
 fn settle_but(parent: &Path, taken: &Set, but: Option<&Path>) -> Result<(), Failure> {
@@ -155,13 +159,6 @@ fn fill(group: &Path, file: &str, from: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn lock(parent: &Path) -> Result<File, Failure> {
-    let fail = |e: io::Error| Failure::new("lock", parent.display(), e);
-    let dir = File::open(parent).map_err(fail)?;
-    rustix::fs::flock(&dir, FlockOperation::LockExclusive).map_err(|e| fail(e.into()))?;
-    Ok(dir)
-}
-
 fn others(parent: &Path, group: &Path) -> Vec<std::path::PathBuf> {
     subgroups(parent).into_iter().filter(|other| other != group).collect()
 }
@@ -194,8 +191,7 @@ fn remember(group: &Path, wanted: Wanted) -> Result<(), Failure> {
     };
     let fail = |e: rustix::io::Errno| Failure::new("mark", group.display(), e);
     if text.is_empty() {
-        // ENODATA where there is none.
-        let _ = rustix::fs::removexattr(group, ATTRIBUTE);
+        unmark(group, ATTRIBUTE);
         return Ok(());
     }
     rustix::fs::setxattr(group, ATTRIBUTE, text.as_bytes(), XattrFlags::empty()).map_err(fail)

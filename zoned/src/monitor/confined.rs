@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::LazyLock;
+use std::sync::mpsc::{self, Sender};
+use std::thread;
 
 use libc::sock_filter;
 use seccompiler::{
@@ -259,6 +261,43 @@ pub(super) fn confine(role: Role) -> Result<(), Failure> {
         notify::filter_thread(program, is_logged).map_err(|e| fail(e.into()))?;
     }
     Ok(())
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A thread that answers calls, or makes those who do. A monitor's spare has it, confined, before there is a zone: to set its
+/// filters takes about as long as to make a process.
+#[derive(Debug, Default)]
+pub struct Worker(Option<Sender<Job>>);
+
+impl Worker {
+    /// Where it cannot be made now, it is when there is something to do. To be called by a thread that is not confined.
+    pub(super) fn ahead() -> Self {
+        Self(Self::begin().ok())
+    }
+
+    fn begin() -> io::Result<Sender<Job>> {
+        let (jobs, given) = mpsc::channel::<Job>();
+        let work = move || match super::trace::confine() {
+            Ok(()) => given.into_iter().for_each(|job| job()),
+            Err(failure) => tracing::error!(why = failure.sentence(), "nobody answers the zone's calls"),
+        };
+        thread::Builder::new().name("brand".to_owned()).stack_size(256 * 1024).spawn(work)?;
+        Ok(jobs)
+    }
+
+    /// Has it do something, when it has done what it was given before.
+    pub(super) fn run(&mut self, job: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let jobs = match self.0.take() {
+            Some(jobs) => jobs,
+            None => Self::begin()?,
+        };
+        let sent = jobs.send(Box::new(job));
+        // One that could not be confined is no more.
+        sent.map_err(|_| io::Error::other("a thread could not be confined"))?;
+        self.0 = Some(jobs);
+        Ok(())
+    }
 }
 
 /// Leaves them the capabilities alone.

@@ -20,11 +20,12 @@ use brands::task::{Differs, World, ZoneRequest};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::confined::{self, Worker};
 use super::kmsg::Kmsg;
 use super::ledger::Ledger;
 use super::post::{Answering, Post};
 use super::task::GuestTask;
-use super::{confined, trace, vsyscall};
+use super::{trace, vsyscall};
 use crate::confine::{Failure, Ids};
 use crate::sys::notify::{Listener, Notification, Response};
 
@@ -136,8 +137,8 @@ struct Team {
     threads: AtomicUsize,
 }
 
-/// Answers the calls that `listener` notifies until no task has its filter any more.
-pub fn serve(listener: OwnedFd, zone: &Arc<Zone>) {
+/// Answers the calls that `listener` notifies until no task has its filter any more, by threads that `worker` makes.
+pub(super) fn serve(listener: OwnedFd, zone: &Arc<Zone>, worker: &mut Worker) {
     let team = Arc::new(Team {
         listener: Arc::new(Listener::new(listener)),
         zone: Arc::clone(zone),
@@ -145,29 +146,28 @@ pub fn serve(listener: OwnedFd, zone: &Arc<Zone>) {
         over: AtomicBool::new(false),
         threads: AtomicUsize::new(0),
     });
-    team.start_thread(true);
+    let begin = move || match team.enter() {
+        Ok(()) => team.start_thread(),
+        Err(failure) => tracing::error!(why = failure.sentence(), "nobody answers the zone's calls"),
+    };
+    if let Err(error) = worker.run(begin) {
+        tracing::error!(%error, "nobody answers the zone's calls");
+    }
 }
 
 impl Team {
-    fn start_thread(self: &Arc<Self>, is_first: bool) {
+    fn start_thread(self: &Arc<Self>) {
         let team = Arc::clone(self);
         self.threads.fetch_add(1, Ordering::Relaxed);
         let name = "brand".to_owned();
-        let started =
-            thread::Builder::new().name(name).stack_size(256 * 1024).spawn(move || team.work(is_first));
+        let started = thread::Builder::new().name(name).stack_size(256 * 1024).spawn(move || team.work());
         if let Err(error) = started {
             self.threads.fetch_sub(1, Ordering::Relaxed);
             tracing::error!(%error, "cannot start a thread for a brand's calls");
         }
     }
 
-    fn work(self: Arc<Self>, is_first: bool) {
-        // The others are made by one of those, and are as it is.
-        if is_first && let Err(failure) = self.enter() {
-            tracing::error!(why = failure.sentence(), "nobody answers the zone's calls");
-            self.threads.fetch_sub(1, Ordering::Relaxed);
-            return;
-        }
+    fn work(self: Arc<Self>) {
         loop {
             self.post.take();
             // Those whose callers waited long are many afterwards.
@@ -178,14 +178,13 @@ impl Team {
         self.threads.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Has the thread be one of the zone's owner, and do no more than answers take.
+    /// Has the calling thread, and those that it makes, be of the zone's owner.
     fn enter(&self) -> Result<(), Failure> {
         // The thread tells the zone's host name by being in its UTS namespace.
         if let Err(error) = crate::sys::process::set_namespace(self.zone.init.as_fd(), libc::CLONE_NEWUTS) {
             tracing::warn!(%error, "cannot enter the zone's UTS namespace");
         }
-        confined::become_owner(self.zone.ids.base)?;
-        trace::confine()
+        confined::become_owner(self.zone.ids.base)
     }
 
     /// Receives and answers calls for as long as this thread has the post; false when it must end.
@@ -196,7 +195,7 @@ impl Team {
             let busy =
                 self.threads.load(Ordering::Relaxed).saturating_sub(self.zone.held.load(Ordering::Relaxed));
             if self.post.waiting() == 0 && busy < MOST_THREADS {
-                self.start_thread(false);
+                self.start_thread();
             }
             let goes_on = self.answer(&notification, &answering);
             if !goes_on {

@@ -294,7 +294,7 @@ impl Monitor {
                 .then(|| super::trace::Tracers::begin(ids.base).map_err(fail))
                 .transpose()?,
         });
-        live.program = live.made.go(|listener| dispatch::serve(listener, &zone))?;
+        live.program = live.made.go(|listener| dispatch::serve(listener, &zone, &mut self.worker))?;
         if marks::is_asked() {
             let steps = live.made.init.times().map(|(step, at)| Mark { step: format!("inside: {step}"), at });
             steps.for_each(marks::add);
@@ -401,7 +401,7 @@ impl Monitor {
         match child.hear() {
             Told::Listener(fd) => {
                 if let Some(zone) = &zone {
-                    dispatch::serve(fd, zone);
+                    dispatch::serve(fd, zone, &mut self.worker);
                 }
             }
             Told::Terminal(master) => session.streams = vec![master],
@@ -615,9 +615,10 @@ impl Monitor {
     /// stays where it boots `again`. The answer is what could not be.
     fn tear_down(&mut self, again: bool) -> Option<String> {
         if let Some(live) = &self.live {
-            let _ = process::signal(live.made.init.pidfd.as_fd(), libc::SIGKILL);
             // Who is held still by v1 does not die.
-            let _ = live.made.cgroup.hold(false);
+            if process::signal(live.made.init.pidfd.as_fd(), libc::SIGKILL).is_ok() {
+                let _ = live.made.cgroup.hold(false);
+            }
             self.set_state(State::Down);
         }
         self.console.disconnect();

@@ -3,7 +3,7 @@
 
 mod age;
 pub mod brand;
-mod confined;
+pub mod confined;
 pub mod console;
 pub mod dispatch;
 mod files;
@@ -108,6 +108,7 @@ pub struct Monitor {
     controls: Vec<Control>,
     live: Option<Live>,
     ledger: Arc<ledger::Ledger>,
+    worker: confined::Worker,
     ending: Option<Ending>,
     console: Console,
     viewers: Vec<Viewer>,
@@ -147,8 +148,8 @@ const FIRST: u64 = 0;
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Runs a monitor to its end. `control` is the connection of the zoned that started it, whose first
-/// message says what to do.
-pub fn run(control: OwnedFd) -> Result<(), Failure> {
+/// message says what to do; `worker` is of its spare.
+pub fn run(control: OwnedFd, worker: confined::Worker) -> Result<(), Failure> {
     let fail = |e: Errno| Failure::new("receive", "the zone to make", e);
     let Some((asked, client)) = wire::receive::<Asked>(&control, MsgFlags::empty()).map_err(fail)? else {
         return Ok(());
@@ -193,6 +194,7 @@ pub fn run(control: OwnedFd) -> Result<(), Failure> {
         controls: vec![Control { number: FIRST, socket: control }],
         live: None,
         ledger,
+        worker,
         ending: None,
         console,
         viewers: Vec::new(),

@@ -22,7 +22,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin};
 
 use super::brand::{Branded, Disks};
-use super::confined;
+use super::confined::{self, Worker};
 use super::ledger::Ledger;
 use super::wire::{self, Asked, Request, Said};
 use crate::config::Config;
@@ -89,6 +89,8 @@ pub struct Taken {
     pub name: String,
     /// Its connection to zoned.
     pub control: OwnedFd,
+    /// Who is to answer the zone's calls.
+    pub worker: Worker,
 }
 
 /// How many processes wait to be monitors.
@@ -169,6 +171,7 @@ fn spare(
     // What it shares with the zygote it copies when it first writes to it, which is better done before somebody waits.
     warm();
     super::settle();
+    let worker = Worker::ahead();
     let (name, fds) = scm::receive(requests, 4096, MsgFlags::empty())?;
     let Ok([control, log]) = <[OwnedFd; 2]>::try_from(fds) else { return Ok(None) };
     let name = String::from_utf8_lossy(&name).into_owned();
@@ -185,5 +188,5 @@ fn spare(
         title.show(options.iter().map(String::as_str).chain(["monitor", &name]));
     }
     let _ = prctl::set_name(c"zone-monitor");
-    Ok(Some(Taken { name, control }))
+    Ok(Some(Taken { name, control, worker }))
 }
