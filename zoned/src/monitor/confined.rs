@@ -288,15 +288,20 @@ impl Worker {
 
     /// Has it do something, when it has done what it was given before.
     pub(super) fn run(&mut self, job: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        let jobs = match self.0.take() {
-            Some(jobs) => jobs,
-            None => Self::begin()?,
-        };
-        let sent = jobs.send(Box::new(job));
-        // One that could not be confined is no more.
-        sent.map_err(|_| io::Error::other("a thread could not be confined"))?;
-        self.0 = Some(jobs);
+        self.0 = Some(self.give(job)?);
         Ok(())
+    }
+
+    /// Has it do something, and then end. What is to be done later is another's, so that none waits where nothing ever is.
+    pub(super) fn run_last(&mut self, job: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.give(job).map(drop)
+    }
+
+    fn give(&mut self, job: impl FnOnce() + Send + 'static) -> io::Result<Sender<Job>> {
+        let jobs = self.0.take().map_or_else(Self::begin, Ok)?;
+        // One that could not be confined is no more.
+        jobs.send(Box::new(job)).map_err(|_| io::Error::other("a thread could not be confined"))?;
+        Ok(jobs)
     }
 }
 

@@ -6,6 +6,7 @@
 //! of 6.
 
 use std::ffi::CString;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -137,25 +138,43 @@ struct Team {
     threads: AtomicUsize,
 }
 
-/// Answers the calls that `listener` notifies until no task has its filter any more, by threads that `worker` makes.
+/// Answers the calls of process 1 and all that it starts, which `listener` notifies, until none of them has its filter any more.
 pub(super) fn serve(listener: OwnedFd, zone: &Arc<Zone>, worker: &mut Worker) {
-    let team = Arc::new(Team {
-        listener: Arc::new(Listener::new(listener)),
-        zone: Arc::clone(zone),
-        post: Post::default(),
-        over: AtomicBool::new(false),
-        threads: AtomicUsize::new(0),
-    });
-    let begin = move || match team.enter() {
-        Ok(()) => team.start_thread(),
-        Err(failure) => tracing::error!(why = failure.sentence(), "nobody answers the zone's calls"),
-    };
-    if let Err(error) = worker.run(begin) {
+    let team = Team::of(listener, zone);
+    team.threads.store(1, Ordering::Relaxed);
+    told(worker.run_last(move || team.if_entered(Team::work)));
+}
+
+/// The same of a program that enters a zone, by threads that `worker` makes: so it waits for no filter to be set.
+pub(super) fn serve_entering(listener: OwnedFd, zone: &Arc<Zone>, worker: &mut Worker) {
+    let team = Team::of(listener, zone);
+    told(worker.run(move || team.if_entered(|team| team.start_thread())));
+}
+
+fn told(begun: io::Result<()>) {
+    if let Err(error) = begun {
         tracing::error!(%error, "nobody answers the zone's calls");
     }
 }
 
 impl Team {
+    fn of(listener: OwnedFd, zone: &Arc<Zone>) -> Arc<Self> {
+        Arc::new(Self {
+            listener: Arc::new(Listener::new(listener)),
+            zone: Arc::clone(zone),
+            post: Post::default(),
+            over: AtomicBool::new(false),
+            threads: AtomicUsize::new(0),
+        })
+    }
+
+    fn if_entered(self: Arc<Self>, then: impl FnOnce(Arc<Self>)) {
+        match self.enter() {
+            Ok(()) => then(self),
+            Err(failure) => tracing::error!(why = failure.sentence(), "nobody answers the zone's calls"),
+        }
+    }
+
     fn start_thread(self: &Arc<Self>) {
         let team = Arc::clone(self);
         self.threads.fetch_add(1, Ordering::Relaxed);

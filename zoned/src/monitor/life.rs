@@ -401,7 +401,7 @@ impl Monitor {
         match child.hear() {
             Told::Listener(fd) => {
                 if let Some(zone) = &zone {
-                    dispatch::serve(fd, zone, &mut self.worker);
+                    dispatch::serve_entering(fd, zone, &mut self.worker);
                 }
             }
             Told::Terminal(master) => session.streams = vec![master],
