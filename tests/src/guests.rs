@@ -48,15 +48,22 @@ impl Guest {
 
 /// A Debian from the mirror (environment DEBIAN_MIRROR), as a tar that is made once.
 pub fn debian(suite: &str, arch: &str) -> Result<PathBuf> {
+    debian_with(suite, arch, &[])
+}
+
+/// The same with more packages.
+pub fn debian_with(suite: &str, arch: &str, more: &[&str]) -> Result<PathBuf> {
     let _one_at_a_time = lock("zones-debian.lock", FlockArg::LockExclusive)?;
     let cache = target().join("zones-cache");
     fs::create_dir_all(&cache).with_context(|| format!("create {}", cache.display()))?;
-    let tar = cache.join(format!("debian-{suite}-{arch}.tar"));
+    let name = [&["debian", suite, arch], more].concat().join("-");
+    let tar = cache.join(format!("{name}.tar"));
     if !tar.exists() {
-        let new = cache.join(format!("new-{suite}-{arch}.tar"));
+        let new = cache.join(format!("new-{name}.tar"));
         let mut make = Command::new("mmdebstrap");
         // The host runs i386 by itself, and arch-test(1), which would look for that, may be missing.
-        make.args(["--quiet", "--variant=minbase", "--include=systemd-sysv,procps", "--skip=check/qemu"]);
+        make.args(["--quiet", "--variant=minbase", "--skip=check/qemu"]);
+        make.arg(format!("--include={}", [&["systemd-sysv", "procps"], more].concat().join(",")));
         make.arg(format!("--architectures={arch}")).arg(suite).arg(&new);
         // One mirror by name: mmdebstrap adds the security archive of a suite by itself, and that loses
         // the packages of suites that are no longer looked after.

@@ -23,7 +23,7 @@ pub use caller::{Caller, Reply, ask, read_reply};
 pub use census::Census;
 pub use client::{Client, Outcome};
 pub use fixtures::{busybox_root, compile, elf_for_another_machine, pack, program};
-pub use guests::{GUESTS, Guest, debian};
+pub use guests::{GUESTS, Guest, debian, debian_with};
 pub use host::{
     Dice, binary, eventually, figure, is_machine, is_missing, is_too_old, run, shares_layers, target, text,
 };

@@ -102,8 +102,14 @@ pub const PODMAN: [&str; 4] =
 pub fn default_filter(dir: &Path, root: &Path) -> Result<Value> {
     let store = dir.join("podman");
     let podman = |words: &[&str]| -> Result<String> {
-        let mut command = Command::new("podman");
-        command.arg("--root").arg(store.join("root")).arg("--runroot").arg(store.join("run")).args(words);
+        // It mounts its store on itself, also when it cleans up behind us.
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "podman", "--root"])
+            .arg(store.join("root"))
+            .arg("--runroot")
+            .arg(store.join("run"))
+            .args(words);
         let output = command.output().context("run podman")?;
         ensure!(output.status.success(), "podman {words:?}: {}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())

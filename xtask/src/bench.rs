@@ -17,7 +17,7 @@ const PARTS: [Part; 8] = [
     Part { program: "starts", title: "One program, and entering a zone", words: &["40"] },
     Part { program: "boots", title: "From boot to the login prompt", words: &["5"] },
     Part { program: "many", title: "Many zones", words: &["500"] },
-    Part { program: "overhead", title: "Programs that no brand answers", words: &["7"] },
+    Part { program: "overhead", title: "Programs that no brand answers", words: &["5"] },
     Part { program: "handlers", title: "Calls that the brand answers", words: &[] },
     Part { program: "clones", title: "Clones", words: &["1000"] },
     Part { program: "unpacking", title: "Images that come in", words: &[] },
