@@ -336,6 +336,11 @@ impl Cgroup {
         self.all().map(|group| group.join(file)).find(|path| path.exists())
     }
 
+    /// Whether there are groups already.
+    pub fn is_made(&self) -> bool {
+        self.all().any(|group| group.exists())
+    }
+
     /// Every process in the groups.
     pub fn processes(&self) -> Vec<i32> {
         let found = self.all().map(|group| processes(group));

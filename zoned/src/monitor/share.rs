@@ -1,10 +1,12 @@
 //! The zone's share of the machine, as /proc, /sys and sysinfo(2) tell it: from its control groups, at the moment of the
 //! question, so that a limit that was changed is told of at once.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::procfs::host;
@@ -35,6 +37,8 @@ pub struct Share {
     pub younger: u64,
     booted: Instant,
     load: Mutex<Load>,
+    /// Files of the groups that were asked for: those that are there are kept open, for to find one takes longer than to read it.
+    files: Mutex<HashMap<&'static str, Option<Arc<File>>>>,
 }
 
 #[derive(Debug)]
@@ -50,11 +54,15 @@ struct Load {
 
 /// Memory figures in KiB.
 #[derive(Debug, Clone, Copy)]
-struct Memory {
-    total: u64,
-    used: u64,
-    swap_total: u64,
-    swap_used: u64,
+pub struct Memory {
+    /// What there is.
+    pub total: u64,
+    /// What of it is used.
+    pub used: u64,
+    /// The same of swap.
+    pub swap_total: u64,
+    /// The same of swap.
+    pub swap_used: u64,
 }
 
 /// USER_HZ of every x86 kernel (time(7)).
@@ -66,7 +74,7 @@ impl Share {
         let now = Instant::now();
         let load = Load { at: now, used: 0, averages: [0.0; 3], running: 0, tasks: 0, last: 1 };
         let younger = clocks.map_or(0, |clocks| clocks.boottime);
-        Self { cgroup, is_shown, younger, booted: now, load: Mutex::new(load) }
+        Self { cgroup, is_shown, younger, booted: now, load: Mutex::new(load), files: Mutex::default() }
     }
 
     /// A file's text of today, as a kernel would write it that has no more than the share. `path` is below /proc, or
@@ -98,11 +106,43 @@ impl Share {
         self.number(&["pids.current"])
     }
 
-    fn read(&self, file: &str) -> Option<String> {
-        fs::read_to_string(self.cgroup.file(file)?).ok()
+    /// KiB shared.
+    pub fn shared(&self) -> u64 {
+        let text = self.read("memory.stat").unwrap_or_default();
+        value(&text, "total_shmem").or_else(|| value(&text, "shmem")).unwrap_or(0) >> 10
     }
 
-    fn number(&self, files: &[&str]) -> Option<u64> {
+    fn read(&self, file: &'static str) -> Option<String> {
+        const PIECE: usize = 4096;
+        let file = self.open(file)?;
+        let mut text = Vec::new();
+        loop {
+            let end = text.len();
+            text.resize(end + PIECE, 0);
+            let got = file.read_at(&mut text[end..], end as u64).ok()?;
+            text.truncate(end + got);
+            if got == 0 {
+                return String::from_utf8(text).ok();
+            }
+        }
+    }
+
+    fn open(&self, file: &'static str) -> Option<Arc<File>> {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = files.get(file) {
+            return known.clone();
+        }
+        let opened = match self.cgroup.file(file) {
+            Some(path) => Some(Arc::new(File::open(path).ok()?)),
+            // The groups are not made yet.
+            None if !self.cgroup.is_made() => return None,
+            None => None,
+        };
+        files.insert(file, opened.clone());
+        opened
+    }
+
+    fn number(&self, files: &[&'static str]) -> Option<u64> {
         files.iter().find_map(|file| self.read(file)?.trim().parse().ok())
     }
 
@@ -140,11 +180,11 @@ impl Share {
     }
 
     /// The memory, where there is less of it than the host has.
-    fn memory(&self) -> Option<Memory> {
+    pub fn memory(&self) -> Option<Memory> {
         let limit = self.number(&["memory.max", "memory.limit_in_bytes"])? >> 10;
-        let now = host("meminfo");
-        let of_host = |key: &str| value(&now, key).unwrap_or(0);
-        if limit >= of_host("MemTotal") {
+        let now = rustix::system::sysinfo();
+        let of_host = |units: u64| (units * u64::from(now.mem_unit)) >> 10;
+        if limit >= of_host(now.totalram) {
             return None;
         }
         let used = self.number(&["memory.current", "memory.usage_in_bytes"])? >> 10;
@@ -156,7 +196,7 @@ impl Share {
                 (Some(both.saturating_sub(limit)), all.saturating_sub(used))
             }
         };
-        let swap_total = swap.unwrap_or(u64::MAX).min(of_host("SwapTotal"));
+        let swap_total = swap.unwrap_or(u64::MAX).min(of_host(now.totalswap));
         Some(Memory { total: limit, used: used.min(limit), swap_total, swap_used: swap_used.min(swap_total) })
     }
 

@@ -296,39 +296,39 @@ impl Task for GuestTask<'_> {
         self.zone.differs.note(what);
     }
 
-    /// The host's figures, as /proc/meminfo shows them: programs take one from the other.
+    /// The figures that /proc/meminfo has: programs take one from the other.
     fn system_info(&mut self) -> Result<SystemInfo, Errno> {
-        let info = nix::sys::sysinfo::sysinfo()?;
-        let (load1, load5, load15) = info.load_average();
-        let fixed = |load: f64| (load * 65536.0) as u64;
+        let host = rustix::system::sysinfo();
+        let bytes = |units: u64| units * u64::from(host.mem_unit);
         let share = &self.zone.share;
-        let uptime = info.uptime().as_secs().saturating_sub(share.younger);
+        let mut info = SystemInfo {
+            uptime: u64::try_from(host.uptime).unwrap_or(0).saturating_sub(share.younger),
+            loads: host.loads,
+            total_ram: bytes(host.totalram),
+            free_ram: bytes(host.freeram),
+            shared_ram: bytes(host.sharedram),
+            buffer_ram: bytes(host.bufferram),
+            total_swap: bytes(host.totalswap),
+            free_swap: bytes(host.freeswap),
+            procs: host.procs,
+        };
         if share.is_shown || self.zone.world.level.is_some() {
-            let text = share.text("meminfo");
-            let bytes = |key: &str| super::share::value(&text, key).unwrap_or(0) << 10;
-            return Ok(SystemInfo {
-                uptime,
-                loads: if share.is_shown { share.loads() } else { [load1, load5, load15] }.map(fixed),
-                total_ram: bytes("MemTotal"),
-                free_ram: bytes("MemFree"),
-                shared_ram: bytes("Shmem"),
-                buffer_ram: bytes("Buffers"),
-                total_swap: bytes("SwapTotal"),
-                free_swap: bytes("SwapFree"),
-                procs: share.tasks().map_or(info.process_count(), |n| u16::try_from(n).unwrap_or(u16::MAX)),
-            });
+            if let Some(memory) = share.memory() {
+                info.total_ram = memory.total << 10;
+                info.free_ram = (memory.total - memory.used) << 10;
+                info.shared_ram = share.shared() << 10;
+                info.buffer_ram = 0;
+                info.total_swap = memory.swap_total << 10;
+                info.free_swap = (memory.swap_total - memory.swap_used) << 10;
+            }
+            if let Some(tasks) = share.tasks() {
+                info.procs = u16::try_from(tasks).unwrap_or(u16::MAX);
+            }
         }
-        Ok(SystemInfo {
-            uptime,
-            loads: [fixed(load1), fixed(load5), fixed(load15)],
-            total_ram: info.ram_total(),
-            free_ram: info.ram_unused(),
-            shared_ram: 0,
-            buffer_ram: 0,
-            total_swap: info.swap_total(),
-            free_swap: info.swap_free(),
-            procs: info.process_count(),
-        })
+        if share.is_shown {
+            info.loads = share.loads().map(|load| (load * 65536.0) as u64);
+        }
+        Ok(info)
     }
 
     fn timex(&mut self) -> Result<Timex, Errno> {
