@@ -38,7 +38,8 @@ hold [machine]
        try the known ways out of a zone, in zones and, in qemu where they harm, without the guards; a table of them; or only
        what is tried in qemu
 matrix [KERNEL[/VSYSCALL]…]
-       boot kernels of Debian in qemu and run the tests on them; all where none is named: 5.10 6.1 6.12 newest";
+       boot kernels of Debian in qemu and run the tests on them; all where none is named: 5.10 6.1 6.12 newest; what follows --
+       is run there in place of them, as \"inits\", with roots from tars in the folder $ZONES_ROOTS";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();

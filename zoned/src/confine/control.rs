@@ -84,13 +84,12 @@ impl Limited {
     /// The weight of a group, and with it that of all zones together.
     fn share(&mut self, none: u64, group: &Path, file: &str, shares: Option<u64>) -> Result<(), Failure> {
         let Some(parent) = group.parent() else { return Ok(()) };
-        if shares.is_some() {
-            let _lock = lock(parent)?;
+        let held = shares.map(|_| lock(parent)).transpose()?;
+        if held.is_some() {
             mark(parent, WEIGHTS);
-            self.set_or(&none.to_string(), "cpu-shares", group, file, shares)?;
-        } else {
-            self.set_or(&none.to_string(), "cpu-shares", group, file, shares)?;
         }
+        self.set_or(&none.to_string(), "cpu-shares", group, file, shares)?;
+        drop(held);
         weigh(parent)
     }
 

@@ -246,6 +246,38 @@ mod tests {
         assert_eq!(parse("0-1,4\n"), Set::from([0, 1, 4]));
     }
 
+    /// Files of a group as v1 has them.
+    fn group(at: &Path, cpus: &str) {
+        fs::create_dir(at).unwrap();
+        for (file, text) in
+            [("cpuset.cpus", cpus), ("cpuset.mems", if cpus.is_empty() { "" } else { "0" }), ("tasks", "")]
+        {
+            fs::write(at.join(file), text).unwrap();
+        }
+    }
+
+    #[test]
+    fn others_are_looked_at_only_while_one_wants_something() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let parent = dir.path().join("top/zoned");
+        group(&dir.path().join("top"), "0-3");
+        group(&parent, "0-3");
+        let [capped, plain, later] = ["capped", "plain", "later"].map(|name| parent.join(name));
+        group(&plain, "");
+        assign(&plain, Wanted::Any).unwrap();
+        assert!(!is_marked(&parent, ATTRIBUTE));
+        group(&capped, "");
+        assign(&capped, Wanted::Own(2, 2)).unwrap();
+        assert!(is_marked(&parent, ATTRIBUTE));
+        assert_eq!((show(&own(&capped)), show(&own(&plain))), ("2-3".to_owned(), "0-1".to_owned()));
+        fs::remove_dir_all(&capped).unwrap();
+        settle(&parent).unwrap();
+        assert!(!is_marked(&parent, ATTRIBUTE));
+        group(&later, "");
+        assign(&later, Wanted::Any).unwrap();
+        assert_eq!((show(&own(&later)), show(&own(&plain))), ("0-3".to_owned(), "0-3".to_owned()));
+    }
+
     #[test]
     fn caps_round_up() {
         let of = |cpus: f64| Wanted::of(&Limits { cpus: Some(cpus), ..Limits::default() });
