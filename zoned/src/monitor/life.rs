@@ -68,7 +68,7 @@ impl Monitor {
                     Some(Ending { reason: failure.sentence(), again: false, deadline: None, askers: vec![] });
                 let error = ApiError { hint: hint(&failure), ..self.failed("boot", failure.sentence()) };
                 let left = self.tear_down(false);
-                self.leave();
+                let left = left.or(self.leave());
                 self.reply(asker, Reply::Failed(error));
                 let reason = format!("its boot failed: {}", failure.sentence());
                 self.tell(&Event::Ended { how: How::Failed, reason, left });
@@ -711,7 +711,7 @@ impl Monitor {
     }
 
     fn leave_with(&mut self, how: How, reason: &str, left: Option<String>) {
-        self.leave();
+        let left = left.or(self.leave());
         if let Some(ending) = self.ending.take() {
             for asker in ending.askers {
                 let reply =
@@ -722,13 +722,18 @@ impl Monitor {
         self.tell(&Event::Ended { how, reason: reason.to_owned(), left });
     }
 
-    /// Removes what the monitor itself has on the host; the loop ends with this.
-    fn leave(&mut self) {
+    /// Removes what the monitor itself has on the host; the loop ends with this. The answer is what could not be.
+    fn leave(&mut self) -> Option<String> {
         self.state = State::Installed;
         for viewer in &self.viewers {
             viewer.client.tell(&SessionEvent::State { state: State::Installed }, &[]);
         }
-        let _ = std::fs::remove_dir_all(&self.spec.run_dir);
+        match std::fs::remove_dir_all(&self.spec.run_dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Some(format!("remove {}: {e}", self.spec.run_dir.display()))
+            }
+            _ => None,
+        }
     }
 
     pub(super) fn limit(&mut self, from: (u64, u64), config: Config) {

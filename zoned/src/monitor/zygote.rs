@@ -17,6 +17,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin};
@@ -171,6 +172,8 @@ fn spare(
     // What it shares with the zygote it copies when it first writes to it, which is better done before somebody waits.
     warm();
     super::settle();
+    // In no thread of a monitor but by its descriptor for it is a child's end heard: one that does not block the signal takes it.
+    SigSet::from(Signal::SIGCHLD).thread_block()?;
     let worker = Worker::ahead();
     let (name, fds) = scm::receive(requests, 4096, MsgFlags::empty())?;
     let Ok([control, log]) = <[OwnedFd; 2]>::try_from(fds) else { return Ok(None) };
