@@ -98,11 +98,11 @@ impl Fake {
         command
     }
 
-    /// The same, with every signal as a terminal's programs have it, whatever we were started with (nohup(1) ignores some).
-    pub(crate) fn command_with_signals(&self, words: &[&str]) -> Command {
+    /// The same, executed by another program, whose own words come first.
+    pub(crate) fn command_by(&self, program: &str, own: &[&str], words: &[&str]) -> Command {
         let plain = self.command(words);
-        let mut command = Command::new("env");
-        command.arg("--default-signal").arg(plain.get_program()).args(plain.get_args());
+        let mut command = Command::new(program);
+        command.args(own).arg(plain.get_program()).args(plain.get_args());
         command.envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))));
         command
     }

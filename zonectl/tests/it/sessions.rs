@@ -121,7 +121,8 @@ fn signals_go_to_the_program() {
             stdout.write_all(b"down\n").unwrap();
             monitor.event(&SessionEvent::Killed { signal });
         });
-        let mut command = fake.command_with_signals(&["login", "z", "sleep"]);
+        // Whatever we were started with: nohup(1) has some ignored.
+        let mut command = fake.command_by("env", &["--default-signal"], &["login", "z", "sleep"]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = child.stdout.take().unwrap();
         stdout.read_exact(&mut [0; 3]).unwrap();
@@ -141,14 +142,9 @@ fn a_signal_that_was_ignored_stays_so() {
         assert_eq!(monitor.input(), Some(SessionInput::Signal { signal: 15 }));
         monitor.event(&SessionEvent::Exited { status: 0 });
     });
-    let zonectl = fake.command(&["login", "z", "sleep"]);
-    let mut command = std::process::Command::new("sh");
     // As nohup(1) starts its command.
-    command
-        .args(["-c", "trap '' HUP; exec \"$@\"", "sh"])
-        .arg(zonectl.get_program())
-        .args(zonectl.get_args());
-    command.envs(zonectl.get_envs().filter_map(|(k, v)| Some((k, v?))));
+    let as_nohup = ["-c", "trap '' HUP; exec \"$@\"", "sh"];
+    let mut command = fake.command_by("sh", &as_nohup, &["login", "z", "sleep"]);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdout.take().unwrap().read_exact(&mut [0; 3]).unwrap();
     let pid = Pid::from_raw(child.id() as i32);

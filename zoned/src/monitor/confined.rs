@@ -267,7 +267,7 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// A thread that answers calls, or makes those who do. A monitor's spare has it, confined, before there is a zone: to set its
 /// filters takes about as long as to make a process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Worker(Option<Sender<Job>>);
 
 impl Worker {

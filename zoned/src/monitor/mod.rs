@@ -38,7 +38,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::Signal;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, UnixCredentials, accept4, bind,
@@ -226,12 +226,11 @@ fn settle() {
     let _ = std::fs::write("/proc/self/loginuid", "4294967295");
 }
 
-/// A descriptor that SIGCHLD makes readable, from now on and for all threads; a plan's child takes its signals back itself.
+/// A descriptor that SIGCHLD makes readable: a spare blocks it for all its threads, and a plan's child takes its signals back
+/// itself.
 fn hear_of_children() -> Result<SignalFd, Failure> {
-    let fail = |e: Errno| Failure::new("wait for", "the zone's programs", e);
-    let child: SigSet = Signal::SIGCHLD.into();
-    child.thread_block().map_err(fail)?;
-    SignalFd::with_flags(&child, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(fail)
+    SignalFd::with_flags(&Signal::SIGCHLD.into(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+        .map_err(|e| Failure::new("wait for", "the zone's programs", e))
 }
 
 fn listen_at(spec: &Spec) -> Result<OwnedFd, Failure> {

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use rustix::system::Sysinfo;
+
 use super::procfs::host;
 use crate::confine::cgroup::Cgroup;
 use crate::confine::clocks::Clocks;
@@ -59,9 +61,9 @@ pub struct Memory {
     pub total: u64,
     /// What of it is used.
     pub used: u64,
-    /// The same of swap.
+    /// Swap that there is.
     pub swap_total: u64,
-    /// The same of swap.
+    /// What of it is used.
     pub swap_used: u64,
 }
 
@@ -81,7 +83,10 @@ impl Share {
     /// whole.
     pub fn text(&self, path: &str) -> String {
         match path {
-            "meminfo" => self.memory().map_or_else(|| host(path), |memory| self.meminfo(memory)),
+            "meminfo" => match self.memory(&rustix::system::sysinfo()) {
+                Some(memory) => self.meminfo(memory),
+                None => host(path),
+            },
             "stat" => self.cpus().map_or_else(|| self.host_stat(), |cpus| self.stat(cpus.len() as u64)),
             "cpuinfo" => self.cpus().map_or_else(|| host(path), |cpus| cpuinfo(&host(path), cpus.len())),
             "loadavg" => self.loadavg(),
@@ -108,8 +113,7 @@ impl Share {
 
     /// KiB shared.
     pub fn shared(&self) -> u64 {
-        let text = self.read("memory.stat").unwrap_or_default();
-        value(&text, "total_shmem").or_else(|| value(&text, "shmem")).unwrap_or(0) >> 10
+        kept(&self.read("memory.stat").unwrap_or_default(), "shmem", "shmem")
     }
 
     fn read(&self, file: &'static str) -> Option<String> {
@@ -180,9 +184,8 @@ impl Share {
     }
 
     /// The memory, where there is less of it than the host has.
-    pub fn memory(&self) -> Option<Memory> {
+    pub fn memory(&self, now: &Sysinfo) -> Option<Memory> {
         let limit = self.number(&["memory.max", "memory.limit_in_bytes"])? >> 10;
-        let now = rustix::system::sysinfo();
         let of_host = |units: u64| (units * u64::from(now.mem_unit)) >> 10;
         if limit >= of_host(now.totalram) {
             return None;
@@ -202,10 +205,7 @@ impl Share {
 
     fn meminfo(&self, memory: Memory) -> String {
         let text = self.read("memory.stat").unwrap_or_default();
-        // v1 has the sums with those below as total_…, and other names for some.
-        let stat = |v2: &str, v1: &str| {
-            value(&text, &format!("total_{v1}")).or_else(|| value(&text, v2)).unwrap_or(0) >> 10
-        };
+        let stat = |v2: &str, v1: &str| kept(&text, v2, v1);
         let (total, free) = (memory.total, memory.total - memory.used);
         let lru = |name: &str| stat(name, name);
         let (active_anon, inactive_anon) = (lru("active_anon"), lru("inactive_anon"));
@@ -347,6 +347,11 @@ impl Counted {
         counted.last = inside.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(1);
         counted
     }
+}
+
+/// KiB of a kind in the text of memory.stat. v1 has the sums with those below as total_…, and other names for some.
+fn kept(text: &str, v2: &str, v1: &str) -> u64 {
+    value(text, &format!("total_{v1}")).or_else(|| value(text, v2)).unwrap_or(0) >> 10
 }
 
 /// The number after `key` in a text of lines `key number` or `key: number`.

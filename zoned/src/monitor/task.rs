@@ -313,7 +313,7 @@ impl Task for GuestTask<'_> {
             procs: host.procs,
         };
         if share.is_shown || self.zone.world.level.is_some() {
-            if let Some(memory) = share.memory() {
+            if let Some(memory) = share.memory(&host) {
                 info.total_ram = memory.total << 10;
                 info.free_ram = (memory.total - memory.used) << 10;
                 info.shared_ram = share.shared() << 10;
