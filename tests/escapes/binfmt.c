@@ -2,6 +2,14 @@
 #include "e.h"
 
 #define MAGIC "ZONESECRET"
+#define FOLDER "/tmp/bm"
+
+/* 0 or -1 with errno. */
+static int mount_own(void)
+{
+	mkdir(FOLDER, 0755);
+	return mount("binfmt_misc", FOLDER, "binfmt_misc", 0, 0);
+}
 
 static int execute(void *unused)
 {
@@ -29,19 +37,24 @@ int main(int argc, char **argv)
 		int fd = open("/tmp/zones-hold-binfmt", O_CREAT | O_TRUNC | O_WRONLY, 0755);
 		if (write(fd, MAGIC "\n", 11) != 11) return 1;
 		close(fd);
+		/* The host's kinds last as long as its file system is mounted somewhere, which is here, until the end. A kernel may lack it. */
+		if (unshare(CLONE_NEWNS) || mount(0, "/", 0, MS_REC | MS_PRIVATE, 0)) return 1;
+		mount_own();
 		planted("here");
 		int status = in_child(execute, 0);
 		if (status == 1) held("host", ENOEXEC);
 		else escaped("host", "the host ran the interpreter");
 		unlink("/tmp/zones-hold-binfmt");
 		/* What the machine was given. */
-		fd = open("/tmp/bm/zones-hold", O_WRONLY);
+		fd = open(FOLDER "/zones-hold", O_WRONLY);
 		if (fd >= 0 && write(fd, "-1", 2) != 2) perror("unregister");
+		if (fd >= 0) close(fd);
+		umount2(FOLDER, MNT_DETACH);
+		rmdir(FOLDER);
 		return verdict();
 	}
 	registers("host", "/proc/sys/fs/binfmt_misc");
-	mkdir("/tmp/bm", 0755);
-	if (mount("binfmt_misc", "/tmp/bm", "binfmt_misc", 0, 0)) held("mount", errno);
-	else registers("own", "/tmp/bm");
+	if (mount_own()) held("mount", errno);
+	else registers("own", FOLDER);
 	return verdict();
 }
