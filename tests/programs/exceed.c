@@ -6,6 +6,7 @@
  *   exceed cpu MILLISECONDS       says how many milliseconds of CPU time it had in that time
  *   exceed disk FILE WRITES       writes so many blocks of 64 KiB past the cache, says the milliseconds
  *   exceed hog bomb|memory|cpu|disk FILE      does so for ever
+ *   exceed storm MILLISECONDS     forks on and on for so long, and ends
  *   exceed serve MILLISECONDS WORK    answers requests over a socket, a millisecond after each other, each of which takes
  *                                 so many microseconds of CPU time; says the times in microseconds
  */
@@ -131,6 +132,16 @@ static int disk(const char *path, int count)
 	return 0;
 }
 
+static int storm(int64_t milliseconds)
+{
+	int64_t end = now(CLOCK_MONOTONIC) + milliseconds * 1000;
+	while (now(CLOCK_MONOTONIC) < end)
+		fork();
+	while (wait(NULL) > 0)
+		;
+	return 0;
+}
+
 static int hog(const char *kind, const char *path)
 {
 	if (!strcmp(kind, "bomb"))
@@ -207,6 +218,8 @@ int main(int argc, char **argv)
 		return disk(one, atoi(argv[3]));
 	if (!strcmp(what, "hog"))
 		return hog(one, argc > 3 ? argv[3] : "");
+	if (!strcmp(what, "storm"))
+		return storm(atoll(one));
 	if (!strcmp(what, "serve"))
 		return serve(atoll(one), argc > 3 ? atoll(argv[3]) : 0);
 	fprintf(stderr, "see the head of exceed.c\n");

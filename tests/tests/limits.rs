@@ -3,8 +3,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
 
-use zones_tests::{Outcome, Zoned, busybox_root, program};
+use zones_tests::{Outcome, Zoned, busybox_root, eventually, program};
 
 /// A zone with these settings and resources, running, with the program of tests/programs.
 struct Limited {
@@ -70,6 +72,35 @@ fn processes_and_threads_beyond_the_number_are_eagain() {
     // It holds at once when it is changed; the lower of the two counts.
     zone.zoned.zonectl(&["set", NAME, "max-processes=20"]).ok();
     assert!(said(&zone.exceed(&["processes"]).ok()).0 < 20);
+}
+
+/// What a zone at its limit of processes does to others: next to nothing, while it forks on and on.
+#[test]
+fn forking_on_at_the_limit_takes_nobodys_time() {
+    let zone = Limited::new(&["max-lwps=40"], &[&["capped-cpu", "ncpus=1.5"]]);
+    let told = |text: &str| zone.zoned.zonectl(&["log", NAME]).ok().matches(text).count();
+    let seconds = || {
+        let metrics = zone.zoned.zonectl(&["metrics"]).ok();
+        let line = metrics.lines().find_map(|l| l.strip_prefix("zone_cpu_seconds_total{zone=\"z\"} "));
+        line.and_then(|number| number.parse::<f64>().ok()).unwrap_or_else(|| panic!("{metrics}"))
+    };
+    let wait_until_held =
+        |times| eventually("it is held down", 20, || told("held down: it forks on and on") == times);
+    // One that gives up, and tries again after a while, is not held down.
+    zone.exceed(&["processes"]).ok();
+    let storm = zone.zoned.spawn(&["login", NAME, "--", "/exceed", "storm", "12000"]);
+    wait_until_held(1);
+    let before = seconds();
+    sleep(Duration::from_secs(2));
+    let used = seconds() - before;
+    assert!(used < 0.4, "{used} s of CPU time in 2 s");
+    // Another limit is another chance, which it does not take.
+    zone.zoned.zonectl(&["set", NAME, "capped-cpu.ncpus=1"]).ok();
+    wait_until_held(2);
+    storm.finish();
+    eventually("it is let go", 20, || told("no longer held down") == 1);
+    let (used, _) = said(&zone.exceed(&["cpu", "1000"]).ok()).to_owned();
+    assert!(used > 300, "{used} ms of 1000 with a CPU of its own");
 }
 
 #[test]
@@ -256,7 +287,7 @@ fn the_time_since_boot_is_the_zones_own() {
         let started: f64 = started.trim().parse().expect("ticks");
         assert!(started / 100.0 <= up + 5.0, "{settings:?}: started after {started} ticks, up {up} s");
         // A reboot begins anew.
-        std::thread::sleep(std::time::Duration::from_millis(1500));
+        sleep(Duration::from_millis(1500));
         zone.zoned.zonectl(&["reboot", NAME]).ok();
         zone.zoned.wait_for(NAME, "running");
         let begun = std::time::Instant::now();

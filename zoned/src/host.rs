@@ -182,6 +182,7 @@ fn forward(events: UnboundedSender<MonitorEvent>, early: bool) -> impl Fn(News) 
         let event = match news {
             News::Event(Event::State { state, .. }) => MonitorEvent::State(state),
             News::Event(Event::Rebooted) => MonitorEvent::Rebooted,
+            News::Event(Event::Noted(text)) => MonitorEvent::Noted(text),
             News::Event(Event::Ended { how, reason, left }) => {
                 let how = match how {
                     How::PoweredOff => Ended::PoweredOff,

@@ -71,7 +71,8 @@ fn main() -> Result<ExitCode> {
             quiet.extend(serve(&zoned, &work)?);
             zoned.zonectl(&["boot", kind, "-i", "none"]).ok();
             let mut hog = zoned.spawn(&["login", kind, "--", "/exceed", "hog", kind, "/file"]);
-            sleep(Duration::from_millis(300));
+            // What is done against it takes a second or two.
+            sleep(Duration::from_secs(3));
             ensure!(hog.runs(), "the {kind} hog ended");
             loud.extend(serve(&zoned, &work)?);
             hog.signal(Signal::SIGKILL);

@@ -336,6 +336,11 @@ impl Cgroup {
         self.all().map(|group| group.join(file)).find(|path| path.exists())
     }
 
+    /// Whether a file is one of the v2 group.
+    pub fn is_v2(&self, file: &Path) -> bool {
+        self.v2.as_deref().is_some_and(|group| file.starts_with(group))
+    }
+
     /// Whether there are groups already.
     pub fn is_made(&self) -> bool {
         self.all().any(|group| group.exists())

@@ -15,6 +15,10 @@ use super::limits::{IoLimit, Limits};
 /// The period of CPU quotas, in microseconds (cgroup v2 cpu.max; v1 cpu.cfs_period_us).
 const CPU_PERIOD: u64 = 100_000;
 
+/// Files of the quota itself.
+pub(super) const QUOTA_V2: &str = "cpu.max";
+pub(super) const QUOTA_V1: &str = "cpu.cfs_quota_us";
+
 /// Weight of a zone that says nothing of it, which is the kernel's of v2; v1 has 1024 for it.
 const WEIGHT: u64 = 100;
 
@@ -108,7 +112,7 @@ impl Limited {
         self.set_or("max", "capped-memory", group, "memory.max", limits.memory)?;
         self.set_or("max", "capped-memory", group, "memory.swap.max", limits.swap)?;
         let quota = limits.cpus.map(|cpus| format!("{} {CPU_PERIOD}", quota(cpus)));
-        self.set_or("max", "capped-cpu", group, "cpu.max", quota)?;
+        self.set_or("max", "capped-cpu", group, QUOTA_V2, quota)?;
         self.share(WEIGHT, group, "cpu.weight", limits.shares)?;
         self.pids(group, limits)?;
         set(group, "cgroup.max.descendants", GROUPS)?;
@@ -150,7 +154,7 @@ impl Limited {
             }
         }
         if has("cpu") {
-            self.set_or("-1", "capped-cpu", group, "cpu.cfs_quota_us", limits.cpus.map(quota))?;
+            self.set_or("-1", "capped-cpu", group, QUOTA_V1, limits.cpus.map(quota))?;
             let shares = limits.shares.map(|shares| (shares * 1024 / WEIGHT).max(2));
             self.share(1024, group, "cpu.shares", shares)?;
         }

@@ -18,6 +18,7 @@ pub mod outside;
 pub mod owners;
 pub mod privileges;
 pub mod root;
+pub mod storm;
 pub mod usage;
 pub mod watch;
 

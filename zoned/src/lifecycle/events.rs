@@ -45,6 +45,7 @@ impl Zones {
                 self.note(name, "rebooted");
                 self.look_again(name, epoch, true);
             }
+            MonitorEvent::Noted(text) => self.note(name, &text),
             MonitorEvent::Ended { how, reason, clean } => {
                 let text = ending(how, reason);
                 let keep = (how != Ended::Halted).then(|| text.clone());

@@ -301,6 +301,8 @@ pub enum MonitorEvent {
     State(State),
     /// The guest, or a verb, rebooted it; it runs again.
     Rebooted,
+    /// Something that an administrator may want to know.
+    Noted(String),
     /// The zone ended and the monitor took its platform down.
     Ended {
         /// In which way.

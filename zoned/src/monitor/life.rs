@@ -27,6 +27,7 @@ use crate::confine::clocks::Clocks;
 use crate::confine::limits::Limits;
 use crate::confine::login::{self, Program, Streams, User};
 use crate::confine::root::RootSpec;
+use crate::confine::storm::Storm;
 use crate::confine::watch::{MOST, Watch};
 use crate::confine::{Failure, inodes, mountinfo, privileges};
 use crate::network;
@@ -228,6 +229,7 @@ impl Monitor {
                 .map(|n| (&n.place, n.uuid.as_str(), self.spec.run_dir.as_path())),
             fail_at: std::env::var("ZONED_FAIL_STEP").ok().and_then(|at| at.parse().ok()),
         })?;
+        let storm = Storm::watch(&made.cgroup);
         self.live = Some(Live {
             made,
             branded,
@@ -237,6 +239,7 @@ impl Monitor {
             zone: None,
             program: None,
             booted: Instant::now(),
+            storm,
         });
         Ok(())
     }
@@ -564,6 +567,27 @@ impl Monitor {
         }
     }
 
+    /// A storm is looked at by the clock.
+    pub(super) fn check_storm(&mut self) {
+        let storm = self.live.as_ref().and_then(|live| live.storm.as_ref());
+        if storm.and_then(Storm::look_in).is_some_and(|left| left.is_zero()) {
+            self.hear_of_forks();
+        }
+    }
+
+    pub(super) fn hear_of_forks(&mut self) {
+        let Some(storm) = self.live.as_mut().and_then(|live| live.storm.as_mut()) else { return };
+        match storm.hear() {
+            Ok(None) => {}
+            Ok(Some(turn)) => self.tell(&Event::Noted(turn.sentence().to_owned())),
+            Err(failure) => {
+                tracing::warn!(why = failure.sentence(), "cannot hold the zone down");
+                // Not tried again a hundred times in a second.
+                self.live.iter_mut().for_each(|live| live.storm = None);
+            }
+        }
+    }
+
     /// Ends the zone, and starts it again or leaves.
     pub(super) fn end(&mut self, how: How, reason: &str, again: bool) {
         let booted = self.live.as_ref().map(|l| l.booted);
@@ -737,7 +761,10 @@ impl Monitor {
     }
 
     pub(super) fn limit(&mut self, from: (u64, u64), config: Config) {
-        let applied = Limits::of(&config, &self.site.zone_dir)
+        let storm = self.live.as_mut().and_then(|live| live.storm.as_mut());
+        let applied = storm
+            .map_or(Ok(()), Storm::let_go)
+            .and_then(|()| Limits::of(&config, &self.site.zone_dir))
             .and_then(|limits| Cgroup::update(&Hierarchies::detect()?, &self.site.cgroup_key, &limits));
         match applied {
             Ok(()) => {

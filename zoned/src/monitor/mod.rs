@@ -48,6 +48,7 @@ use zone_api::{ApiError, ErrorKind, SessionEvent, SessionInput, State};
 
 use crate::confine::boot::{Made, Site};
 use crate::confine::root::RootSpec;
+use crate::confine::storm::Storm;
 use crate::confine::{Failure, Ids};
 use crate::marks;
 use crate::storage::View;
@@ -84,6 +85,7 @@ struct Live {
     zone: Option<Arc<dispatch::Zone>>,
     program: Option<OwnedFd>,
     booted: Instant,
+    storm: Option<Storm>,
 }
 
 /// An end under way.
@@ -132,6 +134,7 @@ enum Token {
     Control(u64),
     Init,
     Groups,
+    Forks,
     Terminal,
     Screen(usize),
     Viewer(u64),
@@ -212,6 +215,7 @@ pub fn run(control: OwnedFd, worker: confined::Worker) -> Result<(), Failure> {
             monitor.handle(token);
         }
         monitor.check_held();
+        monitor.check_storm();
         monitor.reap_strays();
         monitor.check_deadline();
     }
@@ -267,6 +271,9 @@ impl Monitor {
             if let Some(groups) = &live.made.groups {
                 add(Token::Groups, groups.as_fd(), read);
             }
+            if let Some(events) = live.storm.as_ref().and_then(Storm::events) {
+                add(Token::Forks, events, PollFlags::POLLPRI);
+            }
         }
         if let Some(terminal) = self.console.terminal() {
             add(Token::Terminal, terminal, read);
@@ -297,7 +304,8 @@ impl Monitor {
         }
         let deadline = self.ending.as_ref().and_then(|e| e.deadline);
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
-        let left = left.into_iter().chain(held.then_some(LOOK)).min();
+        let storm = self.live.as_ref().and_then(|live| live.storm.as_ref()?.look_in());
+        let left = left.into_iter().chain(held.then_some(LOOK)).chain(storm).min();
         let timeout =
             left.map_or(PollTimeout::NONE, |left| PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
         if poll(&mut fds, timeout).is_err() {
@@ -315,6 +323,7 @@ impl Monitor {
             Token::Control(number) => self.serve(number),
             Token::Init => self.init_ended(),
             Token::Groups => self.hear_of_groups(),
+            Token::Forks => self.hear_of_forks(),
             Token::Terminal => self.console.read_terminal(),
             Token::Screen(number) => self.console.drain_screen(number),
             Token::Viewer(number) => {

@@ -134,6 +134,8 @@ pub enum Event {
     },
     /// The guest rebooted.
     Rebooted,
+    /// Something that an administrator may want to know.
+    Noted(String),
     /// The zone is no more and the monitor goes.
     Ended {
         /// In which way.
