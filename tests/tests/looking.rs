@@ -50,6 +50,8 @@ fn figures_and_events_of_zones() {
         line.and_then(|l| l.rsplit_once(' ')?.1.parse::<f64>().ok()).unwrap_or_else(|| panic!("{metrics}"))
     };
     let before = seconds(&zoned);
+    // What happens right before zoned goes is told once, now or when it is back.
+    zoned.zonectl(&["create", "spare"]).ok();
     zoned.start_again();
     zoned.wait_for("burner", "running");
     assert!(seconds(&zoned) >= before);
@@ -75,6 +77,7 @@ fn figures_and_events_of_zones() {
     for kind in ["boot", "state", "oom", "halt"] {
         assert!(kinds.iter().any(|k| k == kind), "no {kind} in {told}");
     }
+    assert_eq!(told.matches("created with brand").count(), 1, "{told}");
     let log = document(&zoned.zonectl(&["log", "burner", "-n", "1", "--json"]).ok());
     assert_eq!(log.as_array().map(Vec::len), Some(1), "{log}");
     assert_eq!(log[0]["text"], "halted");

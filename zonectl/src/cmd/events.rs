@@ -30,11 +30,15 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, context: &Context<'_>) -> Done {
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     let mut since = args.since.map(|seconds| now() - f64::from(seconds));
+    let mut told = Told { since: now().floor(), ..Told::default() };
     let mut broken = None;
     // A zoned that is not there now is an error; one that goes away is waited for.
     context.client.zones(false)?;
     loop {
         let ended = context.client.events(&args.names, since, |event| {
+            if told.has(&event) {
+                return Ok(());
+            }
             show(&event, context.output)
                 .inspect_err(|_| broken = Some(()))
                 .map_err(|_| ApiError::new(ErrorKind::Failed, "write to stdout", "nobody reads it"))
@@ -47,8 +51,44 @@ pub(crate) fn run(args: &Args, context: &Context<'_>) -> Done {
             _ => {}
         }
         // What the logs have of the time without zoned is told when it is back.
-        since = Some(now().floor());
+        since = Some(told.again());
         std::thread::sleep(PACE);
+    }
+}
+
+/// What was told last: the logs, which know whole seconds, tell some of it again when zoned is back.
+#[derive(Default)]
+struct Told {
+    /// Nothing from before this second is told again.
+    since: f64,
+    /// Zones and texts of that second and later.
+    lines: Vec<(String, String)>,
+    /// Those of them that were not told again yet.
+    again: Vec<(String, String)>,
+}
+
+impl Told {
+    /// Whether it was told before zoned went away; if not, it is now.
+    fn has(&mut self, event: &ZoneEvent) -> bool {
+        let is_it = |(zone, text): &(String, String)| *zone == event.zone && *text == event.text;
+        if let Some(at) = self.again.iter().position(is_it) {
+            self.again.swap_remove(at);
+            return true;
+        }
+        if event.time.floor() > self.since {
+            self.since = event.time.floor();
+            self.lines.clear();
+        }
+        if event.kind != "state" {
+            self.lines.push((event.zone.clone(), event.text.clone()));
+        }
+        false
+    }
+
+    /// From when on the logs are to be asked.
+    fn again(&mut self) -> f64 {
+        self.again = self.lines.clone();
+        self.since
     }
 }
 

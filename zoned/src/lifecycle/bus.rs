@@ -48,6 +48,7 @@ pub(super) fn kind(text: &str) -> &'static str {
         "booted" => "boot",
         "rebooted" => "reboot",
         "halted" => "halt",
+        _ if text.starts_with("held down") => "limit",
         _ if text.starts_with("it powered off") || text.starts_with("it halted") => "halt",
         _ if text.contains("failed") || text.contains("killed") || text.starts_with("incomplete") => {
             "failure"
@@ -150,8 +151,9 @@ mod tests {
             "it powered off: x",
             "boot failed: y",
             "its monitor was killed by signal 9",
+            "held down: it forks",
             "uninstalled",
         ];
-        assert_eq!(lines.map(kind), ["boot", "halt", "failure", "failure", "note"]);
+        assert_eq!(lines.map(kind), ["boot", "halt", "failure", "failure", "limit", "note"]);
     }
 }
