@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use zones_tests::{Outcome, Zoned, busybox_root, eventually, program};
 
@@ -54,6 +54,12 @@ fn exceed() -> std::path::PathBuf {
     program("exceed", "amd64", &["-pthread"]).expect("exceed.c compiles")
 }
 
+#[test]
+fn its_program_compiles() {
+    // Where there is no compiler it has been here before.
+    assert!(exceed().is_file());
+}
+
 /// The number that a program said, and the word after it.
 fn said(text: &str) -> (u64, &str) {
     let (number, rest) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
@@ -90,10 +96,11 @@ fn forking_on_at_the_limit_takes_nobodys_time() {
     zone.exceed(&["processes"]).ok();
     let storm = zone.zoned.spawn(&["login", NAME, "--", "/exceed", "storm", "12000"]);
     wait_until_held(1);
-    let before = seconds();
+    let (begun, before) = (Instant::now(), seconds());
     sleep(Duration::from_secs(2));
-    let used = seconds() - before;
-    assert!(used < 0.4, "{used} s of CPU time in 2 s");
+    let (used, passed) = (seconds() - before, begun.elapsed().as_secs_f64());
+    // Of its one and a half.
+    assert!(used < passed * 0.3, "{used} s of CPU time in {passed} s");
     // Another limit is another chance, which it does not take.
     zone.zoned.zonectl(&["set", NAME, "capped-cpu.ncpus=1"]).ok();
     wait_until_held(2);
@@ -272,7 +279,7 @@ fn the_time_since_boot_is_the_zones_own() {
         (&["brand=native"][..], &ONE_AND_64[..1]),
         (&["kernel=2.6.18"][..], &ONE_AND_64[..1]),
     ] {
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         let zone = Limited::new(settings, resources);
         let (up, btime) = uptime(&zone.sh("cat /proc/uptime; grep btime /proc/stat"));
         assert!(up <= begun.elapsed().as_secs_f64() + 1.0, "{settings:?}: up {up} s");
@@ -290,7 +297,7 @@ fn the_time_since_boot_is_the_zones_own() {
         sleep(Duration::from_millis(1500));
         zone.zoned.zonectl(&["reboot", NAME]).ok();
         zone.zoned.wait_for(NAME, "running");
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         let (again, _) = uptime(&zone.sh("cat /proc/uptime; grep btime /proc/stat"));
         assert!(again <= begun.elapsed().as_secs_f64() + 1.4, "{settings:?}: {again} s after a reboot");
     }

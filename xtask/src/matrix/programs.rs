@@ -66,15 +66,22 @@ const NEIGHBOURS: [(&str, &[&str]); 1] =
     [("neighbours", &["--test-threads=1", "connections", "groups", "without_a_guard"])];
 
 /// On the disk for whoever asks for them.
-const AT_HAND: [(&str, &[&str]); 5] =
-    [("streams", &[]), ("places", &[]), ("images", &[]), ("full_disk", &[]), ("inits", &[])];
+const AT_HAND: [(&str, &[&str]); 6] = [
+    ("streams", &[]),
+    ("places", &[]),
+    ("images", &[]),
+    ("full_disk", &[]),
+    ("inits", &[]),
+    ("limits", &[]),
+];
 
 /// Those with programs of their own, which they compile here and find there.
-const COMPILED: [(&str, &[&str]); 5] = [
+const COMPILED: [(&str, &[&str]); 6] = [
     ("conformance", &[]),
     ("shared_ip", &["its_program_compiles"]),
     ("disks", &["its_program_compiles"]),
     ("escapes", &[]),
+    ("limits", &["its_program_compiles"]),
     ("neighbours", &["its_programs_compile"]),
 ];
 
