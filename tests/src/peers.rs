@@ -98,7 +98,15 @@ pub fn lxc(dir: &Path, root: &Path) -> Result<PathBuf> {
 pub const PODMAN: [&str; 4] =
     ["--network=none", "--cgroups=disabled", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"];
 
-/// The seccomp filter that podman gives to crun, as it stands in a configuration of OCI.
+/// A copy of a root, for peers that write to it.
+pub fn copy_root(from: &Path, to: &Path) -> Result<()> {
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
+    ensure!(copied.context("run cp")?.success(), "cp of {} failed", from.display());
+    // nspawn takes a root without it for none.
+    fs::create_dir_all(to.join("usr")).context("make usr")
+}
+
+/// The seccomp filter that podman gives to crun, as it stands in a configuration of OCI. Below the root podman makes files.
 pub fn default_filter(dir: &Path, root: &Path) -> Result<Value> {
     let store = dir.join("podman");
     let podman = |words: &[&str]| -> Result<String> {

@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -117,14 +117,6 @@ fn compare(title: &str, runs: usize, mut ways: Vec<Way<'_>>) {
 }
 
 /// A copy of a root, as whoever maps its ids may have it.
-fn copy(from: &Path, to: PathBuf) -> Result<PathBuf> {
-    let copied = Command::new("cp").arg("-a").arg(from).arg(&to).status();
-    ensure!(copied.context("run cp")?.success(), "cp of the root failed");
-    // nspawn takes a root without it for none.
-    fs::create_dir_all(to.join("usr")).context("make usr")?;
-    Ok(to)
-}
-
 fn main() -> Result<()> {
     let mut words = std::env::args().skip(1);
     let runs: usize = words.next().map_or(Ok(5), |n| n.parse()).context("RUNS is a number")?;
@@ -137,7 +129,8 @@ fn main() -> Result<()> {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).context("open the folder")?;
     fs::create_dir(dir.join("lxc")).context("make a folder")?;
 
-    let busybox = copy(&busybox_root(), dir.join("busybox"))?;
+    let busybox = dir.join("busybox");
+    peers::copy_root(&busybox_root(), &busybox)?;
     let inittab = "::sysinit:/bin/true\n::once:/bin/echo login:\n::shutdown:/bin/true\n";
     fs::write(busybox.join("etc/inittab"), inittab).context("write inittab")?;
     zoned.install("b", &format!("dir:{}", busybox.display()), &[]);

@@ -88,8 +88,7 @@ fn main() -> Result<()> {
     ensure!(count > 0, "ZONES is 1 or more");
     let zoned = Zoned::try_start(Default::default())?;
     let root = zoned.scratch().join("busybox");
-    let copied = std::process::Command::new("cp").arg("-a").arg(busybox_root()).arg(&root).status();
-    ensure!(copied.context("run cp")?.success(), "cp of the root failed");
+    peers::copy_root(&busybox_root(), &root)?;
     fs::create_dir_all(root.join("etc")).context("make etc")?;
     let inittab = "::sysinit:/bin/hostname\n::respawn:/bin/sleep 100000\n::shutdown:/bin/true\n";
     fs::write(root.join("etc/inittab"), inittab).context("write inittab")?;

@@ -110,7 +110,9 @@ fn main() -> Result<()> {
     let [zone, folder, over, traced] = ["zone at 2.6.32", "crun", "crun on overlay", "proot"];
     println!("{:12} {:>9} {zone:>20} {folder:>20} {over:>20} {traced:>26}", "", "");
     let state = dir.join("crun");
-    let filter = peers::default_filter(&dir, &busybox_root())?;
+    let podmans = dir.join("podmans");
+    peers::copy_root(&busybox_root(), &podmans)?;
+    let filter = peers::default_filter(&dir, &podmans)?;
     let over = overlay(&dir, &root)?;
     let mut containers =
         [("folder", &root), ("overlay", &over)].map(|(name, root)| (dir.join(name), crun(root, &filter)));

@@ -103,11 +103,8 @@ fn main() -> Result<()> {
     ensure!(runs > 0, "RUNS is 1 or more");
     let scratch = tempfile::tempdir().context("create a folder")?;
     let root = scratch.path().join("root");
-    let copied = program(&["cp", "-a", text(&busybox_root()), text(&root)]).status();
-    ensure!(copied.is_ok_and(|status| status.success()), "cp of the root failed");
+    peers::copy_root(&busybox_root(), &root)?;
     fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).context("open the folder")?;
-    // nspawn takes a root without it for none.
-    fs::create_dir_all(root.join("usr")).context("make usr")?;
     let zoned = Rc::new(Zoned::try_start(Default::default())?);
     zoned.install("bench", &format!("dir:{}", root.display()), &[]);
     zoned.zonectl(&["boot", "bench"]).ok();

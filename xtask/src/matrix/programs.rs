@@ -66,14 +66,8 @@ const NEIGHBOURS: [(&str, &[&str]); 1] =
     [("neighbours", &["--test-threads=1", "connections", "groups", "without_a_guard"])];
 
 /// On the disk for whoever asks for them.
-const AT_HAND: [(&str, &[&str]); 6] = [
-    ("streams", &[]),
-    ("places", &[]),
-    ("images", &[]),
-    ("full_disk", &[]),
-    ("inits", &[]),
-    ("limits", &[]),
-];
+const AT_HAND: [(&str, &[&str]); 6] =
+    [("streams", &[]), ("places", &[]), ("images", &[]), ("full_disk", &[]), ("inits", &[]), ("limits", &[])];
 
 /// Those with programs of their own, which they compile here and find there.
 const COMPILED: [(&str, &[&str]); 6] = [

@@ -336,6 +336,12 @@ impl Cgroup {
         self.all().map(|group| group.join(file)).find(|path| path.exists())
     }
 
+    /// Where the first of these files is that there is, in the groups that `controller` may be at.
+    pub fn file_of(&self, controller: &str, files: &[&str]) -> Option<PathBuf> {
+        let paths = |group: &PathBuf| files.iter().map(|file| group.join(file)).find(|path| path.exists());
+        self.with(controller).find_map(paths)
+    }
+
     /// Whether a file is one of the v2 group.
     pub fn is_v2(&self, file: &Path) -> bool {
         self.v2.as_deref().is_some_and(|group| file.starts_with(group))

@@ -16,14 +16,20 @@ use super::control;
 /// How long failed forks are counted before they are judged.
 const BEGINS: Duration = Duration::from_millis(250);
 
-/// As many of them make a storm: a thousand in a second. A server that can start no more workers tries a few times.
-const MANY: u64 = 250;
+/// As many of them in a second make a storm. A server that can start no more workers tries a few times.
+const MANY: u128 = 500;
+
+/// And this much of each second spent in the kernel: who is refused as often by the way, as the work that others bring demands it,
+/// does that work.
+const KERNEL: Duration = Duration::from_millis(500);
 
 /// How often a storm is looked at, and any zone whose pids controller is one of v1, which tells nobody (Linux 6.11).
 const LOOK: Duration = Duration::from_secs(1);
 
-/// It is over when this many failed from one look to the next. What it may still use is enough for a hundred.
-const FEW: u64 = 10;
+/// It is over when fewer than this failed from one look to the next. What it may still use is enough for a hundred.
+const FEW: u64 = 3;
+
+const SECOND: u128 = 1_000_000_000;
 
 /// CPU time in each period that a zone has meanwhile, in microseconds.
 const QUOTA: u64 = 2000;
@@ -41,7 +47,7 @@ struct Quota {
 
 impl Quota {
     fn of(cgroup: &Cgroup) -> Option<Self> {
-        let path = [control::QUOTA_V2, control::QUOTA_V1].into_iter().find_map(|file| cgroup.file(file))?;
+        let path = cgroup.file_of("cpu", &[control::QUOTA_V2, control::QUOTA_V1])?;
         Some(Self { group: path.parent()?.to_owned(), is_v2: cgroup.is_v2(&path) })
     }
 
@@ -77,28 +83,33 @@ impl Turn {
     }
 }
 
-/// Forks that failed, from when on.
+/// How it was when counting began.
 #[derive(Debug, Clone, Copy)]
 struct Count {
-    failed: u64,
     at: Instant,
+    /// Forks that had failed.
+    failed: u64,
+    /// CPU time spent in the kernel.
+    kernel: Duration,
 }
 
 impl Count {
-    /// What the number that has failed by now says of a zone that is held down or not. The count begins anew when it is long
-    /// enough.
-    fn judge(&mut self, failed: u64, now: Instant, is_held: bool) -> Option<Turn> {
-        let (passed, new) = (now.saturating_duration_since(self.at), failed.saturating_sub(self.failed));
+    /// What the time from then to `now` says of a zone that is held down or not. The count begins anew when it is long enough.
+    fn judge(&mut self, now: Self, is_held: bool) -> Option<Turn> {
+        let passed = now.at.saturating_duration_since(self.at);
         if passed < if is_held { LOOK } else { BEGINS } {
             return None;
         }
-        *self = Self { failed, at: now };
+        let before = std::mem::replace(self, now);
+        let failed = now.failed.saturating_sub(before.failed);
         if is_held {
-            return (new < FEW).then_some(Turn::Ended);
+            return (failed < FEW).then_some(Turn::Ended);
         }
-        // In as long as that: seconds may have passed since the one before it.
-        let rate = u128::from(new) * BEGINS.as_nanos() / passed.as_nanos().max(1);
-        (rate >= u128::from(MANY)).then_some(Turn::Began)
+        // Much more than a second may have passed.
+        let passed = passed.as_nanos();
+        let are_many = u128::from(failed) * SECOND >= MANY * passed;
+        let kernel = now.kernel.saturating_sub(before.kernel).as_nanos();
+        (are_many && kernel * SECOND >= KERNEL.as_nanos() * passed).then_some(Turn::Began)
     }
 }
 
@@ -116,10 +127,10 @@ pub struct Storm {
 
 impl Storm {
     /// `None` where the host has no controller for the one or the other.
-    pub fn watch(cgroup: &Cgroup) -> Option<Self> {
-        let path = EVENTS.iter().find_map(|file| cgroup.file(file))?;
+    pub fn watch(cgroup: &Cgroup, kernel: Duration) -> Option<Self> {
+        let path = cgroup.file_of("pids", &EVENTS)?;
         let events = File::open(&path).ok()?;
-        let count = Count { failed: failed(&events)?, at: Instant::now() };
+        let count = Count { at: Instant::now(), failed: failed(&events)?, kernel };
         Some(Self { events, is_told: cgroup.is_v2(&path), quota: Quota::of(cgroup)?, count, own: None })
     }
 
@@ -137,10 +148,10 @@ impl Storm {
         self.is_by_clock().then(|| LOOK.saturating_sub(self.count.at.elapsed()))
     }
 
-    /// Looks at it; what turned, if anything.
-    pub fn hear(&mut self) -> Result<Option<Turn>, Failure> {
+    /// Looks at it; what turned, if anything. `kernel` is the CPU time that it has spent in the kernel.
+    pub fn hear(&mut self, kernel: Duration) -> Result<Option<Turn>, Failure> {
         let Some(failed) = failed(&self.events) else { return Ok(None) };
-        let turn = self.count.judge(failed, Instant::now(), self.own.is_some());
+        let turn = self.count.judge(Count { at: Instant::now(), failed, kernel }, self.own.is_some());
         match turn {
             Some(Turn::Began) => self.hold_down()?,
             Some(Turn::Ended) => self.let_go()?,
@@ -178,13 +189,14 @@ fn failed(events: &File) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// What is judged of a zone at these milliseconds, with so many forks failed by then.
-    fn judged(looks: &[(u64, u64)]) -> Vec<Option<Turn>> {
+    /// What is judged of a zone at these milliseconds, with so many forks failed and milliseconds spent in the kernel by then.
+    fn judged(looks: &[(u64, u64, u64)]) -> Vec<Option<Turn>> {
         let start = Instant::now();
-        let mut count = Count { failed: 0, at: start };
+        let mut count = Count { at: start, failed: 0, kernel: Duration::ZERO };
         let mut is_held = false;
-        let mut judge = |(at, failed): &(u64, u64)| {
-            let turn = count.judge(*failed, start + Duration::from_millis(*at), is_held);
+        let mut judge = |(at, failed, kernel): &(u64, u64, u64)| {
+            let (at, kernel) = (start + Duration::from_millis(*at), Duration::from_millis(*kernel));
+            let turn = count.judge(Count { at, failed: *failed, kernel }, is_held);
             is_held = turn.map_or(is_held, |turn| turn == Turn::Began);
             turn
         };
@@ -192,17 +204,27 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_in_a_second_are_a_storm_until_next_to_none_fail() {
+    fn many_failures_that_fill_the_time_are_a_storm_until_next_to_none_fail() {
         let (began, ended) = (Some(Turn::Began), Some(Turn::Ended));
-        let looks = [(10, 100), (260, 400), (1300, 500), (2300, 510), (3300, 519), (3400, 520), (3600, 900)];
+        let looks = [
+            (10, 100, 10),
+            (260, 400, 200),
+            (1300, 500, 210),
+            (2300, 503, 220),
+            (3300, 505, 221),
+            (3400, 520, 300),
+            (3600, 900, 500),
+        ];
         assert_eq!(judged(&looks), [None, began, None, None, ended, None, began]);
     }
 
     #[test]
     fn what_waits_between_its_tries_is_none() {
-        let looks: Vec<_> = (1..100).map(|i| (i * 10, i * 9)).collect();
+        let looks: Vec<_> = (1..100).map(|i| (i * 10, i * 4, i * 10)).collect();
         assert!(judged(&looks).iter().all(Option::is_none));
-        // Nor are many in an hour, nor a few after an hour.
-        assert_eq!(judged(&[(3_600_000, 100_000), (3_600_001, 100_200)]), [None, None]);
+        // Nor are many in an hour, nor a few after an hour, nor those that take a tenth of a CPU.
+        let hour = 3_600_000;
+        assert_eq!(judged(&[(hour, 100_000, hour), (hour + 1, 100_200, hour + 1)]), [None, None]);
+        assert_eq!(judged(&[(1000, 2000, 100)]), [None]);
     }
 }

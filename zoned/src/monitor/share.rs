@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::system::Sysinfo;
 
@@ -158,6 +158,11 @@ impl Share {
         }
         let text = self.read("cpu.stat").unwrap_or_default();
         (value(&text, "user_usec").unwrap_or(0), value(&text, "system_usec").unwrap_or(0))
+    }
+
+    /// CPU time that its programs spent in the kernel.
+    pub fn in_kernel(&self) -> Duration {
+        Duration::from_micros(self.used().1)
     }
 
     /// The CPUs, where they are fewer than the host's.
