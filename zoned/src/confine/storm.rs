@@ -23,7 +23,7 @@ const MANY: u128 = 500;
 /// does that work.
 const KERNEL: Duration = Duration::from_millis(500);
 
-/// How often a storm is looked at, and any zone whose pids controller is one of v1, which tells nobody (Linux 6.11).
+/// How often a storm is looked at, and any zone whose pids controller is one of v1, which tells nobody (6.18).
 const LOOK: Duration = Duration::from_secs(1);
 
 /// It is over when fewer than this failed from one look to the next. What it may still use is enough for a hundred.

@@ -303,9 +303,11 @@ impl Monitor {
             add(Token::Runner, client.as_fd(), read);
         }
         let deadline = self.ending.as_ref().and_then(|e| e.deadline);
-        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
+        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         let storm = self.live.as_ref().and_then(|live| live.storm.as_ref()?.look_in());
-        let left = left.into_iter().chain(held.then_some(LOOK)).chain(storm).min();
+        // Up to the next millisecond, of which poll(2) counts whole ones.
+        let left = left.into_iter().chain(storm).map(|left| left + Duration::from_millis(1));
+        let left = left.chain(held.then_some(LOOK)).min();
         let timeout =
             left.map_or(PollTimeout::NONE, |left| PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
         if poll(&mut fds, timeout).is_err() {
