@@ -106,25 +106,23 @@ pub fn copy_root(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to.join("usr")).context("make usr")
 }
 
+/// Runs podman to success, with a store of its own below `dir`; what it says.
+pub fn podman(dir: &Path, words: &[&str]) -> Result<String> {
+    let store = dir.join("podman");
+    let (root, run) = (store.join("root"), store.join("run"));
+    // It mounts its store on itself, also when it cleans up behind us: in the mount namespace of the program.
+    let front = ["podman", "--root", text(&root), "--runroot", text(&run)];
+    let output = suited(dir, &[&front[..], words].concat()).output().context("run podman")?;
+    ensure!(output.status.success(), "podman {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
 /// The seccomp filter that podman gives to crun, as it stands in a configuration of OCI. Below the root podman makes files.
 pub fn default_filter(dir: &Path, root: &Path) -> Result<Value> {
-    let store = dir.join("podman");
-    let podman = |words: &[&str]| -> Result<String> {
-        // It mounts its store on itself, also when it cleans up behind us.
-        let mut command = Command::new("unshare");
-        command
-            .args(["--mount", "podman", "--root"])
-            .arg(store.join("root"))
-            .arg("--runroot")
-            .arg(store.join("run"))
-            .args(words);
-        let output = command.output().context("run podman")?;
-        ensure!(output.status.success(), "podman {words:?}: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
+    let podman = |words: &[&str]| podman(dir, words);
     let id = podman(&[&["create"], &PODMAN[..], &["--rootfs", text(root), "/bin/true"]].concat())?;
     podman(&["init", &id])?;
-    let path = store.join("root/overlay-containers").join(&id).join("userdata/config.json");
+    let path = dir.join("podman/root/overlay-containers").join(&id).join("userdata/config.json");
     let text = fs::read(&path).with_context(|| format!("read {}", path.display()));
     podman(&["rm", "-f", &id])?;
     let mut configuration: Value = serde_json::from_slice(&text?).context("read podman's configuration")?;

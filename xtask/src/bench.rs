@@ -106,7 +106,9 @@ fn head() -> Result<String> {
     );
     writeln!(page, "* {count} processors, {}", model.trim_start_matches([' ', '\t', ':']))?;
     writeln!(page, "* Linux {}", said("uname", &["-r"]))?;
-    for package in ["bubblewrap", "crun", "runc", "lxc", "systemd-container", "podman", "proot", "umoci"] {
+    for package in
+        ["bubblewrap", "crun", "runc", "lxc", "systemd-container", "podman", "containerd", "proot", "umoci"]
+    {
         let version = said("dpkg-query", &["-W", "-f", "${Version}", package]);
         writeln!(page, "* {package} {version}")?;
     }

@@ -79,6 +79,7 @@ pub(crate) fn for_bench() -> Result<()> {
         Package { name: "runc", is_there: || program("runc") },
         Package { name: "systemd-container", is_there: || program("systemd-nspawn") },
         Package { name: "lxc", is_there: || program("lxc-execute") },
+        Package { name: "containerd", is_there: || program("containerd") },
         Package { name: "proot", is_there: || program("proot") },
         Package { name: "git", is_there: || program("git") },
     ])

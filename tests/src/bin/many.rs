@@ -1,19 +1,20 @@
 //! Prints what many zones of busybox init cost: to boot, list, look at, shut down and halt, the first tenth beside the last,
-//! and in memory, beside containers of LXC.
+//! and in memory, beside containers of LXC, podman and containerd.
 //!
 //! Memory of the host's side is the PSS of all monitors (proc_pid_smaps_rollup(5)); of zoned likewise; of all together the
-//! fall of MemAvailable, which has the kernel's and the guests' own in it. Of LXC it is that of its monitors.
+//! fall of MemAvailable, which has the kernel's and the guests' own in it. Of the others it is that of what stays beside each
+//! container: LXC's monitor, conmon, containerd-shim-runc-v2.
 //!
 //! `cargo run --release -p zones-tests --bin many [ZONES]`
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use zones_tests::{Zoned, busybox_root, figure, peers, text};
+use zones_tests::{Zoned, busybox_root, eventually, figure, peers, text};
 
 /// Runs zonectl to success; how long that took.
 fn timed(zoned: &Zoned, words: &[&str]) -> Result<Duration> {
@@ -44,7 +45,66 @@ fn tell(what: &str, times: &[Duration]) {
     );
 }
 
-/// KiB of monitor for each of some containers of LXC that sleep.
+/// KiB of the processes whose command lines are such, each; there must be one for each container.
+fn of_those(what: &str, is_one: impl Fn(&str) -> bool) -> Result<f64> {
+    let mut found = Vec::new();
+    for process in fs::read_dir("/proc").context("read /proc")?.flatten() {
+        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        if is_one(&String::from_utf8_lossy(&line).replace('\0', " ")) {
+            found.extend(process.file_name().to_str().and_then(|pid| pid.parse::<i32>().ok()));
+        }
+    }
+    ensure!(found.len() == PEERS, "{} of {what}", found.len());
+    let each: Result<Vec<u64>> = found.iter().map(|pid| pss(*pid)).collect();
+    Ok(each?.iter().sum::<u64>() as f64 / PEERS as f64)
+}
+
+/// That of conmon.
+fn of_podman(dir: &Path, root: &Path) -> Result<f64> {
+    let store = dir.join("podman");
+    let podman = |words: &[&str]| peers::podman(dir, words);
+    let run =
+        [&["run", "-d"], &peers::PODMAN[..], &["--rootfs", text(root), "/bin/sleep", "100000"]].concat();
+    let ran: Result<Vec<String>> = (0..PEERS).map(|_| podman(&run)).collect();
+    let is_one = |line: &str| line.contains("conmon ") && line.contains(text(&store));
+    let each = ran.and_then(|_| of_those("conmon", is_one));
+    podman(&["rm", "-f", "-a", "-t", "0"])?;
+    each
+}
+
+/// That of containerd's shims.
+fn of_containerd(dir: &Path, root: &Path) -> Result<f64> {
+    let dir = dir.join("containerd");
+    let [state, socket, configuration] = ["state", "socket", "toml"].map(|name| dir.join(name));
+    fs::create_dir(&dir).context("make a folder")?;
+    let lines = "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n";
+    fs::write(&configuration, lines).context("write its configuration")?;
+    let mut daemon = Command::new("containerd");
+    daemon.arg("--config").arg(&configuration).arg("--root").arg(dir.join("root"));
+    daemon.arg("--state").arg(&state).arg("--address").arg(&socket).stdin(Stdio::null());
+    let mut daemon = daemon.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("run containerd")?;
+    let ctr = |words: &[&str]| -> Result<()> {
+        let output = Command::new("ctr").args(["-a", text(&socket), "-n", "bench"]).args(words).output();
+        let output = output.context("run ctr")?;
+        ensure!(output.status.success(), "ctr {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    };
+    eventually("containerd answers", 20, || ctr(&["version"]).is_ok());
+    let names: Vec<String> = (1..=PEERS).map(|n| format!("c{n}")).collect();
+    let run = |name: &String| {
+        ctr(&["run", "-d", "--null-io", "--rootfs", text(root), name, "/bin/sleep", "100000"])
+    };
+    let is_one = |line: &str| line.contains("containerd-shim") && line.contains(text(&socket));
+    let each = names.iter().try_for_each(run).and_then(|()| of_those("containerd-shim", is_one));
+    for name in &names {
+        // Of what was not begun there is nothing to end.
+        let _ = ctr(&["task", "delete", "-f", name]).and_then(|()| ctr(&["container", "delete", name]));
+    }
+    daemon.kill().and_then(|()| daemon.wait()).context("end containerd")?;
+    each
+}
+
+/// That of LXC's monitors.
 fn of_lxc(dir: &Path, root: &Path) -> Result<f64> {
     let place = dir.join("lxc");
     fs::create_dir(&place).context("make a folder")?;
@@ -55,30 +115,22 @@ fn of_lxc(dir: &Path, root: &Path) -> Result<f64> {
         command.arg(&configuration).args(["--", "/bin/sleep", "100000"]).stdin(Stdio::null());
         command.stdout(Stdio::null()).stderr(Stdio::null()).status()
     };
-    let names: Vec<String> = (1..=LXC).map(|n| format!("l{n}")).collect();
+    let names: Vec<String> = (1..=PEERS).map(|n| format!("l{n}")).collect();
     for name in &names {
         ensure!(start(name).context("run lxc-execute")?.success(), "lxc-execute failed");
     }
     // Its title is "[lxc monitor] PLACE NAME".
-    let mut found = Vec::new();
-    for process in fs::read_dir("/proc").context("read /proc")?.flatten() {
-        let title = fs::read_to_string(process.path().join("cmdline")).unwrap_or_default();
-        if title.starts_with("[lxc monitor]") && title.contains(text(&place)) {
-            found.extend(process.file_name().to_str().and_then(|pid| pid.parse::<i32>().ok()));
-        }
-    }
-    let each: Result<Vec<u64>> = found.iter().map(|pid| pss(*pid)).collect();
+    let is_one = |line: &str| line.starts_with("[lxc monitor]") && line.contains(text(&place));
+    let each = of_those("LXC's monitors", is_one);
     for name in &names {
         let stopped = peers::suited(dir, &["lxc-stop", "-k", "-P", text(&place), "-n", name]).status();
         ensure!(stopped.context("run lxc-stop")?.success(), "lxc-stop failed");
     }
-    let each = each?;
-    ensure!(each.len() == LXC, "{} monitors of LXC", each.len());
-    Ok(each.iter().sum::<u64>() as f64 / LXC as f64)
+    each
 }
 
-/// How many containers of LXC there are beside.
-const LXC: usize = 20;
+/// How many containers of each other kind there are beside, all of which sleep.
+const PEERS: usize = 20;
 
 /// How many zones are shut down: busybox init takes two seconds for each.
 const SHUT: usize = 10;
@@ -141,6 +193,12 @@ fn main() -> Result<()> {
     }
     tell("halt", &halted?);
     let dir = tempfile::tempdir_in(zones_tests::target()).context("make a folder")?;
-    println!("memory     {:8.0} KiB of LXC's monitor each, of {LXC} (PSS)", of_lxc(dir.path(), &root)?);
+    for (what, each) in [
+        ("LXC's monitor", of_lxc(dir.path(), &root)?),
+        ("conmon", of_podman(dir.path(), &root)?),
+        ("containerd-shim", of_containerd(dir.path(), &root)?),
+    ] {
+        println!("memory     {each:8.0} KiB of {what} each, of {PEERS} (PSS)");
+    }
     Ok(())
 }
