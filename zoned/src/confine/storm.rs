@@ -23,8 +23,11 @@ const MANY: u128 = 500;
 /// does that work.
 const KERNEL: Duration = Duration::from_millis(500);
 
-/// How often a storm is looked at, and any zone whose pids controller is one of v1, which tells nobody (6.18).
+/// How often a storm is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How often a zone whose pids controller is one of v1, which tells nobody (6.18).
+const SELDOM: Duration = Duration::from_secs(2);
 
 /// It is over when fewer than this failed from one look to the next. What it may still use is enough for a hundred.
 const FEW: u64 = 3;
@@ -89,27 +92,37 @@ struct Count {
     at: Instant,
     /// Forks that had failed.
     failed: u64,
-    /// CPU time spent in the kernel.
-    kernel: Duration,
+    /// CPU time that had been spent in the kernel. It is asked for only once many have failed.
+    kernel: Option<Duration>,
 }
 
 impl Count {
-    /// What the time from then to `now` says of a zone that is held down or not. The count begins anew when it is long enough.
-    fn judge(&mut self, now: Self, is_held: bool) -> Option<Turn> {
-        let passed = now.at.saturating_duration_since(self.at);
+    /// What the time from then to now says of a zone that is held down or not. The count begins anew when it is long enough.
+    fn judge(
+        &mut self,
+        at: Instant,
+        failed: u64,
+        kernel: impl FnOnce() -> Duration,
+        is_held: bool,
+    ) -> Option<Turn> {
+        let passed = at.saturating_duration_since(self.at);
         if passed < if is_held { LOOK } else { BEGINS } {
             return None;
         }
-        let before = std::mem::replace(self, now);
-        let failed = now.failed.saturating_sub(before.failed);
+        let before = std::mem::replace(self, Self { at, failed, kernel: None });
+        let failed = failed.saturating_sub(before.failed);
         if is_held {
             return (failed < FEW).then_some(Turn::Ended);
         }
         // Much more than a second may have passed.
         let passed = passed.as_nanos();
-        let are_many = u128::from(failed) * SECOND >= MANY * passed;
-        let kernel = now.kernel.saturating_sub(before.kernel).as_nanos();
-        (are_many && kernel * SECOND >= KERNEL.as_nanos() * passed).then_some(Turn::Began)
+        if u128::from(failed) * SECOND < MANY * passed {
+            return None;
+        }
+        let kernel = kernel();
+        self.kernel = Some(kernel);
+        let spent = kernel.saturating_sub(before.kernel?).as_nanos();
+        (spent * SECOND >= KERNEL.as_nanos() * passed).then_some(Turn::Began)
     }
 }
 
@@ -127,10 +140,10 @@ pub struct Storm {
 
 impl Storm {
     /// `None` where the host has no controller for the one or the other.
-    pub fn watch(cgroup: &Cgroup, kernel: Duration) -> Option<Self> {
+    pub fn watch(cgroup: &Cgroup) -> Option<Self> {
         let path = cgroup.file_of("pids", &EVENTS)?;
         let events = File::open(&path).ok()?;
-        let count = Count { at: Instant::now(), failed: failed(&events)?, kernel };
+        let count = Count { at: Instant::now(), failed: failed(&events)?, kernel: None };
         Some(Self { events, is_told: cgroup.is_v2(&path), quota: Quota::of(cgroup)?, count, own: None })
     }
 
@@ -145,13 +158,18 @@ impl Storm {
 
     /// How long until it is to be looked at.
     pub fn look_in(&self) -> Option<Duration> {
-        self.is_by_clock().then(|| LOOK.saturating_sub(self.count.at.elapsed()))
+        let every = match (&self.own, self.count.kernel) {
+            (Some(_), _) => LOOK,
+            (None, Some(_)) => BEGINS,
+            (None, None) => SELDOM,
+        };
+        self.is_by_clock().then(|| every.saturating_sub(self.count.at.elapsed()))
     }
 
-    /// Looks at it; what turned, if anything. `kernel` is the CPU time that it has spent in the kernel.
-    pub fn hear(&mut self, kernel: Duration) -> Result<Option<Turn>, Failure> {
+    /// Looks at it; what turned, if anything. `kernel` tells the CPU time that it has spent in the kernel.
+    pub fn hear(&mut self, kernel: impl FnOnce() -> Duration) -> Result<Option<Turn>, Failure> {
         let Some(failed) = failed(&self.events) else { return Ok(None) };
-        let turn = self.count.judge(Count { at: Instant::now(), failed, kernel }, self.own.is_some());
+        let turn = self.count.judge(Instant::now(), failed, kernel, self.own.is_some());
         match turn {
             Some(Turn::Began) => self.hold_down()?,
             Some(Turn::Ended) => self.let_go()?,
@@ -192,11 +210,11 @@ mod tests {
     /// What is judged of a zone at these milliseconds, with so many forks failed and milliseconds spent in the kernel by then.
     fn judged(looks: &[(u64, u64, u64)]) -> Vec<Option<Turn>> {
         let start = Instant::now();
-        let mut count = Count { at: start, failed: 0, kernel: Duration::ZERO };
+        let mut count = Count { at: start, failed: 0, kernel: None };
         let mut is_held = false;
         let mut judge = |(at, failed, kernel): &(u64, u64, u64)| {
             let (at, kernel) = (start + Duration::from_millis(*at), Duration::from_millis(*kernel));
-            let turn = count.judge(Count { at, failed: *failed, kernel }, is_held);
+            let turn = count.judge(at, *failed, || kernel, is_held);
             is_held = turn.map_or(is_held, |turn| turn == Turn::Began);
             turn
         };
@@ -209,13 +227,15 @@ mod tests {
         let looks = [
             (10, 100, 10),
             (260, 400, 200),
-            (1300, 500, 210),
-            (2300, 503, 220),
-            (3300, 505, 221),
-            (3400, 520, 300),
-            (3600, 900, 500),
+            (510, 800, 400),
+            (1300, 900, 410),
+            (1510, 910, 410),
+            (2510, 913, 420),
+            (3510, 915, 421),
+            (3800, 1200, 600),
+            (4050, 1600, 800),
         ];
-        assert_eq!(judged(&looks), [None, began, None, None, ended, None, began]);
+        assert_eq!(judged(&looks), [None, None, began, None, None, None, ended, None, began]);
     }
 
     #[test]
@@ -225,6 +245,6 @@ mod tests {
         // Nor are many in an hour, nor a few after an hour, nor those that take a tenth of a CPU.
         let hour = 3_600_000;
         assert_eq!(judged(&[(hour, 100_000, hour), (hour + 1, 100_200, hour + 1)]), [None, None]);
-        assert_eq!(judged(&[(1000, 2000, 100)]), [None]);
+        assert_eq!(judged(&[(1000, 2000, 100), (2000, 4000, 200)]), [None, None]);
     }
 }

@@ -229,7 +229,7 @@ impl Monitor {
                 .map(|n| (&n.place, n.uuid.as_str(), self.spec.run_dir.as_path())),
             fail_at: std::env::var("ZONED_FAIL_STEP").ok().and_then(|at| at.parse().ok()),
         })?;
-        let storm = Storm::watch(&made.cgroup, share.in_kernel());
+        let storm = Storm::watch(&made.cgroup);
         self.live = Some(Live {
             made,
             branded,
@@ -578,7 +578,7 @@ impl Monitor {
     pub(super) fn hear_of_forks(&mut self) {
         let Some(live) = &mut self.live else { return };
         let Some(storm) = &mut live.storm else { return };
-        match storm.hear(live.share.in_kernel()) {
+        match storm.hear(|| live.share.in_kernel()) {
             Ok(None) => {}
             Ok(Some(turn)) => self.tell(&Event::Noted(turn.sentence().to_owned())),
             Err(failure) => {
