@@ -152,7 +152,7 @@ fn a_guest_types_into_no_terminal_but_its_own() {
         assert!(said.contains("held stdin"), "it was tried: {said}");
     }
     // With the terminal of its caller, it does.
-    let (code, said) = around(vec![text(&tiocsti).to_owned()]);
+    let (code, said) = around(vec![text(&tiocsti).to_owned(), "bare".to_owned()]);
     assert_eq!(code, Some(0), "{said}");
     real_row("tiocsti", "with its caller's terminal", "a terminal of the zone's own");
 }

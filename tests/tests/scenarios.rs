@@ -174,6 +174,36 @@ fn log_in(console: &mut Terminal) {
     console.expect("# ", 10);
 }
 
+/// The jobs of upstart by which Ubuntu 12.04 to 14.04, and those before 9.10, decide where logins begin.
+#[test]
+fn a_guest_of_upstart_has_its_terminals_and_hears_a_word_that_it_knows() {
+    let zoned = Zoned::start();
+    let told = |zone: &str| {
+        zoned.zonectl(&["boot", zone]).ok();
+        let script = "tr '\\0' '\\n' < /proc/1/environ | grep ^container; ls /dev | grep ^tty[2-9]";
+        let said = zoned.zonectl(&["login", zone, "--", "sh", "-c", script]).ok();
+        zoned.zonectl(&["halt", zone]).ok();
+        said
+    };
+    for (zone, jobs, wanted) in [
+        ("trusty", &["init/container-detect.conf", "init/tty4.conf"][..], ["container=lxc-libvirt", "tty4"]),
+        ("hardy", &["event.d/tty1", "event.d/tty3"], ["container=zone", "tty3"]),
+    ] {
+        zoned.install(zone, &busybox(), &[]);
+        let etc = zoned.root().join("zones").join(zone).join("root/etc");
+        // The root's own says which screens it uses.
+        fs::remove_file(etc.join("inittab")).expect("remove inittab");
+        for job in jobs {
+            let path = etc.join(job);
+            fs::create_dir_all(path.parent().expect("it has one")).expect("make a folder");
+            fs::write(path, "exec /sbin/getty 38400 tty\n").expect("write a job");
+        }
+        let said = told(zone);
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(lines, wanted, "{zone}");
+    }
+}
+
 #[test]
 fn when_zoned_dies_no_zone_notices() {
     let mut zoned = Zoned::start();

@@ -168,6 +168,9 @@ static ROWS: &[Row] = &[
         .when(CAD)
         .about("Ctrl-Alt-Del can be switched on and off; restart, halt and power-off are the kernel's, for the zone")
         .gap("callers without CAP_SYS_BOOT are not told EPERM"),
+    succeed("vhangup", Why::HostState)
+        .about("mingetty and others end where their terminal cannot be hung up")
+        .gap("who has the terminal keeps it; callers without CAP_SYS_TTY_CONFIG are not told EPERM"),
     refuse("create_module", Errno::ENOSYS, Why::NotBuilt).about("no modules"),
     refuse("init_module", Errno::ENOSYS, Why::NotBuilt).about("no modules"),
     refuse("finit_module", Errno::ENOSYS, Why::NotBuilt).about("no modules"),

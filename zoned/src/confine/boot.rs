@@ -97,6 +97,8 @@ pub struct Request<'a> {
     pub user: Option<&'a User>,
     /// Its terminals.
     pub consoles: &'a Consoles,
+    /// What init is told that it is in, by the variable `container`.
+    pub container: &'a str,
     /// Its clocks; none for the host's.
     pub clocks: Option<Clocks>,
     /// Whether its systemd is one that wants a v1 hierarchy of its own name.
@@ -754,6 +756,7 @@ fn bind_consoles(plan: &mut Plan, request: &Request<'_>, device: &CStr) -> Resul
 fn surround(plan: &mut Plan, request: &Request<'_>, init: &Init) -> Result<Vec<String>, Failure> {
     let Request { config, user, .. } = request;
     let mut environment: Vec<String> = INIT_ENVIRONMENT.iter().map(|one| (*one).to_owned()).collect();
+    environment.push(format!("container={}", request.container));
     if *init == Init::None {
         return Ok(environment);
     }
@@ -779,8 +782,7 @@ fn surround(plan: &mut Plan, request: &Request<'_>, init: &Init) -> Result<Vec<S
     Ok(environment)
 }
 
-const INIT_ENVIRONMENT: [&str; 4] =
-    ["HOME=/", "TERM=linux", "PATH=/sbin:/usr/sbin:/bin:/usr/bin", "container=zone"];
+const INIT_ENVIRONMENT: [&str; 3] = ["HOME=/", "TERM=linux", "PATH=/sbin:/usr/sbin:/bin:/usr/bin"];
 
 fn init_exec(paths: &[&str], args: &[String], environment: &[String]) -> Result<Exec, Failure> {
     let candidates: Vec<CString> = paths.iter().map(|p| c_string(*p)).collect::<Result<_, _>>()?;
@@ -847,6 +849,7 @@ mod tests {
                         start: &start,
                         user: None,
                         consoles: &Consoles::single(),
+                        container: "zone",
                         clocks: Clocks::now(),
                         named_hierarchy: false,
                         network: None,

@@ -220,6 +220,7 @@ impl Monitor {
             start,
             user: self.init_user()?.as_ref(),
             consoles: &self.consoles(),
+            container: self.container(),
             clocks,
             named_hierarchy: self.wants_named_hierarchy(),
             network: self

@@ -10,13 +10,26 @@ use crate::confine::login;
 use crate::storage::backend;
 
 impl Monitor {
+    /// What init is told that it is in. Of all words Ubuntu's upstart (12.04 to 14.04) begins logins on screens for this one of
+    /// libvirt's alone; others go by whether there is any.
+    pub(super) fn container(&self) -> &'static str {
+        let job = "etc/init/container-detect.conf";
+        let has_job = |folder: &File| login::guest_file(folder.as_fd(), job).is_some();
+        if self.spec.run.is_none() && self.folders().iter().any(has_job) { "lxc-libvirt" } else { "zone" }
+    }
+
+    /// Where files of its guest are, as it wrote them and as they were installed.
+    fn folders(&self) -> Vec<File> {
+        let folders = [backend::upper(&self.spec.zone_dir), self.root_path()];
+        folders.iter().filter_map(|folder| File::open(folder).ok()).collect()
+    }
+
     /// Those that its guest means to use.
     pub(super) fn consoles(&self) -> Consoles {
         if self.spec.run.is_some() {
             return Consoles::single();
         }
-        let folders = [backend::upper(&self.spec.zone_dir), self.root_path()];
-        let folders: Vec<File> = folders.iter().filter_map(|folder| File::open(folder).ok()).collect();
+        let folders = self.folders();
         let file = |path: &str| folders.iter().find_map(|folder| login::guest_file(folder.as_fd(), path));
         let init = match self.spec.boot.init.clone().map_or_else(|| self.spec.config.init.clone(), Init::from)
         {
@@ -36,7 +49,11 @@ impl Monitor {
             inittab: file("etc/inittab").unwrap_or_default(),
             upstart: SCREENS
                 .iter()
-                .filter(|name| file(&format!("etc/init/{name}.conf")).is_some())
+                .filter(|name| {
+                    // From upstart 0.6 on, and before.
+                    let jobs = [format!("etc/init/{name}.conf"), format!("etc/event.d/{name}")];
+                    jobs.iter().any(|job| file(job).is_some())
+                })
                 .map(|name| (*name).to_owned())
                 .collect(),
         })
