@@ -1,11 +1,9 @@
 //! Which systemd a guest has: old ones know control groups by other names.
 
-use std::fs::File;
 use std::os::fd::AsFd;
 
 use super::Monitor;
 use crate::confine::login;
-use crate::storage::backend;
 
 /// Places of the program, before and after /usr was merged.
 const PLACES: [&str; 3] = ["lib/systemd/systemd", "usr/lib/systemd/systemd", "bin/systemd"];
@@ -21,10 +19,9 @@ impl Monitor {
         if self.spec.run.is_some() {
             return false;
         }
-        let folders = [backend::upper(&self.spec.zone_dir), self.root_path()];
-        let folders = folders.iter().filter_map(|folder| File::open(folder).ok());
+        let folders = self.folders();
         let mut programs =
-            folders.flat_map(|folder| PLACES.map(|place| login::guest_bytes(folder.as_fd(), place)));
+            folders.iter().flat_map(|folder| PLACES.map(|place| login::guest_bytes(folder.as_fd(), place)));
         let program = programs.find_map(|program| program);
         program.and_then(|program| release(&program)).is_some_and(|release| release < KNOWS_V2)
     }

@@ -19,7 +19,7 @@ impl Monitor {
     }
 
     /// Where files of its guest are, as it wrote them and as they were installed.
-    fn folders(&self) -> Vec<File> {
+    pub(super) fn folders(&self) -> Vec<File> {
         let folders = [backend::upper(&self.spec.zone_dir), self.root_path()];
         folders.iter().filter_map(|folder| File::open(folder).ok()).collect()
     }
