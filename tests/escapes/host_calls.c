@@ -16,6 +16,20 @@ static double now_on(clockid_t clock)
 	return t.tv_sec + t.tv_nsec / 1e9;
 }
 
+enum { HUNG = 250, UNTRIED };
+
+/* What comes of it at a terminal of its own: the error of the call, 0 where nothing else, or one of these. */
+static int hang_up(void *unused)
+{
+	(void)unused;
+	int master = posix_openpt(O_RDWR | O_NOCTTY), slave;
+	if (master < 0 || unlockpt(master) || (slave = open(ptsname(master), O_RDWR | O_NOCTTY)) < 0) return UNTRIED;
+	signal(SIGHUP, SIG_IGN);
+	if (setsid() < 0 || ioctl(slave, TIOCSCTTY, 0)) return UNTRIED;
+	long r = sc(SYS_vhangup);
+	return write(slave, "x", 1) < 0 && errno == EIO ? HUNG : -r;
+}
+
 int main(int argc, char **argv)
 {
 	/* A microsecond in each ten thousand, and back. */
@@ -44,8 +58,10 @@ int main(int argc, char **argv)
 	attempt("acct", SYS_acct, 0);
 	attempt("ioperm", SYS_ioperm, 0x80, 1, 1);
 	attempt("iopl", SYS_iopl, 3);
-	/* At a level it is told that it was, and nothing is. */
-	held("vhangup", sc(SYS_vhangup));
+	int hung = in_child(hang_up, 0);
+	if (hung == HUNG) escaped("vhangup", "its terminal is hung up");
+	else if (hung == UNTRIED) untried("vhangup", "it has no terminal");
+	else held("vhangup", hung);
 	/* Beyond the limits that it was given. */
 	struct { uint64_t soft, hard; } wide = { 1 << 30, 1 << 30 };
 	sc(SYS_prlimit64, 0, 14, 0, &wide);

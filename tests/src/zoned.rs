@@ -268,6 +268,14 @@ impl Zoned {
         zone["init_pid"].as_i64().unwrap_or_else(|| panic!("no init_pid in {zone}")) as i32
     }
 
+    /// CPU time of a zone since its boot, in seconds, as its metrics tell it.
+    pub fn cpu_seconds(&self, name: &str) -> f64 {
+        let metrics = self.zonectl(&["metrics"]).ok();
+        let line = format!("zone_cpu_seconds_total{{zone=\"{name}\"}} ");
+        let number = metrics.lines().find_map(|l| l.strip_prefix(&line)?.parse().ok());
+        number.unwrap_or_else(|| panic!("{metrics}"))
+    }
+
     /// Host pid of a zone's monitor: the parent of its process 1.
     pub fn monitor_of(&self, name: &str) -> i32 {
         let init = self.init_of(name);

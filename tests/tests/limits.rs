@@ -85,11 +85,7 @@ fn processes_and_threads_beyond_the_number_are_eagain() {
 fn forking_on_at_the_limit_takes_nobodys_time() {
     let zone = Limited::new(&["max-lwps=40"], &[&["capped-cpu", "ncpus=1.5"]]);
     let told = |text: &str| zone.zoned.zonectl(&["log", NAME]).ok().matches(text).count();
-    let seconds = || {
-        let metrics = zone.zoned.zonectl(&["metrics"]).ok();
-        let line = metrics.lines().find_map(|l| l.strip_prefix("zone_cpu_seconds_total{zone=\"z\"} "));
-        line.and_then(|number| number.parse::<f64>().ok()).unwrap_or_else(|| panic!("{metrics}"))
-    };
+    let seconds = || zone.zoned.cpu_seconds(NAME);
     let wait_until_held =
         |times| eventually("it is held down", 20, || told("held down: it forks on and on") == times);
     // One that gives up, and tries again after a while, is not held down.

@@ -41,20 +41,12 @@ fn figures_and_events_of_zones() {
     assert!(zone["lwps"]["used"].as_f64() >= Some(2.0), "{report}");
 
     // The kernel counts, so a new zoned goes on where the old one was.
-    let seconds = |zoned: &Zoned| {
-        let metrics = zoned.zonectl(&["metrics"]).ok();
-        let line = metrics
-            .lines()
-            .find(|l| l.starts_with("zone_cpu_seconds_total{zone=\"burner\"}"))
-            .map(str::to_owned);
-        line.and_then(|l| l.rsplit_once(' ')?.1.parse::<f64>().ok()).unwrap_or_else(|| panic!("{metrics}"))
-    };
-    let before = seconds(&zoned);
+    let before = zoned.cpu_seconds("burner");
     // What happens right before zoned goes is told once, now or when it is back.
     zoned.zonectl(&["create", "spare"]).ok();
     zoned.start_again();
     zoned.wait_for("burner", "running");
-    assert!(seconds(&zoned) >= before);
+    assert!(zoned.cpu_seconds("burner") >= before);
     check_metrics(&zoned.zonectl(&["metrics"]).ok());
     sleep(Duration::from_secs(1));
 

@@ -116,7 +116,6 @@ fn compare(title: &str, runs: usize, mut ways: Vec<Way<'_>>) {
     }
 }
 
-/// A copy of a root, as whoever maps its ids may have it.
 fn main() -> Result<()> {
     let mut words = std::env::args().skip(1);
     let runs: usize = words.next().map_or(Ok(5), |n| n.parse()).context("RUNS is a number")?;

@@ -79,7 +79,7 @@ impl Told {
             self.since = event.time.floor();
             self.lines.clear();
         }
-        if event.kind != "state" {
+        if event.kind != "state" && event.time >= self.since {
             self.lines.push((event.zone.clone(), event.text.clone()));
         }
         false

@@ -3,7 +3,6 @@
 //! time: its weight alone does not spare a neighbour that wakes up the wait for the scheduler's next tick.
 
 use std::fs::{self, File};
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -40,32 +39,6 @@ const QUOTA: u64 = 2000;
 /// Where the kernel tells of forks that failed: the first tells of the group's own limit alone (Linux 6.11), the second of those
 /// of groups below it, too, or before that of forks in this very group.
 const EVENTS: [&str; 2] = ["pids.events.local", "pids.events"];
-
-/// The CPU quota of a group.
-#[derive(Debug)]
-struct Quota {
-    group: PathBuf,
-    is_v2: bool,
-}
-
-impl Quota {
-    fn of(cgroup: &Cgroup) -> Option<Self> {
-        let path = cgroup.file_of("cpu", &[control::QUOTA_V2, control::QUOTA_V1])?;
-        Some(Self { group: path.parent()?.to_owned(), is_v2: cgroup.is_v2(&path) })
-    }
-
-    fn file(&self) -> &'static str {
-        if self.is_v2 { control::QUOTA_V2 } else { control::QUOTA_V1 }
-    }
-
-    fn read(&self) -> io::Result<String> {
-        fs::read_to_string(self.group.join(self.file())).map(|text| text.trim().to_owned())
-    }
-
-    fn write(&self, text: &str) -> Result<(), Failure> {
-        control::set(&self.group, self.file(), text).map(drop)
-    }
-}
 
 /// What became of a zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +105,8 @@ pub struct Storm {
     events: File,
     /// Whether the kernel tells of them.
     is_told: bool,
-    quota: Quota,
+    /// The file of its CPU quota.
+    quota: PathBuf,
     count: Count,
     /// The quota that it has otherwise, while it is held down.
     own: Option<String>,
@@ -142,9 +116,10 @@ impl Storm {
     /// `None` where the host has no controller for the one or the other.
     pub fn watch(cgroup: &Cgroup) -> Option<Self> {
         let path = cgroup.file_of("pids", &EVENTS)?;
+        let quota = cgroup.file_of("cpu", &[control::QUOTA_V2, control::QUOTA_V1])?;
         let events = File::open(&path).ok()?;
         let count = Count { at: Instant::now(), failed: failed(&events)?, kernel: None };
-        Some(Self { events, is_told: cgroup.is_v2(&path), quota: Quota::of(cgroup)?, count, own: None })
+        Some(Self { events, is_told: cgroup.is_v2(&path), quota, count, own: None })
     }
 
     /// What polls as an exception (POLLPRI) when a fork has failed, where the zone is not looked at by the clock.
@@ -179,11 +154,12 @@ impl Storm {
     }
 
     fn hold_down(&mut self) -> Result<(), Failure> {
-        let own = self.quota.read().map_err(|e| Failure::new("read", self.quota.group.display(), e))?;
-        let word = own.split(' ').next().unwrap_or_default();
+        let own = fs::read_to_string(&self.quota);
+        let own = own.map_err(|e| Failure::new("read", self.quota.display(), e))?;
+        let word = own.split_whitespace().next().unwrap_or_default();
         // "max" of v2 and "-1" of v1 are none.
         if word.parse::<u64>().map_or(true, |own| own > QUOTA) {
-            self.quota.write(&QUOTA.to_string())?;
+            self.limit(&QUOTA.to_string())?;
         }
         self.own = Some(own);
         Ok(())
@@ -191,7 +167,11 @@ impl Storm {
 
     /// Gives it its own quota back.
     pub fn let_go(&mut self) -> Result<(), Failure> {
-        self.own.take().map_or(Ok(()), |own| self.quota.write(&own))
+        self.own.take().map_or(Ok(()), |own| self.limit(&own))
+    }
+
+    fn limit(&self, text: &str) -> Result<(), Failure> {
+        fs::write(&self.quota, text).map_err(|e| Failure::new("write", self.quota.display(), e))
     }
 }
 

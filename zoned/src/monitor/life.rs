@@ -585,7 +585,7 @@ impl Monitor {
             Err(failure) => {
                 tracing::warn!(why = failure.sentence(), "cannot hold the zone down");
                 // Not tried again a hundred times in a second.
-                self.live.iter_mut().for_each(|live| live.storm = None);
+                live.storm = None;
             }
         }
     }
