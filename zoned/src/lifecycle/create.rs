@@ -33,7 +33,7 @@ impl Zones {
         if let Err(error) = kept {
             std::fs::remove_file(self.config_path(name)).ok();
             std::fs::remove_dir(self.store.folder(name)).ok();
-            self.lock().zones.remove(name);
+            self.lock().remove(name);
             return Err(error);
         }
         self.note(name, &format!("created with brand {}", config.brand));
@@ -60,7 +60,7 @@ impl Zones {
         let slot = self.free_slot(&table)?;
         let mut entry = Entry::new(record(slot), ephemeral);
         entry.busy = Some(verb);
-        table.zones.insert(name.to_owned(), entry);
+        table.add(name, entry);
         Ok(Claim::of_new(Arc::clone(self), name.to_owned()))
     }
 }

@@ -33,12 +33,12 @@ impl Zones {
         let path = self.config_path(name);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                self.lock().zones.remove(name);
+                self.lock().remove(name);
                 return Err(because(format!("remove {}", path.display()), &error));
             }
             _ => {}
         }
-        self.lock().zones.remove(name);
+        self.lock().remove(name);
         drop(claim);
         self.sweep_layers();
         tracing::info!(zone = name, "deleted");

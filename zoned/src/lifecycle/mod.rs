@@ -31,6 +31,7 @@ mod restart;
 mod run;
 mod send;
 mod shutdown;
+mod slots;
 mod snapshot;
 mod stack;
 mod start;

@@ -111,8 +111,10 @@ impl Zones {
         };
         {
             let mut table = self.lock();
-            let record = || Record::new(status.id_slot).to(Durable::Installed, None, None);
-            table.zones.entry(name.to_owned()).or_insert_with(|| Entry::new(record(), status.ephemeral));
+            if !table.zones.contains_key(name) {
+                let record = Record::new(status.id_slot).to(Durable::Installed, None, None);
+                table.add(name, Entry::new(record, status.ephemeral));
+            }
         }
         tracing::info!(zone = name, id = status.id, state = status.state.word(), "found again");
         // A snapshot that was cut off may have moved its root.

@@ -39,11 +39,28 @@ pub struct Zones {
 
 #[derive(Default)]
 pub(super) struct Table {
+    /// To be added to and removed from by `add` and `remove` alone.
     pub(super) zones: BTreeMap<String, Entry>,
+    slots: super::slots::Slots,
     /// Zone ids in use.
     ids: BTreeSet<u32>,
     /// Counts monitors, to know a zone's new one from its old.
     epoch: u64,
+}
+
+impl Table {
+    pub(super) fn add(&mut self, name: &str, entry: Entry) {
+        self.slots.take(entry.record.id_slot);
+        if let Some(was) = self.zones.insert(name.to_owned(), entry) {
+            self.slots.free(was.record.id_slot);
+        }
+    }
+
+    pub(super) fn remove(&mut self, name: &str) {
+        if let Some(was) = self.zones.remove(name) {
+            self.slots.free(was.record.id_slot);
+        }
+    }
 }
 
 pub(super) struct Entry {
@@ -395,7 +412,7 @@ impl Zones {
                 self.unsure.store(true, Ordering::Relaxed);
             }
         }
-        table.zones.insert(name.to_owned(), entry);
+        table.add(name, entry);
         drop(table);
         if to_write && let Err(error) = self.save(name, Record::clone) {
             tracing::warn!(zone = name, %error, "its state cannot be kept");
@@ -407,9 +424,8 @@ impl Zones {
 
     /// The lowest range of host ids that no zone has.
     pub(super) fn free_slot(&self, table: &Table) -> Result<u32, ApiError> {
-        let taken: BTreeSet<u32> = table.zones.values().map(|entry| entry.record.id_slot).collect();
         let slots = self.settings.id_slots;
-        (0..slots).find(|slot| !taken.contains(slot)).ok_or_else(|| {
+        Some(table.slots.lowest_free()).filter(|&slot| slot < slots).ok_or_else(|| {
             ApiError::new(
                 ErrorKind::Failed,
                 "give the zone host ids",

@@ -110,7 +110,7 @@ impl Zones {
             tracing::warn!(zone = name, %error, "its folder cannot be removed");
         }
         self.host.forget(name);
-        self.lock().zones.remove(name);
+        self.lock().remove(name);
         self.changed.notify_all();
     }
 }
