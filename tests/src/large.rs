@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// XFS of 30 TiB in an image with holes; taken away with this value.
 #[derive(Debug)]
@@ -39,8 +41,13 @@ impl Large {
 
 impl Drop for Large {
     fn drop(&mut self) {
+        let unmount = |mount| Command::new("umount").arg(mount).output().is_ok_and(|o| o.status.success());
+        let end = Instant::now() + Duration::from_secs(5);
         for mount in [&self.mounted, &self.backing] {
-            let _ = Command::new("umount").arg(mount).status();
+            // The kernel lets go of the loop device, and of the image that is behind it, a while after its last mount.
+            while !unmount(mount) && Instant::now() < end {
+                sleep(Duration::from_millis(20));
+            }
         }
     }
 }

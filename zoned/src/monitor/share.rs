@@ -146,8 +146,15 @@ impl Share {
         opened
     }
 
+    /// The number that the first of these files is which the groups have.
     fn number(&self, files: &[&'static str]) -> Option<u64> {
-        files.iter().find_map(|file| self.read(file)?.trim().parse().ok())
+        // One read, without another for the end: sysinfo(2) takes two of them.
+        let number = |file: &File| {
+            let mut line = [0; 24];
+            let got = file.read_at(&mut line, 0).ok()?;
+            std::str::from_utf8(&line[..got]).ok()?.trim_end().parse().ok()
+        };
+        files.iter().find_map(|file| number(&*self.open(file)?))
     }
 
     /// Microseconds of CPU time: user, system.
