@@ -161,7 +161,9 @@ static ROWS: &[Row] = &[
         .when(mount::MAKES_OR_REMOUNTS)
         .about("proc, sysfs, devtmpfs and devpts are there already; their remounts, and a root's that is the host's, do nothing; securityfs, debugfs, tracefs, configfs, pstore and fusectl are empty")
         .gap("a new sysfs is the zone's own, whatever options are given; a new proc has the host's forms of files while a debugger has the caller"),
-    emulate("umount2", mount::umount).about("of a proc, sysfs or devtmpfs that was mounted elsewhere"),
+    emulate("umount2", mount::umount2)
+        .about("of a proc, sysfs or devtmpfs that was mounted elsewhere; MNT_FORCE does no more than none")
+        .gap("MNT_FORCE is EPERM while a debugger has the caller"),
     emulate("umount", mount::umount).about("likewise"),
     // The machine.
     succeed("reboot", Why::HostState)

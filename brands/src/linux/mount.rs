@@ -20,6 +20,9 @@ const MS_PRIVATE: u32 = 1 << 18;
 const MS_SLAVE: u32 = 1 << 19;
 const MS_SHARED: u32 = 1 << 20;
 
+/// A flag of umount2(2).
+const MNT_FORCE: u32 = 1;
+
 /// Programs from before Linux 2.4 put this into the upper half of the flags, which then holds
 /// nothing else; the kernel still takes it off.
 const MS_MGC_VAL: u32 = 0xc0ed_0000;
@@ -117,6 +120,25 @@ pub(super) fn umount(task: &mut dyn Task, call: &Call) -> Answered {
     Ok(if task.unshow(&target).unwrap_or(false) { Reply::Value(0) } else { Reply::Continue })
 }
 
+/// The same of umount2(2). The kernel takes MNT_FORCE from root of the host alone, older ones even where the zone mounted it
+/// (can_umount of fs/namespace.c). All that it does more is to cut off a server that others wait for: rc scripts that end
+/// a system ask for it of everything, and have it without.
+pub(super) fn umount2(task: &mut dyn Task, call: &Call) -> Answered {
+    let answered = umount(task, call)?;
+    let flags = call.int(1) as u32;
+    if answered != Reply::Continue
+        || flags & MNT_FORCE == 0
+        || task.ids()?.effective >> CAP_SYS_ADMIN & 1 == 0
+    {
+        return Ok(answered);
+    }
+    match task.perform("umount2", [call.word(0), u64::from(flags & !MNT_FORCE), 0, 0, 0, 0]) {
+        // A debugger has the caller.
+        Err(Errno::ENOSYS) => Ok(Reply::Continue),
+        done => done.map(Reply::Value),
+    }
+}
+
 /// The zone's own proc, sysfs, /dev and devpts stay as the boot made them. So does a root that is
 /// a part of a host's file system: its superblock is the host's.
 fn remount_has_no_effect(task: &mut dyn Task, target: &[u8]) -> bool {
@@ -188,6 +210,18 @@ mod tests {
         assert_eq!(ask(&mut fake, "/proc", "proc", 0), watched);
         assert_eq!(ask(&mut fake, "/sys", "sysfs", 0), Ok(Reply::Value(0)));
         assert!(fake.shown.is_empty());
+    }
+
+    #[test]
+    fn an_umount_with_force_is_one_without() {
+        let mut fake = fake();
+        let target = fake.put(0x5000, b"/mnt\0");
+        let ask = |fake: &mut Fake, flags| umount2(fake, &call(Abi::I386, "umount2", &[target, flags]));
+        assert_eq!(ask(&mut fake, 8), Ok(Reply::Continue));
+        assert_eq!(ask(&mut fake, 1 | 8), Ok(Reply::Value(0)));
+        assert_eq!(fake.performed.last().map(|(name, args)| (name.as_str(), args[1])), Some(("umount2", 8)));
+        fake.ids.effective = 0;
+        assert_eq!(ask(&mut fake, 1), Ok(Reply::Continue), "who may not is told so by the kernel");
     }
 
     #[test]

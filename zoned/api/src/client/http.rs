@@ -1,5 +1,6 @@
 //! One HTTP/1.1 request over a unix socket, and what its answer says.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -178,6 +179,12 @@ pub(super) fn call_lines(
     })
 }
 
+/// Whether there is room for the descriptors of a runtime: tokio panics where it gets some of them and not all.
+fn spare_descriptors() -> io::Result<()> {
+    const RUNTIME: usize = 6;
+    (0..RUNTIME).map(|_| File::open("/dev/null")).collect::<io::Result<Vec<_>>>().map(drop)
+}
+
 /// One exchange on a connection of its own; `take` gets the body of an answer that is 2xx.
 fn exchange<T>(
     socket: &Path,
@@ -188,6 +195,7 @@ fn exchange<T>(
     let local = |e: io::Error| ApiError::new(ErrorKind::Failed, format!("ask zoned for {path}"), reason(&e));
     let stream = connect(socket)?;
     stream.set_nonblocking(true).map_err(local)?;
+    spare_descriptors().map_err(local)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(local)?;
     let result = runtime.block_on(async {
         let stream = tokio::net::UnixStream::from_std(stream).map_err(local)?;
