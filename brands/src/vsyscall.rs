@@ -5,6 +5,12 @@
 //! filter sees a call. What compilers made of a call by name has the length of a system call and more; everywhere
 //! else that an address stands, the address of a stub in a page of the process's own ([`page`]) can stand too.
 
+use crate::level::Level;
+
+/// First release whose page has getcpu (arch/x86_64/kernel/vsyscall.c, vgetcpu). As a system call of x86_64 it came with 3.1; a
+/// host of today makes one of it, by itself or as rewritten.
+pub const GETCPU: Level = Level::new(2, 6, 19);
+
 /// One of the page's three functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Function {

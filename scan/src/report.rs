@@ -214,7 +214,11 @@ impl<'a> Collector<'a> {
 }
 
 fn raise(highest: &mut Option<Need>, need: Need) {
-    if highest.as_ref().is_none_or(|highest| highest.level < need.level) {
+    // Of several files the first by name, in whatever order a folder lists them.
+    let above = |highest: &Need| {
+        highest.level < need.level || highest.level == need.level && need.path < highest.path
+    };
+    if highest.as_ref().is_none_or(above) {
         *highest = Some(need);
     }
 }

@@ -31,6 +31,12 @@ pub(super) fn check_host_kernel(brand: &str, text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether a zone of `brand` can have calls into the vsyscall page rewritten; the answer is why not.
+pub(super) fn check_rewriting(brand: &str) -> Result<(), String> {
+    let has_levels = table::brand(brand).is_some_and(|brand| brand.levels.is_some());
+    if has_levels { Ok(()) } else { Err(format!("brand {brand} leaves programs as they are")) }
+}
+
 /// Whether `brand` has the level that `kernel` names; the answer is why not.
 pub fn check_kernel(brand: &str, kernel: &str) -> Result<(), String> {
     let has_levels = table::brand(brand).is_some_and(|brand| brand.levels.is_some());

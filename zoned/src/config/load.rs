@@ -5,9 +5,9 @@ use std::path::Path;
 
 use toml_edit::{Document, Item, TableLike, Value};
 
-use super::facts::{check_host_kernel, check_kernel};
+use super::facts::{check_host_kernel, check_kernel, check_rewriting};
 use super::schema::{Key, Kind, ZONE, find, unknown};
-use super::{Config, ConfigError, IpType, resources, rules, shared};
+use super::{Config, ConfigError, IpType, Vsyscall, resources, rules, shared};
 
 impl Config {
     /// The configuration in `path`; its name must be the file's.
@@ -155,6 +155,10 @@ impl<'a> Source<'a> {
         if let Some(host) = &config.host_kernel {
             check_host_kernel(&config.brand, host)
                 .map_err(|why| self.wrong(at("host-kernel"), Some("host-kernel"), why))?;
+        }
+        if config.vsyscall == Vsyscall::Rewrite {
+            check_rewriting(&config.brand)
+                .map_err(|why| self.wrong(at("vsyscall"), Some("vsyscall"), why))?;
         }
         if config.strict && config.kernel.is_none() {
             let why = "it needs a level to be strict about; set kernel";

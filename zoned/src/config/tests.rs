@@ -130,6 +130,10 @@ fn errors_name_file_line_and_key() {
             "name = \"a\"\nbrand = \"native\"\nhost-kernel = \"4.18\"",
             "x:3: host-kernel: brand native takes the host's kernel as it is",
         ),
+        (
+            "name = \"a\"\nbrand = \"native\"\nvsyscall = \"rewrite\"",
+            "x:3: vsyscall: brand native leaves programs as they are",
+        ),
         ("name = \"a\"\nmax-processes = 0", "x:2: max-processes: it must be a whole number, 1 or more"),
         ("name = \"a\"\n[capped-cpu]\nncpus = -1.0", "x:3: capped-cpu.ncpus: it must be a number above 0"),
         ("name = \"a\"\n[capped-cpu]\n", "x:2: capped-cpu.ncpus: it is missing"),
