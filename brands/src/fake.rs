@@ -73,6 +73,8 @@ pub struct Fake {
     pub signal_frame: u64,
     /// Calls performed.
     pub performed: Vec<(String, [u64; 6])>,
+    /// Whether a debugger has the caller, which then performs none.
+    pub debugged: bool,
     /// What the next of them answer; 0 when there is nothing left.
     pub answers: VecDeque<i64>,
     /// What [`Task::descriptors`] gives.
@@ -167,6 +169,7 @@ impl Fake {
             position: 0,
             signal_frame: 3376,
             performed: Vec::new(),
+            debugged: false,
             answers: VecDeque::new(),
             descriptors: vec![0, 1, 2],
             status: FileStatus::default(),
@@ -384,6 +387,9 @@ impl Task for Fake {
     }
 
     fn perform(&mut self, name: &str, args: [u64; 6]) -> Result<i64, Errno> {
+        if self.debugged {
+            return Err(Errno::ENOSYS);
+        }
         self.performed.push((name.to_owned(), args));
         Ok(self.answers.pop_front().unwrap_or(0))
     }

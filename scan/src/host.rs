@@ -54,7 +54,7 @@ impl Host {
             (
                 report.vsyscall.count > 0 && self.vsyscall == "none",
                 "the vsyscall page",
-                "zones of brand linux have such calls rewritten, below level 5.0 or without a level; else vsyscall=xonly at boot",
+                "zones of brand linux have such calls rewritten, at levels below 5.0 and in roots with a C library of that age; else vsyscall=xonly at boot",
             ),
             (report.aout.count > 0, "a.out programs", "none: no kernel runs them since 6.1"),
             (

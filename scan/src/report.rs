@@ -21,14 +21,16 @@ const MOST_KINDS: usize = 64;
 pub struct Tally {
     /// How many.
     pub count: u64,
-    /// Path of the first.
+    /// Path of the first by name, in whatever order a folder lists them.
     pub first: Option<String>,
 }
 
 impl Tally {
     fn add(&mut self, path: &str) {
         self.count += 1;
-        self.first.get_or_insert_with(|| path.to_owned());
+        if self.first.as_deref().is_none_or(|first| path < first) {
+            self.first = Some(path.to_owned());
+        }
     }
 }
 
@@ -214,11 +216,7 @@ impl<'a> Collector<'a> {
 }
 
 fn raise(highest: &mut Option<Need>, need: Need) {
-    // Of several files the first by name, in whatever order a folder lists them.
-    let above = |highest: &Need| {
-        highest.level < need.level || highest.level == need.level && need.path < highest.path
-    };
-    if highest.as_ref().is_none_or(above) {
+    if highest.as_ref().is_none_or(|highest| (highest.level, &need.path) < (need.level, &highest.path)) {
         *highest = Some(need);
     }
 }

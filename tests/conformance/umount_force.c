@@ -12,6 +12,7 @@ int main(void)
 	expect("mount", 0, sc(SYS_mount, "tmpfs", "tmp", "tmpfs", 0, "size=1m"));
 	int fd = open("tmp/file", O_CREAT | O_RDWR, 0644);
 	expect_true("a file in it", fd >= 0);
+	expect("two that exclude each other", -EINVAL, sc(SYS_umount2, "tmp", MNT_FORCE | MNT_EXPIRE));
 	expect("in use", -EBUSY, sc(SYS_umount2, "tmp", MNT_FORCE));
 	close(fd);
 	expect("of nobody's", 0, sc(SYS_umount2, "tmp", MNT_FORCE));

@@ -7,6 +7,8 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+
 /// XFS of 30 TiB in an image with holes; taken away with this value.
 #[derive(Debug)]
 pub struct Large {
@@ -41,12 +43,19 @@ impl Large {
 
 impl Drop for Large {
     fn drop(&mut self) {
-        let unmount = |mount| Command::new("umount").arg(mount).output().is_ok_and(|o| o.status.success());
         let end = Instant::now() + Duration::from_secs(5);
         for mount in [&self.mounted, &self.backing] {
             // The kernel lets go of the loop device, and of the image that is behind it, a while after its last mount.
-            while !unmount(mount) && Instant::now() < end {
-                sleep(Duration::from_millis(20));
+            loop {
+                match nix::mount::umount(mount) {
+                    Err(Errno::EBUSY) if Instant::now() < end => sleep(Duration::from_millis(20)),
+                    // It was not mounted, or is not any more.
+                    Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => break,
+                    Err(error) => {
+                        eprintln!("unmount {}: {error}", mount.display());
+                        break;
+                    }
+                }
             }
         }
     }

@@ -253,6 +253,28 @@ fn one_user_keeps_nobody_out() {
 }
 
 #[test]
+fn a_client_without_descriptors_says_so() {
+    let zoned = &zoned(128);
+    let mut done = 0;
+    // With three it cannot even load its libraries.
+    for most in 4..16 {
+        let asked = zoned.command(&["list"]);
+        let mut limited = Command::new("prlimit");
+        limited.arg(format!("--nofile={most}:{most}")).arg(asked.get_program()).args(asked.get_args());
+        let output = limited.output().expect("run prlimit");
+        let said = String::from_utf8_lossy(&output.stderr);
+        match output.status.code() {
+            Some(0) => done += 1,
+            Some(1) => assert!(said.contains("too many open files"), "{most}: {said}"),
+            // The loader's.
+            Some(127) => assert!(said.contains("error while loading"), "{most}: {said}"),
+            code => panic!("with {most} descriptors: {code:?} {said}"),
+        }
+    }
+    assert!(done > 0, "it never had enough");
+}
+
+#[test]
 fn without_descriptors_zoned_waits_and_zones_go_on() {
     let zoned = &zoned(128);
     let root = format!("dir:{}", busybox_root().display());

@@ -163,7 +163,7 @@ static ROWS: &[Row] = &[
         .gap("a new sysfs is the zone's own, whatever options are given; a new proc has the host's forms of files while a debugger has the caller"),
     emulate("umount2", mount::umount2)
         .about("of a proc, sysfs or devtmpfs that was mounted elsewhere; MNT_FORCE does no more than none")
-        .gap("MNT_FORCE is EPERM while a debugger has the caller"),
+        .gap("MNT_FORCE cuts off no server of FUSE that hangs, and is the kernel's while a debugger has the caller or 512 others are held"),
     emulate("umount", mount::umount).about("likewise"),
     // The machine.
     succeed("reboot", Why::HostState)

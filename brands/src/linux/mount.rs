@@ -20,8 +20,10 @@ const MS_PRIVATE: u32 = 1 << 18;
 const MS_SLAVE: u32 = 1 << 19;
 const MS_SHARED: u32 = 1 << 20;
 
-/// A flag of umount2(2).
+/// Flags of umount2(2).
 const MNT_FORCE: u32 = 1;
+const MNT_DETACH: u32 = 2;
+const MNT_EXPIRE: u32 = 4;
 
 /// Programs from before Linux 2.4 put this into the upper half of the flags, which then holds
 /// nothing else; the kernel still takes it off.
@@ -36,10 +38,15 @@ const ALL: u64 = LOW | (MS_UNBINDABLE | MS_PRIVATE | MS_SLAVE | MS_SHARED) as u6
 pub(super) const MAKES_OR_REMOUNTS: Cond =
     Cond::Any(&[int(3).bits(ALL, 0), int(3).bits(MS_MGC_MSK as u64 | LOW, MS_MGC_VAL as u64)]);
 
+/// Who may not is told so by the kernel.
+fn may_mount(task: &mut dyn Task) -> Result<bool, Errno> {
+    Ok(task.ids()?.effective >> CAP_SYS_ADMIN & 1 != 0)
+}
+
 /// Answers a mount that is there already, has a new proc made fit for the zone, and answers a remount that would reach the host; everything else,
 /// and every mistake, is the kernel's to answer.
 pub(super) fn mount(task: &mut dyn Task, call: &Call) -> Answered {
-    if task.ids()?.effective >> CAP_SYS_ADMIN & 1 == 0 {
+    if !may_mount(task)? {
         return Ok(Reply::Continue);
     }
     let Ok(target) = task.read_cstr(call.ptr(1), PATH_MAX) else { return Ok(Reply::Continue) };
@@ -113,7 +120,7 @@ fn has_options(task: &mut dyn Task, call: &Call) -> Result<bool, Errno> {
 /// Takes away what was mounted or shown elsewhere, with the files that the brand lays over it, which
 /// would make it busy; every other umount, and every mistake, is the kernel's to answer.
 pub(super) fn umount(task: &mut dyn Task, call: &Call) -> Answered {
-    if task.ids()?.effective >> CAP_SYS_ADMIN & 1 == 0 {
+    if !may_mount(task)? {
         return Ok(Reply::Continue);
     }
     let Ok(target) = task.read_cstr(call.ptr(0), PATH_MAX) else { return Ok(Reply::Continue) };
@@ -123,17 +130,18 @@ pub(super) fn umount(task: &mut dyn Task, call: &Call) -> Answered {
 /// The same of umount2(2). The kernel takes MNT_FORCE from root of the host alone, older ones even where the zone mounted it
 /// (can_umount of fs/namespace.c). All that it does more is to cut off a server that others wait for: rc scripts that end
 /// a system ask for it of everything, and have it without.
+///
+/// The call that the guest performs is notified like its own, and answered here too: without the flag it is passed on.
 pub(super) fn umount2(task: &mut dyn Task, call: &Call) -> Answered {
     let answered = umount(task, call)?;
     let flags = call.int(1) as u32;
-    if answered != Reply::Continue
-        || flags & MNT_FORCE == 0
-        || task.ids()?.effective >> CAP_SYS_ADMIN & 1 == 0
-    {
+    if answered != Reply::Continue || flags & MNT_FORCE == 0 || !may_mount(task)? {
         return Ok(answered);
     }
-    match task.perform("umount2", [call.word(0), u64::from(flags & !MNT_FORCE), 0, 0, 0, 0]) {
-        // A debugger has the caller.
+    // Beside MNT_EXPIRE it is a mistake, as MNT_DETACH is.
+    let instead = if flags & MNT_EXPIRE == 0 { 0 } else { MNT_DETACH };
+    match task.perform("umount2", [call.word(0), u64::from(flags & !MNT_FORCE | instead), 0, 0, 0, 0]) {
+        // A debugger has the caller, or too many are held.
         Err(Errno::ENOSYS) => Ok(Reply::Continue),
         done => done.map(Reply::Value),
     }
@@ -220,6 +228,11 @@ mod tests {
         assert_eq!(ask(&mut fake, 8), Ok(Reply::Continue));
         assert_eq!(ask(&mut fake, 1 | 8), Ok(Reply::Value(0)));
         assert_eq!(fake.performed.last().map(|(name, args)| (name.as_str(), args[1])), Some(("umount2", 8)));
+        ask(&mut fake, 1 | 4).unwrap();
+        assert_eq!(fake.performed.last().map(|(_, args)| args[1]), Some(2 | 4), "EINVAL, as with both");
+        fake.debugged = true;
+        assert_eq!(ask(&mut fake, 1), Ok(Reply::Continue));
+        fake.debugged = false;
         fake.ids.effective = 0;
         assert_eq!(ask(&mut fake, 1), Ok(Reply::Continue), "who may not is told so by the kernel");
     }

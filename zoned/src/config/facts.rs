@@ -9,13 +9,17 @@ pub fn known_brands() -> Vec<&'static str> {
     table::all().iter().map(|brand| brand.name).collect()
 }
 
+/// A brand without is the host's kernel, to which nothing is done.
+fn has_levels(brand: &str) -> bool {
+    table::brand(brand).is_some_and(|brand| brand.levels.is_some())
+}
+
 /// The oldest release that a host can be taken for: what the reaper, which is ours, needs.
 const OLDEST_HOST: Level = Level::new(3, 2, 0);
 
 /// Whether a zone of `brand` can take its host for the older release `text`; the answer is why not.
 pub(super) fn check_host_kernel(brand: &str, text: &str) -> Result<(), String> {
-    let has_levels = table::brand(brand).is_some_and(|brand| brand.levels.is_some());
-    if !has_levels {
+    if !has_levels(brand) {
         return Err(format!("brand {brand} takes the host's kernel as it is"));
     }
     let wanted: Level = text.parse().map_err(|error: LevelError| error.to_string())?;
@@ -33,14 +37,12 @@ pub(super) fn check_host_kernel(brand: &str, text: &str) -> Result<(), String> {
 
 /// Whether a zone of `brand` can have calls into the vsyscall page rewritten; the answer is why not.
 pub(super) fn check_rewriting(brand: &str) -> Result<(), String> {
-    let has_levels = table::brand(brand).is_some_and(|brand| brand.levels.is_some());
-    if has_levels { Ok(()) } else { Err(format!("brand {brand} leaves programs as they are")) }
+    if has_levels(brand) { Ok(()) } else { Err(format!("brand {brand} leaves programs as they are")) }
 }
 
 /// Whether `brand` has the level that `kernel` names; the answer is why not.
 pub fn check_kernel(brand: &str, kernel: &str) -> Result<(), String> {
-    let has_levels = table::brand(brand).is_some_and(|brand| brand.levels.is_some());
-    if !has_levels {
+    if !has_levels(brand) {
         return Err(format!("brand {brand} has no levels; its kernel is the host's"));
     }
     distro::resolve(kernel, "x86_64").map(drop).map_err(|error| error.to_string())

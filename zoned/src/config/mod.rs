@@ -214,7 +214,7 @@ pub enum Restart {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Vsyscall {
-    /// The host where it has the page; else they are rewritten at levels below 5.0.
+    /// The host where it has the page; else they are rewritten at levels below 5.0 and in roots with a C library of that age.
     #[default]
     Auto,
     /// They are rewritten.

@@ -238,7 +238,7 @@ fn programs(facts: &Facts) -> Vec<Finding> {
 }
 
 fn vsyscall(mode: &str) -> Finding {
-    let why = "64-bit programs of before 2013 (EL5, EL6, Debian 7) call time through that page; where there is none, zones of kernel levels below 5.0 have such calls rewritten";
+    let why = "64-bit programs of before 2013 (EL5, EL6, Debian 7) call time through that page; where there is none, zones of brand linux have such calls rewritten, at levels below 5.0 and in roots with a C library of that age";
     finding("vsyscall page", Verdict::Ok, format!("mode {mode}"), why)
 }
 

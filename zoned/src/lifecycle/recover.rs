@@ -11,7 +11,7 @@ use super::registry::{Entry, Live};
 use super::run::is_run_name;
 use super::{Paths, Zones, because};
 use crate::config;
-use crate::state::{Durable, Record, atomic};
+use crate::state::{Durable, Found, Record, atomic};
 
 impl Zones {
     /// Makes the folders that zones are kept in.
@@ -46,19 +46,41 @@ impl Zones {
             }
         }
         names.extend(self.config_names());
-        // All of them before anything is finished: what a zone is made of is known by its record alone.
-        for name in &names {
-            self.take_up(name);
+        // All of them before anything is finished: what a zone is made of is known by its record alone. And those with a
+        // range of ids before others are given one.
+        let found = names.iter().map(|name| (name.as_str(), self.store.read(name)));
+        let (known, new): (Vec<_>, Vec<_>) =
+            found.partition(|(_, found)| matches!(found, Ok(Found::Record(_))));
+        // What cannot be read now may have one that is its own.
+        let new_names: Vec<_> =
+            new.iter().filter(|(_, found)| found.is_ok()).map(|(name, _)| *name).collect();
+        for (name, found) in known.into_iter().chain(new) {
+            self.take_up_as(name, found);
         }
         for name in &names {
             self.resume(name);
         }
         self.resume_restarts();
         self.adopt_all();
+        new_names.into_iter().for_each(|name| self.part_ids(name));
         self.sweep_ephemeral();
         self.sweep_layers();
         self.empty_trash();
         Ok(())
+    }
+
+    /// Gives a zone that has no root another range of ids where it was given that of a `run` which lives on.
+    fn part_ids(&self, name: &str) {
+        let mut table = self.lock();
+        let Some(entry) = table.zones.get(name).filter(|entry| entry.live.is_none()) else { return };
+        if !table.slots.is_shared(entry.record.id_slot) {
+            return;
+        }
+        let parted = self.free_slot(&table).map(|slot| table.set_slot(name, slot));
+        drop(table);
+        if let Err(error) = parted.and_then(|()| self.save(name, Record::clone)) {
+            tracing::error!(zone = name, %error, "it has the host ids of another zone");
+        }
     }
 
     /// An operation on a record that a crash cut off is told as that.
@@ -109,13 +131,17 @@ impl Zones {
                 return self.bury(name);
             }
         };
-        {
-            let mut table = self.lock();
-            if !table.zones.contains_key(name) {
+        let mut table = self.lock();
+        match table.zones.get(name).map(|entry| entry.record.id_slot) {
+            None => {
                 let record = Record::new(status.id_slot).to(Durable::Installed, None, None);
                 table.add(name, Entry::new(record, status.ephemeral));
             }
+            // Its record is lost, and its files have the ids that it runs with.
+            Some(slot) if slot != status.id_slot => table.set_slot(name, status.id_slot),
+            Some(_) => {}
         }
+        drop(table);
         tracing::info!(zone = name, id = status.id, state = status.state.word(), "found again");
         // A snapshot that was cut off may have moved its root.
         let layers = self.layers_of(name);

@@ -11,11 +11,12 @@ use tokio::runtime::Handle;
 use zone_api::{ApiError, ErrorKind, LogLine, State, Zone};
 
 use super::host::{Control, Host, MonitorHandle, Session, Summary};
+use super::slots::Slots;
 use super::{Paths, because, log, no_such_zone};
 use crate::config::Config;
 use crate::config::daemon::Settings;
 use crate::image::Images;
-use crate::state::{Change, Durable, Found, Record, Snapshot, Store, Verb, check, snapshots};
+use crate::state::{Change, Durable, Found, Record, Snapshot, StateError, Store, Verb, check, snapshots};
 use crate::storage::{LayerId, Layers};
 
 /// The zones of this host.
@@ -41,7 +42,7 @@ pub struct Zones {
 pub(super) struct Table {
     /// To be added to and removed from by `add` and `remove` alone.
     pub(super) zones: BTreeMap<String, Entry>,
-    slots: super::slots::Slots,
+    pub(super) slots: Slots,
     /// Zone ids in use.
     ids: BTreeSet<u32>,
     /// Counts monitors, to know a zone's new one from its old.
@@ -53,6 +54,15 @@ impl Table {
         self.slots.take(entry.record.id_slot);
         if let Some(was) = self.zones.insert(name.to_owned(), entry) {
             self.slots.free(was.record.id_slot);
+        }
+    }
+
+    /// Gives a zone another range of ids; to be saved.
+    pub(super) fn set_slot(&mut self, name: &str, slot: u32) {
+        if let Some(entry) = self.zones.get_mut(name) {
+            self.slots.take(slot);
+            self.slots.free(entry.record.id_slot);
+            entry.record.id_slot = slot;
         }
     }
 
@@ -251,6 +261,7 @@ impl Zones {
         let _one_writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((record, begins, ephemeral)) = self.lock().zones.get(name).map(|entry| {
             let record = change(&entry.record);
+            debug_assert_eq!(record.id_slot, entry.record.id_slot, "Table::set_slot changes it");
             let begins = record.begins(&entry.record);
             (record, begins, entry.ephemeral)
         }) else {
@@ -377,7 +388,11 @@ impl Zones {
 
     /// Reads a zone's record, or makes one; what cannot be read makes it incomplete.
     pub(super) fn take_up(&self, name: &str) {
-        let found = self.store.read(name);
+        self.take_up_as(name, self.store.read(name));
+    }
+
+    /// The same where it was read before.
+    pub(super) fn take_up_as(&self, name: &str, found: Result<Found, StateError>) {
         let mut table = self.lock();
         if table.zones.contains_key(name) {
             return;

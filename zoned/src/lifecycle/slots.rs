@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-/// Ranges of host ids that zones have, so that to find a free one takes no look at each zone.
+/// Ranges of host ids that zones have, and the lowest that none has, so that to find it takes no look at each zone.
 #[derive(Default)]
 pub(super) struct Slots {
-    /// Of how many zones: what could not be read of a record stands in for by 0.
+    /// How many zones have each; those whose record cannot be read count at 0.
     taken: BTreeMap<u32, usize>,
     /// None below this is free.
     full_below: u32,
@@ -15,6 +15,11 @@ impl Slots {
     /// The lowest that no zone has.
     pub(super) fn lowest_free(&self) -> u32 {
         self.full_below
+    }
+
+    /// Whether several zones have it.
+    pub(super) fn is_shared(&self, slot: u32) -> bool {
+        self.taken.get(&slot).is_some_and(|&zones| zones > 1)
     }
 
     pub(super) fn take(&mut self, slot: u32) {
@@ -46,6 +51,7 @@ mod tests {
         assert_eq!(slots.lowest_free(), 2);
         slots.take(2);
         assert_eq!(slots.lowest_free(), 4);
+        assert!(slots.is_shared(0) && !slots.is_shared(1) && !slots.is_shared(4));
         slots.free(3);
         slots.free(1);
         assert_eq!(slots.lowest_free(), 1);

@@ -370,6 +370,44 @@ async fn ranges_of_ids_are_given_once_and_given_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_zone_whose_record_is_lost_gets_no_ids_of_others() {
+    let mut place = Place::new();
+    // What is lost stands before what is known by its name, and behind it by its range.
+    for name in ["b", "a", "gone", "runs"] {
+        place.installed(name);
+    }
+    place.zones.delete("gone", true).unwrap();
+    place.zones.boot("runs", Boot::default()).unwrap();
+    for name in ["a", "runs"] {
+        std::fs::write(place.dir.path().join("root/zones").join(name).join("state.json"), "{").unwrap();
+    }
+    place.restart();
+    let slot = |name: &str| place.zones.lock().zones[name].record.id_slot;
+    assert_eq!((slot("b"), slot("a")), (0, 1));
+    assert_eq!(slot("runs"), 3, "what runs has the range that it runs with");
+    assert!(place.zones.zone("a").unwrap().reason.unwrap().contains("made no sense"));
+    place.zones.create(&create("new")).unwrap();
+    assert_eq!(slot("new"), 2);
+
+    // A zone that nothing but its monitor tells of, as that of a `run`, is met last.
+    let mut place = Place::new();
+    for name in ["b", "lives", "a"] {
+        place.installed(name);
+    }
+    place.zones.boot("lives", Boot::default()).unwrap();
+    let path = place.dir.path();
+    std::fs::remove_dir_all(path.join("root/zones/lives")).unwrap();
+    std::fs::remove_file(path.join("etc/lives.toml")).unwrap();
+    std::fs::write(path.join("root/zones/a/state.json"), "{").unwrap();
+    place.restart();
+    let slot = |name: &str| place.zones.lock().zones[name].record.id_slot;
+    assert_eq!((slot("b"), slot("lives"), slot("a")), (0, 1, 2));
+    place.restart();
+    let slot = |name: &str| place.zones.lock().zones[name].record.id_slot;
+    assert_eq!(slot("a"), 2, "it is written down");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn edits_reach_a_running_zone() {
     let place = Place::new();
     place.installed("a");

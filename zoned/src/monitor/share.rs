@@ -146,7 +146,7 @@ impl Share {
         opened
     }
 
-    /// The number that the first of these files is which the groups have.
+    /// The number in the first of these files that the groups have.
     fn number(&self, files: &[&'static str]) -> Option<u64> {
         // One read, without another for the end: sysinfo(2) takes two of them.
         let number = |file: &File| {
