@@ -82,6 +82,26 @@ fn a_file_system_that_does_not_answer_holds_up_its_own_zone_alone() {
     drop(zoned);
 }
 
+#[test]
+fn a_guest_lets_go_of_a_file_system_of_its_own_that_does_not_answer() {
+    let zoned = Zoned::start();
+    zoned.install("z", &format!("dir:{}", busybox_root().display()), &["kernel=2.6.18"]);
+    let folder = server();
+    let folder = folder.parent().expect("a folder").display();
+    zoned.zonectl(&["add", "z", "device", "match=/dev/fuse"]).ok();
+    zoned.zonectl(&["add", "z", "fs", "dir=/srv", &format!("special={folder}"), "options=ro"]).ok();
+    zoned.zonectl(&["boot", "z", "-i", "none"]).ok();
+    let program = server();
+    let program = program.file_name().and_then(|name| name.to_str()).expect("a name");
+    let script = format!(
+        "mkdir /h; sleep 100 | /srv/{program} /h > /said & until grep -q hung /said; do sleep 0.1; done; \
+         timeout 20 umount -l /h && echo gone"
+    );
+    assert_eq!(zoned.sh("z", &script), "gone\n");
+    zoned.zonectl(&["halt", "z"]).ok();
+    drop(zoned);
+}
+
 /// A verb and what it may come to.
 struct Verb {
     words: &'static [&'static str],
