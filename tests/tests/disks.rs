@@ -170,6 +170,24 @@ fn project_quotas_of_xfs_hold() {
     }
 }
 
+#[test]
+fn df_lists_no_file_that_is_shown_in_proc() {
+    let zoned = Zoned::start();
+    let source = format!("dir:{}", busybox_root().display());
+    for (name, settings) in [("old", &["kernel=2.6.18"][..]), ("new", &[]), ("plain", &["brand=native"])] {
+        zoned.install(name, &source, settings);
+        zoned.zonectl(&["boot", name, "-i", "none"]).ok();
+        // The log can be read all the same.
+        let first = zoned.sh(name, "head -n 1 /proc/kmsg");
+        assert!(first.contains("Linux version "), "{name}: {first}");
+        let shown = zoned.sh(name, "grep -c '^[^ ]* /proc/.' /proc/mounts");
+        assert_ne!(shown, "0\n", "{name}");
+        let listed = zoned.sh(name, "df");
+        assert!(listed.contains(" /dev\n") && !listed.contains(" /proc"), "{name}: {listed}");
+        zoned.zonectl(&["halt", name]).ok();
+    }
+}
+
 /// MiB that a zone sees as its disk, and those that are taken.
 fn df(zoned: &Zoned, name: &str) -> (u64, u64) {
     let said = zoned.sh(name, "df -m / | tail -n 1");

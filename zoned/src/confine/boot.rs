@@ -192,7 +192,7 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
 
     let mut slots = Slots::default();
     let kmsg = match request.start {
-        Start::Init(..) => Some(devices::kmsg(&dev, site.ids.root())?),
+        Start::Init(..) => Some(devices::kmsg(site.ids.root())?),
         Start::Program(..) => None,
     };
     let materials = Materials {
@@ -201,7 +201,7 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
         binds: &binds,
         dev: &dev,
         status: status_end.as_ref(),
-        has_kmsg: kmsg.is_some(),
+        kmsg: kmsg.as_ref().map(|kmsg| &kmsg.home),
     };
     let mut plan = plan(request, &mut slots, materials)?;
     if marks::is_asked() {
@@ -257,11 +257,7 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
             Told::Terminal(master) => terminals.push(master),
             Told::Ready => {
                 let terminal = terminals.pop();
-                if kmsg.is_some() {
-                    // It stands in /proc now, and nothing of ours in the guest's /dev.
-                    let _ =
-                        nix::unistd::unlinkat(&dev, devices::KMSG, nix::unistd::UnlinkatFlags::NoRemoveDir);
-                }
+                let kmsg = kmsg.map(|kmsg| kmsg.feed);
                 return Ok(Made { init, cgroup, groups, terminal, screens: terminals, kmsg, dev, status });
             }
             told => return Err(failure(told)),
@@ -372,7 +368,7 @@ struct Materials<'a> {
     binds: &'a [Tree],
     dev: &'a OwnedFd,
     status: Option<&'a OwnedFd>,
-    has_kmsg: bool,
+    kmsg: Option<&'a OwnedFd>,
 }
 
 /// A path or option as the kernel takes it; what holds a NUL is an error that names it.
@@ -572,9 +568,14 @@ fn mount_views(
     }
     show_files(plan, slots, kernel, site.ids.base)?;
     show_served_files(plan, slots, kernel)?;
-    if with.has_kmsg {
-        let source = c_string(format!("/dev/{}", devices::KMSG))?;
-        plan.try_then("show /proc/kmsg", mount_step(&source, c"/proc/kmsg", c"", libc::MS_BIND, c""));
+    if let Some(home) = with.kmsg {
+        let source = c_string(format!("/dev/shm/{}", devices::KMSG))?;
+        plan.then(
+            "mount what /proc/kmsg lies in",
+            Step::Attach(slots.add(home)?, Where::At(c"/dev/shm".to_owned())),
+        )
+        .try_then("show /proc/kmsg", mount_step(&source, c"/proc/kmsg", c"", libc::MS_BIND, c""))
+        .then("unmount what /proc/kmsg lies in", Step::Unmount(c"/dev/shm".to_owned()));
     }
     plan.then(
         "mount /dev/pts",
@@ -595,13 +596,13 @@ fn mount_views(
 }
 
 /// Binds the brand's files over their places below /proc. They lie in one small file system of the
-/// host's, which stands at /dev/shm for the while: a mount that is attached nowhere can be cloned
-/// from Linux 6.15 on only.
+/// host's, a ramfs, of which df(1) lists nothing. It stands at /dev/shm for the while: a mount that is attached nowhere can be
+/// cloned from Linux 6.15 on only.
 fn show_files(plan: &mut Plan, slots: &mut Slots, kernel: &Kernel, owner: u32) -> Result<(), Failure> {
     if kernel.files.is_empty() {
         return Ok(());
     }
-    let story = mount::make(c"tmpfs", &[(c"mode", c"0755"), (c"size", c"1m")], 0)
+    let story = mount::make(c"ramfs", &[(c"mode", c"0755")], 0)
         .map_err(|e| Failure::new("make", "the brand's files", e))?;
     let place = c"/dev/shm";
     plan.then("mount the brand's files", Step::Attach(slots.add(&story)?, Where::At(place.to_owned())));

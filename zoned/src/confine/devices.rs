@@ -154,16 +154,28 @@ pub fn node(
     finish(&dir, name, permissions, owner).map_err(fail)
 }
 
-/// Name in /dev of what is to be /proc/kmsg, for as long as the zone is being made.
-pub const KMSG: &str = ".kmsg";
+/// Name of what is to be /proc/kmsg in its file system.
+pub const KMSG: &str = "kmsg";
 
-/// Makes the zone's /proc/kmsg, a FIFO in its /dev, and opens it to be fed. The kernel's own is the host's, and no zone may
-/// open it; klogd and rsyslog want one that can be waited for.
-pub fn kmsg(dev: &OwnedFd, root: Owner) -> Result<OwnedFd, Failure> {
-    node(dev, KMSG, libc::S_IFIFO | 0o400, (0, 0), root)?;
+/// The zone's /proc/kmsg, while it is being made.
+#[derive(Debug)]
+pub struct Kmsg {
+    /// What it lies in, detached: a ramfs, of which df(1) lists nothing wherever it is shown.
+    pub home: OwnedFd,
+    /// Where it is fed.
+    pub feed: OwnedFd,
+}
+
+/// Makes it, a FIFO. The kernel's own is the host's, and no zone may open it; klogd and rsyslog want one that can be waited for.
+pub fn kmsg(root: Owner) -> Result<Kmsg, Failure> {
+    let attributes = mount::MOUNT_ATTR_NOSUID | mount::MOUNT_ATTR_NODEV | mount::MOUNT_ATTR_NOEXEC;
+    let home = mount::make(c"ramfs", &[(c"mode", c"0755")], attributes)
+        .map_err(|e| Failure::new("make", "/proc/kmsg", e))?;
+    node(&home, KMSG, libc::S_IFIFO | 0o400, (0, 0), root)?;
     // For reading, too, so that it can be opened before anybody reads (fifo(7)).
     let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    nix::fcntl::openat(dev, KMSG, flags, Mode::empty()).map_err(|e| Failure::new("open", "/proc/kmsg", e))
+    let feed = nix::fcntl::openat(&home, KMSG, flags, Mode::empty());
+    Ok(Kmsg { feed: feed.map_err(|e| Failure::new("open", "/proc/kmsg", e))?, home })
 }
 
 fn directory(dir: &OwnedFd, name: &str, mode: u32, owner: Owner) -> Result<(), Failure> {
