@@ -569,13 +569,11 @@ fn mount_views(
     show_files(plan, slots, kernel, site.ids.base)?;
     show_served_files(plan, slots, kernel)?;
     if let Some(home) = with.kmsg {
-        let source = c_string(format!("/dev/shm/{}", devices::KMSG))?;
-        plan.then(
-            "mount what /proc/kmsg lies in",
-            Step::Attach(slots.add(home)?, Where::At(c"/dev/shm".to_owned())),
-        )
-        .try_then("show /proc/kmsg", mount_step(&source, c"/proc/kmsg", c"", libc::MS_BIND, c""))
-        .then("unmount what /proc/kmsg lies in", Step::Unmount(c"/dev/shm".to_owned()));
+        show_parts(plan, slots, home, "what /proc/kmsg lies in", |plan| {
+            let source = part(devices::KMSG)?;
+            plan.try_then("show /proc/kmsg", mount_step(&source, c"/proc/kmsg", c"", libc::MS_BIND, c""));
+            Ok(())
+        })?;
     }
     plan.then(
         "mount /dev/pts",
@@ -604,8 +602,6 @@ fn show_files(plan: &mut Plan, slots: &mut Slots, kernel: &Kernel, owner: u32) -
     }
     let story = mount::make(c"ramfs", &[(c"mode", c"0755")], 0)
         .map_err(|e| Failure::new("make", "the brand's files", e))?;
-    let place = c"/dev/shm";
-    plan.then("mount the brand's files", Step::Attach(slots.add(&story)?, Where::At(place.to_owned())));
     for (i, (path, content)) in kernel.files.iter().enumerate() {
         let shown = shown(path);
         let fail = |e: Errno| Failure::new("make", &shown, e);
@@ -615,12 +611,41 @@ fn show_files(plan: &mut Plan, slots: &mut Slots, kernel: &Kernel, owner: u32) -
             .map_err(fail)?;
         nix::unistd::fchown(&file, Some(owner.into()), Some(owner.into())).map_err(fail)?;
         io::Write::write_all(&mut File::from(file), content).map_err(|e| Failure::new("write", &shown, e))?;
-        let source = c_string(format!("/dev/shm/{i}"))?;
-        let target = c_string(shown.as_str())?;
-        plan.then(format!("show {shown}"), mount_step(&source, &target, c"", libc::MS_BIND, c""))
-            .then(format!("make {shown} read-only"), Step::ReadOnly(target));
     }
-    plan.then("unmount the brand's files", Step::Unmount(place.to_owned()));
+    show_parts(plan, slots, &story, "the brand's files", |plan| {
+        kernel.files.iter().enumerate().try_for_each(|(i, (path, _))| show_read_only(plan, i, path))
+    })
+}
+
+/// Where the files of a file system stand while each is bound to its place.
+const PARTS: &CStr = c"/dev/shm";
+
+/// Attaches `whole` there while `show` binds files of it elsewhere.
+fn show_parts(
+    plan: &mut Plan,
+    slots: &mut Slots,
+    whole: impl AsFd,
+    what: &str,
+    show: impl FnOnce(&mut Plan) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let attach = Step::Attach(slots.add(whole)?, Where::At(PARTS.to_owned()));
+    plan.then(format!("mount {what}"), attach);
+    show(plan)?;
+    plan.then(format!("unmount {what}"), Step::Unmount(PARTS.to_owned()));
+    Ok(())
+}
+
+/// The path of one of them.
+fn part(name: impl std::fmt::Display) -> Result<CString, Failure> {
+    c_string(format!("{}/{name}", PARTS.to_string_lossy()))
+}
+
+/// Binds file `i` of them to its place.
+fn show_read_only(plan: &mut Plan, i: usize, path: &str) -> Result<(), Failure> {
+    let shown = shown(path);
+    let target = c_string(shown.as_str())?;
+    plan.then(format!("show {shown}"), mount_step(&part(i)?, &target, c"", libc::MS_BIND, c""))
+        .then(format!("make {shown} read-only"), Step::ReadOnly(target));
     Ok(())
 }
 
@@ -632,20 +657,9 @@ fn shown(path: &str) -> String {
 /// The same of files that the monitor serves.
 fn show_served_files(plan: &mut Plan, slots: &mut Slots, kernel: &Kernel) -> Result<(), Failure> {
     let Some((mount, paths)) = &kernel.served else { return Ok(()) };
-    let place = c"/dev/shm";
-    plan.then(
-        "mount the files that the monitor serves",
-        Step::Attach(slots.add(mount)?, Where::At(place.to_owned())),
-    );
-    for (i, path) in paths.iter().enumerate() {
-        let source = c_string(format!("/dev/shm/{i}"))?;
-        let shown = shown(path);
-        let target = c_string(shown.as_str())?;
-        plan.then(format!("show {shown}"), mount_step(&source, &target, c"", libc::MS_BIND, c""))
-            .then(format!("make {shown} read-only"), Step::ReadOnly(target));
-    }
-    plan.then("unmount the files that the monitor serves", Step::Unmount(place.to_owned()));
-    Ok(())
+    show_parts(plan, slots, mount, "the files that the monitor serves", |plan| {
+        paths.iter().enumerate().try_for_each(|(i, path)| show_read_only(plan, i, path))
+    })
 }
 
 /// Makes the place of a bind in the zone, with the folders above it.
