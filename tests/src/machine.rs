@@ -41,6 +41,8 @@ pub struct Machine {
     folder: TempDir,
     /// How many commands it was given.
     asked: u32,
+    /// Whether one of them had no end.
+    is_stuck: bool,
 }
 
 /// What a command in a machine came to.
@@ -104,7 +106,11 @@ impl Machine {
             "max",
         ]);
         qemu.args(["-smp", "2", "-m", "2G", "-display", "none", "-nodefaults"]);
-        qemu.args(["-serial", &format!("file:{}", folder.path().join("console").display())]);
+        let (console, orders) = (folder.path().join("console"), folder.path().join("orders"));
+        let console = format!("path={0}.socket,logfile={0}", console.display());
+        qemu.args(["-chardev", &format!("socket,id=console,server=on,wait=off,{console}")]);
+        qemu.args(["-serial", "chardev:console"]);
+        qemu.args(["-monitor", &format!("unix:{},server=on,wait=off", orders.display())]);
         qemu.args(["-chardev", &format!("socket,id=job,server=on,wait=off,path={}", socket.display())]);
         qemu.args(["-serial", "chardev:job"]);
         qemu.arg("-kernel").arg(base.join("vmlinuz")).arg("-initrd").arg(base.join("initrd"));
@@ -112,7 +118,7 @@ impl Machine {
         let disk = base.join("disk");
         qemu.args(["-drive", &format!("file={},format=raw,if=virtio,snapshot=on", disk.display())]);
         qemu.args(["-drive", &format!("file={},format=raw,if=virtio,readonly=on", tar.display())]);
-        qemu.args(["-append", "root=/dev/vda rw console=ttyS0 quiet"]);
+        qemu.args(["-append", "root=/dev/vda rw console=ttyS0 quiet sysrq_always_enabled"]);
         let mut qemu = qemu.stdin(Stdio::null()).spawn().context("run qemu-system-x86_64")?;
         let end = Instant::now() + Duration::from_secs(30);
         let line = loop {
@@ -127,7 +133,7 @@ impl Machine {
             }
         };
         line.set_read_timeout(Some(Duration::from_secs(1))).context("set a time")?;
-        let mut machine = Self { qemu, line, folder, asked: 0 };
+        let mut machine = Self { qemu, line, folder, asked: 0, is_stuck: false };
         machine.come_up()?;
         machine.run("mkdir /job && tar -xf /dev/vdb -C /job && cd /job").ok();
         Ok(machine)
@@ -138,13 +144,18 @@ impl Machine {
     /// # Panics
     /// The machine is gone, or there is no end within minutes.
     pub fn run(&mut self, command: &str) -> Said {
+        assert!(!self.is_stuck, "{command}: a command before it had no end, and the machine has one shell");
         self.asked += 1;
         let mark = format!("the job did {}: ", self.asked);
         let text = format!("{{ {command}\n}} </dev/null; r=$?; echo; echo \"{mark}$r\"\n");
         self.line.write_all(text.as_bytes()).unwrap_or_else(|e| panic!("{command}: {e}\n{}", self.console()));
         let text = self.read_to(&format!("\n{mark}")).and_then(|text| Ok((text, self.read_to("\n")?)));
-        let (text, status) =
-            text.unwrap_or_else(|e| panic!("in the machine: {command}\n{e:#}\n{}", self.console()));
+        let (text, status) = text.unwrap_or_else(|e| {
+            self.is_stuck = true;
+            let console = self.console();
+            let tasks = self.tasks().unwrap_or_else(|e| format!("{e:#}"));
+            panic!("in the machine: {command}\n{e:#}\n{console}\n{tasks}")
+        });
         let status = status.trim().parse().unwrap_or_else(|e| panic!("{command}: {status}: {e}"));
         Said { command: command.to_owned(), status, text }
     }
@@ -165,6 +176,37 @@ impl Machine {
         let text = String::from_utf8_lossy(&text).into_owned();
         let skip = text.lines().count().saturating_sub(40);
         text.lines().skip(skip).fold(String::from("console of the machine:\n"), |all, line| all + line + "\n")
+    }
+
+    /// What the kernel says of each task, its stack with it: by SysRq, which a break on the console begins.
+    fn tasks(&self) -> Result<String> {
+        let at = |name: &str| self.folder.path().join(name);
+        let before = fs::metadata(at("console")).context("ask for the console's length")?.len();
+        let mut keys = UnixStream::connect(at("console.socket")).context("reach the console")?;
+        let mut orders = UnixStream::connect(at("orders")).context("reach qemu")?;
+        // All levels are to be printed; then the tasks.
+        for key in [b"9", b"t"] {
+            orders.write_all(b"chardev-send-break console\n").context("send a break")?;
+            sleep(Duration::from_secs(1));
+            keys.write_all(key).context("send a key")?;
+            sleep(Duration::from_secs(1));
+        }
+        let (mut text, end) = (Vec::new(), Instant::now() + Duration::from_secs(180));
+        loop {
+            sleep(Duration::from_secs(10));
+            let longer = fs::read(at("console")).context("read the console")?;
+            if longer.len() == text.len() || Instant::now() > end {
+                break;
+            }
+            text = longer;
+        }
+        let said = usize::try_from(before).ok().and_then(|before| text.get(before..)).unwrap_or_default();
+        let said = String::from_utf8_lossy(said);
+        // Threads of the kernel are children of the second.
+        let parts = said
+            .split("] task:")
+            .filter(|part| !part.lines().next().is_some_and(|line| line.contains(" ppid:2 ")));
+        Ok(parts.collect::<Vec<_>>().join("] task:"))
     }
 
     fn come_up(&mut self) -> Result<()> {

@@ -1,6 +1,7 @@
 //! One zone takes all that it can of what the host has for all: the host and another zone go on meanwhile.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -295,6 +296,7 @@ fn a_disk_that_one_zone_filled_lets_others_boot_and_end() {
         zoned.install(name, &format!("dir:{}", busybox_root().display()), &[]);
         zoned.zonectl(&["boot", name, "-i", "none"]).ok();
     }
+    let mut own = fs::File::create(disk.at.join("own")).expect("create a file");
     // Whatever becomes free it takes, names of files as well.
     let script = "i=0; (while cat /dev/zero >> /fill || sleep 0.01; do :; done) 2> /dev/null & \
                   while : > /names$i || sleep 0.01; do i=$((i+1)); done 2> /dev/null";
@@ -317,11 +319,22 @@ fn a_disk_that_one_zone_filled_lets_others_boot_and_end() {
     // Its owner makes room. The record goes to a block that no zone could take; without that there is none.
     let (kept, away) = (zoned.root().join("zones/.reserve/record"), disk.at.join("away"));
     fs::rename(&kept, &away).expect("take it away");
+    // The zone is gone, and what its end let go of is free once the file system has written that down.
+    fill(&mut own);
+    assert_eq!(free(&disk.at), 0);
     zoned.zonectl(&["uninstall", "greedy", "-F"]).code(1).says(&["no space left"]);
     fs::rename(&away, &kept).expect("give it back");
     zoned.zonectl(&["uninstall", "greedy", "-F"]).ok();
     zoned.zonectl(&["create", "new"]).ok();
     drop(zoned);
+}
+
+/// Takes what the file's file system can take.
+fn fill(file: &mut fs::File) {
+    for _ in 0..2 {
+        nix::unistd::syncfs(&*file).expect("syncfs");
+        while file.write(&[0; 4096]).is_ok() {}
+    }
 }
 
 /// Bytes that a file system can take.
