@@ -119,7 +119,9 @@ impl Compiled {
     /// The answer to a call that needs no look at its caller: `None` for what a handler answers, and where our own
     /// code between the filter and a program may be meant.
     pub fn fixed(&self, call: &Call) -> Option<Result<i64, Errno>> {
-        let row = self.row(call).filter(|row| !matches!(row.why, Some(Why::NotYet | Why::HostLacks)))?;
+        let row = self
+            .row(call)
+            .filter(|row| !matches!(row.why, Some(Why::NotYet | Why::Unseen | Why::HostLacks)))?;
         match row.answer {
             Answer::Emulate(_) => None,
             Answer::Refuse(errno) => Some(Err(errno)),

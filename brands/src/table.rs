@@ -40,6 +40,8 @@ pub enum Why {
     NoEffectThen,
     /// The kernel that the level names does not have it, and the zone is strict.
     NotYet,
+    /// The kernel that the level names does not have it, and what it is asked for stands in memory, where no filter looks.
+    Unseen,
     /// The host's kernel does not have it.
     HostLacks,
 }
@@ -53,6 +55,7 @@ impl Why {
             Self::Pinned => "the zone set it at boot",
             Self::NoEffectThen => "the kernel did no more then",
             Self::NotYet => "the level does not have it",
+            Self::Unseen => "the level does not have it, and no filter sees its flags",
             Self::HostLacks => "the host does not have it",
         }
     }

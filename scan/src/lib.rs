@@ -25,7 +25,7 @@ pub use libc::Libc;
 pub use look::{Kind, look};
 pub use release::Release;
 pub use report::{Fit, Need, Report, Tally};
-pub use tree::{fit, is_past_vsyscall};
+pub use tree::{calls_vsyscall, fit, is_past_vsyscall};
 pub use version::Version;
 pub use vsyscall::Vsyscall;
 

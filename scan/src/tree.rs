@@ -132,6 +132,14 @@ pub fn is_past_vsyscall(path: &Path) -> io::Result<bool> {
     Ok(!libcs.is_empty() && libcs.iter().all(is_past))
 }
 
+/// Whether the C library or the shell of the root at `path` calls into the vsyscall page.
+pub fn calls_vsyscall(path: &Path) -> io::Result<bool> {
+    let mut quiet = |_| {};
+    let mut collector = Collector::new(&mut quiet);
+    look_at(path, TELLING.iter(), &mut collector)?;
+    Ok(collector.report(String::new(), "folder").vsyscall.count > 0)
+}
+
 fn look_at<'a>(
     path: &Path,
     files: impl Iterator<Item = &'a &'static str>,

@@ -450,4 +450,14 @@ fn programs_that_call_the_vsyscall_page_run_without_a_level() {
     let zoned = Zoned::start();
     let words = ["run", "--root", &busybox(), "--bind", &bind, "--", &format!("/mnt/{name}"), "host"];
     zoned.zonectl(&words).ok();
+    // Brand native leaves it as it is, and tells of roots whose shell is such a program.
+    let root = zoned.scratch().join("old");
+    let copied = Command::new("cp").arg("-a").args([Path::new(&busybox()), &root]).status().expect("cp runs");
+    assert!(copied.success());
+    let shell = root.join("bin/sh");
+    let _ = fs::remove_file(&shell);
+    fs::copy(&program, &shell).expect("copy the program");
+    let root = root.display().to_string();
+    zoned.zonectl(&["run", "--brand", "native", "--root", &root, "--", "/bin/sh", "host"]).code(139);
+    assert!(zoned.log().contains("into the vsyscall page, which this host has not"), "{}", zoned.log());
 }

@@ -58,6 +58,9 @@ const SETS_OTHER: Cond = Cond::All(&[SETS, int(0).bits_not(0xff, 8)]);
 /// CLONE_NEWUTS
 const NEWUTS: u64 = 0x0400_0000;
 
+/// Linux 5.3 has clone3(2).
+const CLONE3: Level = Level::new(5, 3, 0);
+
 /// setns(2) to a UTS namespace, or to one of any kind.
 const ENTERS_NAMES: Cond = Cond::Any(&[int(1).is(0), int(1).any_of(NEWUTS)]);
 
@@ -97,11 +100,16 @@ static ROWS: &[Row] = &[
         .about("the kernel's; uname then asks for each caller's names"),
     emulate("clone", uname::other_names).within(Scope::Renamed).when(int(0).any_of(NEWUTS)).about("likewise"),
     emulate("setns", uname::other_names).within(Scope::Renamed).when(ENTERS_NAMES).about("likewise"),
+    refuse("clone3", Errno::ENOSYS, Why::Unseen)
+        .within(Scope::Renamed)
+        .before(CLONE3)
+        .about("callers then take clone, whose flags are looked at"),
     emulate("sethostname", uname::sets_names)
         .within(Scope::Renamed)
+        .since(CLONE3)
         .about("likewise, in a namespace that clone3 made")
         .gap("names set there by /proc/sys/kernel alone are not seen by uname"),
-    emulate("setdomainname", uname::sets_names).within(Scope::Renamed).about("likewise"),
+    emulate("setdomainname", uname::sets_names).within(Scope::Renamed).since(CLONE3).about("likewise"),
     emulate("_sysctl", sysctl::sysctl)
         .before(Level::new(5, 5, 0))
         .about("the names ostype, osrelease, version, nodename and domainname of CTL_KERN")

@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn what_may_differ_is_told_before_it_does() {
         let told = |name: &str, abi: Abi, args: &[u64], renamed: bool| {
-            let mut task = fake("2.6.18", None);
+            let mut task = fake("5.10", None);
             task.renamed = renamed;
             let compiled = Compiled::new(&crate::linux::LINUX, &task.world).unwrap();
             let call = call(abi, name, args);
@@ -184,6 +184,16 @@ mod tests {
                 assert_eq!(told(name, abi, &[0x5000, 3], false), []);
                 assert_eq!(told(name, abi, &[0x5000, 3], true), [Differs::Names]);
             }
+        }
+        // Who has no clone3 makes none that is not seen.
+        let task = fake("2.6.18", None);
+        let compiled = Compiled::new(&crate::linux::LINUX, &task.world).unwrap();
+        for abi in Abi::ALL {
+            let answer = compiled.fixed(&call(abi, "clone3", &[AT, 88]));
+            assert_eq!(answer, None, "our own code may mean it");
+            let mut task = fake("2.6.18", None);
+            assert_eq!(compiled.answer(&mut task, &call(abi, "clone3", &[AT, 88])), Err(Errno::ENOSYS));
+            assert!(compiled.row(&call(abi, "sethostname", &[AT, 3])).is_none());
         }
         assert_eq!(told("personality", Abi::X86_64, &[8], false), [Differs::Personality]);
         assert_eq!(told("personality", Abi::X86_64, &[0xffff_ffff], false), []);

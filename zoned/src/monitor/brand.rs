@@ -52,6 +52,18 @@ fn may_be_old(path: &Path) -> bool {
     !scan::is_past_vsyscall(path).unwrap_or(false)
 }
 
+/// Why programs of the root at `path` would die where they ask for the time, if they would: they call into a page that the
+/// host has not, and nobody rewrites them.
+pub fn page_is_missed(config: &Config, path: &Path) -> Option<&'static str> {
+    let has_levels = brands::table::brand(&config.brand).is_some_and(|brand| brand.levels.is_some());
+    let rewritten = has_levels && config.vsyscall != Vsyscall::Host;
+    let dies = !rewritten && !has_vsyscall() && scan::calls_vsyscall(path).unwrap_or(false);
+    dies.then_some(
+        "its programs call into the vsyscall page, which this host has not, and die of SIGSEGV: set brand to linux and \
+         vsyscall to auto, or boot the host with vsyscall=xonly",
+    )
+}
+
 /// What a zone's file systems are.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Disks {

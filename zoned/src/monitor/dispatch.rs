@@ -17,7 +17,7 @@ use brands::abi::Abi;
 use brands::call::{Call, Reply};
 use brands::engine::{Compiled, Done};
 use brands::table::Why;
-use brands::task::{Differs, World, ZoneRequest};
+use brands::task::{Differs, SystemInfo, World, ZoneRequest};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -55,6 +55,8 @@ pub struct Zone {
     pub world: World,
     /// What of the host it has.
     pub share: Arc<super::share::Share>,
+    /// What sysinfo(2) tells of that.
+    pub figures: super::share::Recent<SystemInfo>,
     /// Its ids.
     pub ids: Ids,
     /// Its kernel log.
@@ -295,7 +297,8 @@ impl Team {
         let mut answered = compiled.answer(&mut task, &call);
         let done = compiled.done(&call, &answered);
         tracing::trace!(?call, ?answered, ?done, "call");
-        let lacked = || compiled.row(&call).is_some_and(|row| row.why == Some(Why::HostLacks));
+        let lacked =
+            || compiled.row(&call).is_some_and(|row| matches!(row.why, Some(Why::Unseen | Why::HostLacks)));
         let withheld = done == Done::Masked || done == Done::Refused && lacked();
         if withheld && task.is_ours() {
             // Between the filter and exec our own code goes on, which no level binds.

@@ -14,7 +14,7 @@ use brands::distro;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use zone_api::{ApiError, Boot, ErrorKind, LedgerEntry, Login, Mark, SessionEvent, State};
 
-use super::brand::{Branded, Disks};
+use super::brand::{Branded, Disks, page_is_missed};
 use super::session::{Client, Session, Stage, event_of, refusal};
 use super::share::Share;
 use super::wire::{Event, How, Reply};
@@ -202,6 +202,9 @@ impl Monitor {
         let mut branded = branded.map_err(|e| {
             Failure::new("prepare", format!("brand {}", config.brand), std::io::Error::other(chain(&e)))
         })?;
+        if let Some(why) = root.as_deref().and_then(|root| page_is_missed(config, root)) {
+            tracing::warn!("{why}");
+        }
         let clocks = Clocks::now();
         let limits = Limits::of(config, &self.site.zone_dir)?;
         let share = Arc::new(self.share(&hierarchies, &limits, clocks));
@@ -288,6 +291,7 @@ impl Monitor {
             pidns: namespace("pid")?,
             mntns: namespace("mnt")?,
             share: Arc::clone(&live.share),
+            figures: Default::default(),
             proc_files: live.branded.kernel.proc_files().filter_map(|path| CString::new(path).ok()).collect(),
             dev: live.made.dev.try_clone().map_err(fail)?,
             root_is_own,

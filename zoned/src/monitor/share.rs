@@ -67,6 +67,27 @@ pub struct Memory {
     pub swap_used: u64,
 }
 
+/// Figures that take long to ask for, kept for a moment: the kernel's own are no closer to the truth.
+#[derive(Debug, Default)]
+pub struct Recent<T>(Mutex<Option<(Instant, T)>>);
+
+impl<T: Copy> Recent<T> {
+    const MOMENT: Duration = Duration::from_millis(1);
+
+    /// The last, or what `ask` tells where that is older.
+    pub fn get(&self, ask: impl FnOnce() -> T) -> T {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((at, figures)) if at.elapsed() < Self::MOMENT => *figures,
+            _ => {
+                let figures = ask();
+                *last = Some((Instant::now(), figures));
+                figures
+            }
+        }
+    }
+}
+
 /// USER_HZ of every x86 kernel (time(7)).
 const HZ: u64 = 100;
 

@@ -211,6 +211,41 @@ impl<'a> GuestTask<'a> {
     }
 }
 
+/// What sysinfo(2) tells of the zone.
+fn figures(zone: &Zone) -> SystemInfo {
+    let host = rustix::system::sysinfo();
+    let bytes = |units: u64| units * u64::from(host.mem_unit);
+    let share = &zone.share;
+    let mut info = SystemInfo {
+        uptime: u64::try_from(host.uptime).unwrap_or(0).saturating_sub(share.younger),
+        loads: host.loads,
+        total_ram: bytes(host.totalram),
+        free_ram: bytes(host.freeram),
+        shared_ram: bytes(host.sharedram),
+        buffer_ram: bytes(host.bufferram),
+        total_swap: bytes(host.totalswap),
+        free_swap: bytes(host.freeswap),
+        procs: host.procs,
+    };
+    if share.is_shown || zone.world.level.is_some() {
+        if let Some(memory) = share.memory(&host) {
+            info.total_ram = memory.total << 10;
+            info.free_ram = (memory.total - memory.used) << 10;
+            info.shared_ram = share.shared() << 10;
+            info.buffer_ram = 0;
+            info.total_swap = memory.swap_total << 10;
+            info.free_swap = (memory.swap_total - memory.swap_used) << 10;
+        }
+        if let Some(tasks) = share.tasks() {
+            info.procs = u16::try_from(tasks).unwrap_or(u16::MAX);
+        }
+    }
+    if share.is_shown {
+        info.loads = share.loads().map(|load| (load * 65536.0) as u64);
+    }
+    info
+}
+
 impl Task for GuestTask<'_> {
     fn world(&self) -> &World {
         &self.zone.world
@@ -298,37 +333,7 @@ impl Task for GuestTask<'_> {
 
     /// The figures that /proc/meminfo has: programs take one from the other.
     fn system_info(&mut self) -> Result<SystemInfo, Errno> {
-        let host = rustix::system::sysinfo();
-        let bytes = |units: u64| units * u64::from(host.mem_unit);
-        let share = &self.zone.share;
-        let mut info = SystemInfo {
-            uptime: u64::try_from(host.uptime).unwrap_or(0).saturating_sub(share.younger),
-            loads: host.loads,
-            total_ram: bytes(host.totalram),
-            free_ram: bytes(host.freeram),
-            shared_ram: bytes(host.sharedram),
-            buffer_ram: bytes(host.bufferram),
-            total_swap: bytes(host.totalswap),
-            free_swap: bytes(host.freeswap),
-            procs: host.procs,
-        };
-        if share.is_shown || self.zone.world.level.is_some() {
-            if let Some(memory) = share.memory(&host) {
-                info.total_ram = memory.total << 10;
-                info.free_ram = (memory.total - memory.used) << 10;
-                info.shared_ram = share.shared() << 10;
-                info.buffer_ram = 0;
-                info.total_swap = memory.swap_total << 10;
-                info.free_swap = (memory.swap_total - memory.swap_used) << 10;
-            }
-            if let Some(tasks) = share.tasks() {
-                info.procs = u16::try_from(tasks).unwrap_or(u16::MAX);
-            }
-        }
-        if share.is_shown {
-            info.loads = share.loads().map(|load| (load * 65536.0) as u64);
-        }
-        Ok(info)
+        Ok(self.zone.figures.get(|| figures(self.zone)))
     }
 
     fn timex(&mut self) -> Result<Timex, Errno> {
