@@ -74,16 +74,12 @@ pub struct Recent<T>(Mutex<Option<(Instant, T)>>);
 impl<T: Copy> Recent<T> {
     const MOMENT: Duration = Duration::from_millis(1);
 
-    /// The last, or what `ask` tells where that is older.
-    pub fn get(&self, ask: impl FnOnce() -> T) -> T {
+    /// The last, or what `ask` tells where that is older at `now`.
+    pub fn get(&self, now: Instant, ask: impl FnOnce() -> T) -> T {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*last {
-            Some((at, figures)) if at.elapsed() < Self::MOMENT => *figures,
-            _ => {
-                let figures = ask();
-                *last = Some((Instant::now(), figures));
-                figures
-            }
+        match *last {
+            Some((at, figures)) if now.saturating_duration_since(at) < Self::MOMENT => figures,
+            _ => last.insert((now, ask())).1,
         }
     }
 }
@@ -423,6 +419,18 @@ mod tests {
             cpuinfo(text, 2),
             "processor\t: 0\nsiblings\t: 2\ncpu cores\t: 1\n\nprocessor\t: 1\nsiblings\t: 2\n\n"
         );
+    }
+
+    #[test]
+    fn figures_are_kept_for_a_moment() {
+        let (recent, now) = (Recent::default(), Instant::now());
+        let after = |micros: u64, figure: u32| recent.get(now + Duration::from_micros(micros), || figure);
+        assert_eq!(
+            [after(0, 1), after(999, 2), after(1000, 3), after(1999, 4), after(2000, 5)],
+            [1, 1, 3, 3, 5]
+        );
+        // Asked by a thread that read the clock before.
+        assert_eq!(after(1500, 6), 5);
     }
 
     #[test]
