@@ -53,7 +53,8 @@ fn tools_make_sense(guest: Guest) -> Result<(), Failed> {
     let shares: Vec<f64> = cpu.split('%').filter_map(|p| p.rsplit(' ').next()?.parse().ok()).collect();
     assert!(shares.len() >= 4 && shares.iter().all(|s| (0.0..=100.0).contains(s)), "{cpu}");
     let sum: f64 = shares.iter().sum();
-    assert!((90.0..=110.0).contains(&sum), "{cpu}: {sum}");
+    // Time that another machine took from this one is in none of them.
+    assert!((50.0..=110.0).contains(&sum), "{cpu}: {sum}");
 
     let free = section("free");
     let mem =

@@ -452,7 +452,7 @@ fn programs_that_call_the_vsyscall_page_run_without_a_level() {
     zoned.zonectl(&words).ok();
     // Brand native leaves it as it is, and tells of roots whose shell is such a program.
     let root = zoned.scratch().join("old");
-    let copied = Command::new("cp").arg("-a").args([Path::new(&busybox()), &root]).status().expect("cp runs");
+    let copied = Command::new("cp").arg("-a").args([&busybox_root(), &root]).status().expect("cp runs");
     assert!(copied.success());
     let shell = root.join("bin/sh");
     let _ = fs::remove_file(&shell);
