@@ -8,7 +8,7 @@
  * page. A host with vsyscall=none has no such page; with vsyscall=xonly it has one that nobody can read. In a
  * zone that rewrites them such calls are system calls, and the file that they came from is what it was.
  */
-#include "t.h"
+#include "page.h"
 #include <pthread.h>
 #include <sched.h>
 #include <sys/time.h>
@@ -28,14 +28,6 @@ CALLER(old_getcpu, "0xff600800");
 __asm__(".globl old_tail\nold_tail:\n\t.byte 0x48,0xc7,0xc0; .long 0xff600400\n\t.byte 0xff,0xe0\n\tud2");
 long old_tail(void *, void *);
 extern const unsigned char old_tail_site[] __asm__("old_tail");
-
-static void no_page(int signal)
-{
-	(void)signal;
-	static const char text[] = "FAIL: the vsyscall page, expected it, got SIGSEGV\n";
-	if (write(1, text, sizeof text - 1) < 0) _exit(2);
-	_exit(1);
-}
 
 static int is_rewritten(const unsigned char *site)
 {
@@ -118,8 +110,7 @@ static void mapped(const char *dir, long at)
 
 int main(int argc, char **argv)
 {
-	struct sigaction act = { .sa_handler = no_page };
-	sigaction(SIGSEGV, &act, 0);
+	fail_without_page();
 	level(argc, argv);
 	calls_work(argv[1]);
 	if (!strcmp(argv[1], "again") || failures) return verdict();
@@ -147,8 +138,7 @@ int main(int argc, char **argv)
 	for (int i = 0; i < 4; i++) pthread_join(threads[i], 0);
 
 	/* Signals keep coming, and none is lost or changed. */
-	act.sa_handler = tick;
-	act.sa_flags = SA_RESTART;
+	struct sigaction act = { .sa_handler = tick, .sa_flags = SA_RESTART };
 	sigaction(SIGRTMIN, &act, 0);
 	const char *dir = scratch();
 	pid_t parent = getpid();

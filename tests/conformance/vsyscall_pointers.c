@@ -7,7 +7,7 @@
  * The addresses of the vsyscall page (see vsyscall.c) in all that compilers and people put them in: in a zone that
  * rewrites them each is one of a function that works, in programs and in libraries, and files stay what they were.
  */
-#include "t.h"
+#include "page.h"
 #include <elf.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -59,14 +59,6 @@ FUNCTION(by_far, "movq " PAGE ",0x100(%rsp)\n\tcall *0x100(%rsp)");
 FUNCTION(by_base, "mov %rsp,%r9\n\tmovq " PAGE ",-8(%r9)\n\tcall *-8(%r9)");
 FUNCTION(by_index, "mov $2,%eax\n\tmovq " PAGE ",(%rsp,%rax,8)\n\tcall *16(%rsp)");
 FUNCTION(by_own, ".pushsection .bss\n1:\t.skip 8\n\t.popsection\n\tmovq " PAGE ",1b(%rip)\n\tcall *1b(%rip)");
-
-static void no_page(int signal)
-{
-	(void)signal;
-	static const char text[] = "FAIL: an address of the vsyscall page, expected one of its own, got SIGSEGV\n";
-	if (write(1, text, sizeof text - 1) < 0) _exit(2);
-	_exit(1);
-}
 
 /* The page's own address, which no compiler sees: calls there are what is to be rewritten. */
 static int is_pages(const void *p) { return (unsigned long)p >> 24 == ~0ul >> 24; }
@@ -262,8 +254,7 @@ static void without_page(void)
 
 int main(int argc, char **argv)
 {
-	struct sigaction act = { .sa_handler = no_page };
-	sigaction(SIGSEGV, &act, 0);
+	fail_without_page();
 	level(argc, argv);
 	all_work();
 	if (!strcmp(argv[1], "again") || failures) return verdict();

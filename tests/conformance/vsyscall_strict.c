@@ -6,25 +6,17 @@
  * getcpu in the vsyscall page, which glibc called before it was a system call of x86_64 in 3.1: there since 2.6.19
  * (arch/x86_64/kernel/vsyscall.c, vgetcpu); before, the slot answered ENOSYS (venosys_0).
  */
-#include "t.h"
+#include "page.h"
 
 /* `mov $0xffffffffff600800,%rax; call *%rax`, as gcc made it of a constant function pointer. */
 __asm__(".text\n.globl old_getcpu\nold_getcpu:\n\tsub $8,%rsp\n\t.byte 0x48,0xc7,0xc0; .long 0xff600800\n\t"
 	".byte 0xff,0xd0\n\tadd $8,%rsp\n\tret");
 long old_getcpu(unsigned *, unsigned *, void *);
 
-static void no_page(int signal)
-{
-	(void)signal;
-	static const char text[] = "FAIL: the vsyscall page, expected it, got SIGSEGV\n";
-	if (write(1, text, sizeof text - 1) < 0) _exit(2);
-	_exit(1);
-}
-
 int main(int argc, char **argv)
 {
 	level(argc, argv);
-	signal(SIGSEGV, no_page);
+	fail_without_page();
 	unsigned cpu = ~0u;
 	long got = old_getcpu(&cpu, 0, 0);
 	expect("getcpu", since(2, 6, 19) ? 0 : -ENOSYS, got);
