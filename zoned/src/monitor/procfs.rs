@@ -1,4 +1,4 @@
-//! The files of /proc that a level sees in a form of its own: a small FUSE file system, served by a thread of the
+//! The files of /proc that a level sees in a form of its own: a small FUSE file system, served by threads of the
 //! monitor for as long as the zone has it mounted. Each opening of one that changes is a text of its own, so that
 //! whoever reads in small pieces reads one moment; whoever begins anew, as top(1) does, reads another.
 
@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
@@ -48,7 +49,7 @@ const MOST_OPEN: usize = 4096;
 /// Nothing of what the kernel may remember changes.
 const FOR_EVER: Duration = Duration::from_secs(1 << 30);
 
-/// Makes the file system and the thread that serves it. The thread ends when the last mount is gone.
+/// Makes the file system and the threads that serve it. They end when the last mount is gone.
 pub fn serve(
     files: Vec<(String, Content)>,
     world: &World,
@@ -67,30 +68,44 @@ pub fn serve(
     let attributes = mount::MOUNT_ATTR_NOSUID | mount::MOUNT_ATTR_NODEV | mount::MOUNT_ATTR_NOEXEC;
     let mount = mount::make(c"fuse", &options, attributes)?;
     let (paths, files) = files.into_iter().unzip();
-    let kernel = Arc::new(OnceLock::new());
     let tree = Tree {
         files,
         world: world.clone(),
         share: Arc::clone(share),
         owner,
         open: Mutex::default(),
-        kernel: Arc::clone(&kernel),
+        kernel: OnceLock::new(),
     };
     thread::Builder::new().name("procfs".to_owned()).stack_size(256 * 1024).spawn(move || {
         if let Err(failure) = confined::become_owner(owner).and_then(|()| confined::confine(Role::Files)) {
             tracing::error!(why = failure.sentence(), "live files of /proc are not served");
             return;
         }
-        let session = Session::from_fd(tree, device.into(), SessionACL::All, Config::default());
-        let served = session.and_then(|session| {
-            let _ = kernel.set(session.notifier());
-            session.run()
-        });
-        if let Err(error) = served {
+        if let Err(error) = answer(Arc::new(tree), device.into()) {
             tracing::warn!(%error, "live files of /proc are no longer served");
         }
     })?;
     Ok(Served { mount, paths })
+}
+
+/// Until the last mount is gone.
+fn answer(tree: Arc<Tree>, device: OwnedFd) -> io::Result<()> {
+    let (live, asked) = mpsc::channel::<(INodeNo, ReplyOpen)>();
+    let server = Server { tree: Arc::clone(&tree), live };
+    let session = Session::from_fd(server, device, SessionACL::All, Config::default())?;
+    let _ = tree.kernel.set(session.notifier());
+    let open = move || asked.into_iter().for_each(|(inode, reply)| tree.open(inode, reply));
+    thread::Builder::new().name("procfs-open".to_owned()).stack_size(256 * 1024).spawn(open)?;
+    session.run()
+}
+
+/// Answers what the kernel asks.
+#[derive(Debug)]
+struct Server {
+    tree: Arc<Tree>,
+    /// Openings of files that change, for a thread of their own: [`Tree::refresh`] waits for those who read, and they for
+    /// this one.
+    live: Sender<(INodeNo, ReplyOpen)>,
 }
 
 #[derive(Debug)]
@@ -101,7 +116,7 @@ struct Tree {
     owner: u32,
     open: Mutex<Open>,
     /// Set before the first request.
-    kernel: Arc<OnceLock<Notifier>>,
+    kernel: OnceLock<Notifier>,
 }
 
 #[derive(Debug, Default)]
@@ -139,7 +154,7 @@ impl Tree {
         if !folder && file.is_none() {
             return None;
         }
-        let opened = handle.and_then(|handle| Some(Tree::open(self).texts.get(&handle.0)?.text.len()));
+        let opened = handle.and_then(|handle| Some(self.opened().texts.get(&handle.0)?.text.len()));
         let size = match (opened, file) {
             (Some(size), _) => size,
             (None, None) => 0,
@@ -180,36 +195,13 @@ impl Tree {
         let _ = kernel.store(inode, 0, text);
     }
 
-    fn open(&self) -> std::sync::MutexGuard<'_, Open> {
+    fn opened(&self) -> std::sync::MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// The host's text of a file of /proc.
-pub fn host(path: &str) -> String {
-    std::fs::read_to_string(std::path::Path::new("/proc").join(path)).unwrap_or_default()
-}
-
-impl Filesystem for Tree {
-    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let number = name.to_str().and_then(|name| name.parse::<u64>().ok());
-        let inode = number.and_then(|n| n.checked_add(2)).map(INodeNo);
-        match inode.filter(|_| parent == INodeNo::ROOT).and_then(|inode| self.attributes(inode, None)) {
-            Some((lasts, attributes)) => reply.entry(&lasts, &attributes, Generation(0)),
-            None => reply.error(Errno::ENOENT),
-        }
-    }
-
-    fn getattr(&self, _: &Request, inode: INodeNo, handle: Option<FileHandle>, reply: ReplyAttr) {
-        match self.attributes(inode, handle) {
-            Some((lasts, attributes)) => reply.attr(&lasts, &attributes),
-            None => reply.error(Errno::ENOENT),
-        }
-    }
-
-    fn open(&self, _: &Request, inode: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, inode: INodeNo, reply: ReplyOpen) {
         let Some(file) = self.file(inode) else { return reply.error(Errno::ENOENT) };
-        if Tree::open(self).texts.len() >= MOST_OPEN {
+        if self.opened().texts.len() >= MOST_OPEN {
             return reply.error(Errno::ENFILE);
         }
         let text = self.text(file);
@@ -221,13 +213,44 @@ impl Filesystem for Tree {
             }
         };
         let handle = {
-            let mut open = Tree::open(self);
+            let mut open = self.opened();
             open.next += 1;
             let handle = open.next;
             open.texts.insert(handle, Opening { text, is_begun: false });
             handle
         };
         reply.opened(FileHandle(handle), flags);
+    }
+}
+
+/// The host's text of a file of /proc.
+pub fn host(path: &str) -> String {
+    std::fs::read_to_string(std::path::Path::new("/proc").join(path)).unwrap_or_default()
+}
+
+impl Filesystem for Server {
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let number = name.to_str().and_then(|name| name.parse::<u64>().ok());
+        let inode = number.and_then(|n| n.checked_add(2)).map(INodeNo);
+        match inode.filter(|_| parent == INodeNo::ROOT).and_then(|inode| self.tree.attributes(inode, None)) {
+            Some((lasts, attributes)) => reply.entry(&lasts, &attributes, Generation(0)),
+            None => reply.error(Errno::ENOENT),
+        }
+    }
+
+    fn getattr(&self, _: &Request, inode: INodeNo, handle: Option<FileHandle>, reply: ReplyAttr) {
+        match self.tree.attributes(inode, handle) {
+            Some((lasts, attributes)) => reply.attr(&lasts, &attributes),
+            None => reply.error(Errno::ENOENT),
+        }
+    }
+
+    fn open(&self, _: &Request, inode: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        match self.tree.file(inode) {
+            // Unanswered it is EIO, where that thread is no more.
+            Some(Content::Live(_) | Content::Share(_)) => drop(self.live.send((inode, reply))),
+            Some(Content::Fixed(_)) | None => self.tree.open(inode, reply),
+        }
     }
 
     fn read(
@@ -241,14 +264,14 @@ impl Filesystem for Tree {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let mut open = Tree::open(self);
+        let mut open = self.tree.opened();
         let Some(opening) = open.texts.get_mut(&handle.0) else { return reply.error(Errno::EBADF) };
         if offset == 0 {
             // The kernel's cache is not given the new text: who fills it waits for this answer.
             if opening.is_begun
-                && let Some(file @ (Content::Live(_) | Content::Share(_))) = self.file(inode)
+                && let Some(file @ (Content::Live(_) | Content::Share(_))) = self.tree.file(inode)
             {
-                opening.text = self.text(file);
+                opening.text = self.tree.text(file);
             }
             opening.is_begun = true;
         }
@@ -268,7 +291,7 @@ impl Filesystem for Tree {
         _: bool,
         reply: ReplyEmpty,
     ) {
-        Tree::open(self).texts.remove(&handle.0);
+        self.tree.opened().texts.remove(&handle.0);
         reply.ok();
     }
 }
