@@ -203,7 +203,7 @@ impl Monitor {
             Failure::new("prepare", format!("brand {}", config.brand), std::io::Error::other(chain(&e)))
         })?;
         if let Some(why) = root.as_deref().and_then(|root| page_is_missed(config, root)) {
-            tracing::warn!("{why}");
+            self.tell(&Event::Noted(why.to_owned()));
         }
         let clocks = Clocks::now();
         let limits = Limits::of(config, &self.site.zone_dir)?;
