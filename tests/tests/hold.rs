@@ -332,7 +332,7 @@ fn threads_that_hear_a_guest_are_confined() {
         let confined = (of("Seccomp:").as_deref(), of("NoNewPrivs:").as_deref()) == (Some("2"), Some("1"));
         match name.trim() {
             "brand" => assert!(is_bounded && confined, "{name}{status}"),
-            "procfs" | "fuser-0" => assert!(capabilities == 0 && confined, "{name}{status}"),
+            "procfs" | "procfs-open" | "fuser-0" => assert!(capabilities == 0 && confined, "{name}{status}"),
             "tracers" => assert!(is_bounded, "{name}{status}"),
             // It makes the zone, and those who enter it are its children.
             "zone-monitor" => assert!(!confined, "{name}{status}"),
@@ -340,7 +340,7 @@ fn threads_that_hear_a_guest_are_confined() {
         }
         seen.push(name.trim().to_owned());
     }
-    for name in ["brand", "procfs", "tracers", "zone-monitor"] {
+    for name in ["brand", "procfs", "procfs-open", "tracers", "zone-monitor"] {
         assert!(seen.iter().any(|one| one == name), "no thread {name} in {seen:?}");
     }
     // No guest has a filter but its brand's.
