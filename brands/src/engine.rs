@@ -119,9 +119,7 @@ impl Compiled {
     /// The answer to a call that needs no look at its caller: `None` for what a handler answers, and where our own
     /// code between the filter and a program may be meant.
     pub fn fixed(&self, call: &Call) -> Option<Result<i64, Errno>> {
-        let row = self
-            .row(call)
-            .filter(|row| !matches!(row.why, Some(Why::NotYet | Why::Unseen | Why::HostLacks)))?;
+        let row = self.row(call).filter(|row| !row.why.is_some_and(Why::withholds))?;
         match row.answer {
             Answer::Emulate(_) => None,
             Answer::Refuse(errno) => Some(Err(errno)),

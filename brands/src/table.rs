@@ -59,6 +59,11 @@ impl Why {
             Self::HostLacks => "the host does not have it",
         }
     }
+
+    /// Whether some kernel has the call and guests are not to: our own code between the filter and a program may make it.
+    pub const fn withholds(self) -> bool {
+        matches!(self, Self::NotYet | Self::Unseen | Self::HostLacks)
+    }
 }
 
 /// Which zones of a brand a row is for, beyond its levels.

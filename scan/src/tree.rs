@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::libc::Libc;
-use crate::report::{Collector, Fit};
+use crate::report::{Collector, Fit, Report};
 use crate::version::Version;
 use crate::{MOST_BYTES, release};
 
@@ -113,18 +113,12 @@ const MUSL: [&str; 2] = ["lib/ld-musl-x86_64.so.1", "lib/ld-musl-i386.so.1"];
 
 /// The level that fits the root at `path`, by a look at a few files; links are followed within the root.
 pub fn fit(path: &Path) -> io::Result<Option<Fit>> {
-    let mut quiet = |_| {};
-    let mut collector = Collector::new(&mut quiet);
-    look_at(path, release::FILES.iter().chain(&TELLING), &mut collector)?;
-    Ok(collector.report(String::new(), "folder").fit)
+    Ok(report_of(path, release::FILES.iter().chain(&TELLING))?.fit)
 }
 
 /// Whether the C library of the root at `path` is one whose programs do not call the vsyscall page: glibc since 2.14, or musl.
 pub fn is_past_vsyscall(path: &Path) -> io::Result<bool> {
-    let mut quiet = |_| {};
-    let mut collector = Collector::new(&mut quiet);
-    look_at(path, TELLING.iter().chain(&MUSL), &mut collector)?;
-    let libcs = collector.report(String::new(), "folder").libcs;
+    let libcs = report_of(path, TELLING.iter().chain(&MUSL))?.libcs;
     let is_past = |libc: &Libc| match libc.name {
         "glibc" => libc.version >= Some(Version([2, 14, 0])),
         name => name == "musl",
@@ -134,10 +128,15 @@ pub fn is_past_vsyscall(path: &Path) -> io::Result<bool> {
 
 /// Whether the C library or the shell of the root at `path` calls into the vsyscall page.
 pub fn calls_vsyscall(path: &Path) -> io::Result<bool> {
+    Ok(report_of(path, TELLING.iter())?.vsyscall.count > 0)
+}
+
+/// What these files of the root at `path` tell, without a word while they are read.
+fn report_of<'a>(path: &Path, files: impl Iterator<Item = &'a &'static str>) -> io::Result<Report> {
     let mut quiet = |_| {};
     let mut collector = Collector::new(&mut quiet);
-    look_at(path, TELLING.iter(), &mut collector)?;
-    Ok(collector.report(String::new(), "folder").vsyscall.count > 0)
+    look_at(path, files, &mut collector)?;
+    Ok(collector.report(String::new(), "folder"))
 }
 
 fn look_at<'a>(

@@ -186,13 +186,12 @@ mod tests {
             }
         }
         // Who has no clone3 makes none that is not seen.
-        let task = fake("2.6.18", None);
+        let mut task = fake("2.6.18", None);
         let compiled = Compiled::new(&crate::linux::LINUX, &task.world).unwrap();
         for abi in Abi::ALL {
-            let answer = compiled.fixed(&call(abi, "clone3", &[AT, 88]));
-            assert_eq!(answer, None, "our own code may mean it");
-            let mut task = fake("2.6.18", None);
-            assert_eq!(compiled.answer(&mut task, &call(abi, "clone3", &[AT, 88])), Err(Errno::ENOSYS));
+            let clone3 = call(abi, "clone3", &[AT, 88]);
+            assert_eq!(compiled.fixed(&clone3), None, "our own code may mean it");
+            assert_eq!(compiled.answer(&mut task, &clone3), Err(Errno::ENOSYS));
             assert!(compiled.row(&call(abi, "sethostname", &[AT, 3])).is_none());
         }
         assert_eq!(told("personality", Abi::X86_64, &[8], false), [Differs::Personality]);

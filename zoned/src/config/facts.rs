@@ -10,7 +10,7 @@ pub fn known_brands() -> Vec<&'static str> {
 }
 
 /// A brand without is the host's kernel, to which nothing is done.
-fn has_levels(brand: &str) -> bool {
+pub fn has_levels(brand: &str) -> bool {
     table::brand(brand).is_some_and(|brand| brand.levels.is_some())
 }
 

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use edit::{apply, changes, get};
 pub use error::ConfigError;
-pub use facts::{check_kernel, known_brands};
+pub use facts::{check_kernel, has_levels, known_brands};
 pub use network::Net;
 pub use rules::{
     bytes as size_in_bytes, check_init, limit, name_rule as check_name, signal_number,

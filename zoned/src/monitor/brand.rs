@@ -10,7 +10,7 @@ use brands::task::World;
 
 use super::procfs::{self, Content};
 use super::share::{self, Share};
-use crate::config::{Config, Vsyscall};
+use crate::config::{Config, Vsyscall, has_levels};
 use crate::confine::boot::Kernel;
 
 /// A brand at a zone's level, ready for its boot.
@@ -55,8 +55,7 @@ fn may_be_old(path: &Path) -> bool {
 /// Why programs of the root at `path` would die where they ask for the time, if they would: they call into a page that the
 /// host has not, and nobody rewrites them.
 pub fn page_is_missed(config: &Config, path: &Path) -> Option<&'static str> {
-    let has_levels = brands::table::brand(&config.brand).is_some_and(|brand| brand.levels.is_some());
-    let rewritten = has_levels && config.vsyscall != Vsyscall::Host;
+    let rewritten = has_levels(&config.brand) && config.vsyscall != Vsyscall::Host;
     let dies = !rewritten && !has_vsyscall() && scan::calls_vsyscall(path).unwrap_or(false);
     dies.then_some(
         "its programs call into the vsyscall page, which this host has not, and die of SIGSEGV: set brand to linux and \

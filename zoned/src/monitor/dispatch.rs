@@ -297,9 +297,8 @@ impl Team {
         let mut answered = compiled.answer(&mut task, &call);
         let done = compiled.done(&call, &answered);
         tracing::trace!(?call, ?answered, ?done, "call");
-        let lacked =
-            || compiled.row(&call).is_some_and(|row| matches!(row.why, Some(Why::Unseen | Why::HostLacks)));
-        let withheld = done == Done::Masked || done == Done::Refused && lacked();
+        let withholds = || compiled.row(&call).and_then(|row| row.why).is_some_and(Why::withholds);
+        let withheld = matches!(done, Done::Masked | Done::Refused) && withholds();
         if withheld && task.is_ours() {
             // Between the filter and exec our own code goes on, which no level binds.
             answered = Ok(Reply::Continue);

@@ -34,6 +34,12 @@ pub enum Content {
     Share(&'static str),
 }
 
+impl Content {
+    fn changes(&self) -> bool {
+        !matches!(self, Self::Fixed(_))
+    }
+}
+
 /// Files of a zone's /proc that are served.
 #[derive(Debug)]
 pub struct Served {
@@ -161,11 +167,7 @@ impl Tree {
             (None, Some(Content::Fixed(text))) => text.len(),
             (None, Some(live)) => self.text(live).len(),
         };
-        let lasts = if matches!(file, Some(Content::Live(_) | Content::Share(_))) {
-            Duration::ZERO
-        } else {
-            FOR_EVER
-        };
+        let lasts = if file.is_some_and(Content::changes) { Duration::ZERO } else { FOR_EVER };
         let attributes = FileAttr {
             ino: inode,
             size: size as u64,
@@ -205,12 +207,11 @@ impl Tree {
             return reply.error(Errno::ENFILE);
         }
         let text = self.text(file);
-        let flags = match file {
-            Content::Fixed(_) => FopenFlags::FOPEN_KEEP_CACHE,
-            Content::Live(_) | Content::Share(_) => {
-                self.refresh(inode, &text);
-                FopenFlags::FOPEN_DIRECT_IO
-            }
+        let flags = if file.changes() {
+            self.refresh(inode, &text);
+            FopenFlags::FOPEN_DIRECT_IO
+        } else {
+            FopenFlags::FOPEN_KEEP_CACHE
         };
         let handle = {
             let mut open = self.opened();
@@ -246,10 +247,11 @@ impl Filesystem for Server {
     }
 
     fn open(&self, _: &Request, inode: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        match self.tree.file(inode) {
+        if self.tree.file(inode).is_some_and(Content::changes) {
             // Unanswered it is EIO, where that thread is no more.
-            Some(Content::Live(_) | Content::Share(_)) => drop(self.live.send((inode, reply))),
-            Some(Content::Fixed(_)) | None => self.tree.open(inode, reply),
+            drop(self.live.send((inode, reply)));
+        } else {
+            self.tree.open(inode, reply);
         }
     }
 
@@ -269,7 +271,7 @@ impl Filesystem for Server {
         if offset == 0 {
             // The kernel's cache is not given the new text: who fills it waits for this answer.
             if opening.is_begun
-                && let Some(file @ (Content::Live(_) | Content::Share(_))) = self.tree.file(inode)
+                && let Some(file) = self.tree.file(inode).filter(|file| file.changes())
             {
                 opening.text = self.tree.text(file);
             }
