@@ -47,9 +47,11 @@ impl Counts {
     }
 
     /// Keeps what a test program says of its failed tests at its end, as libtest has it: `failures:`, a piece for each
-    /// under `---- NAME`, and `failures:` with the names alone.
+    /// under `---- NAME`, and `failures:` with the names alone; and what cargo says of a program that did not get there.
     fn listen(&mut self, line: &str) {
-        if line.starts_with("---- ") {
+        if line.starts_with("error: test failed") {
+            self.fail(line);
+        } else if line.starts_with("---- ") {
             self.listing = true;
             self.failures.push(VecDeque::new());
         } else if line == "failures:" {
@@ -61,6 +63,12 @@ impl Counts {
             words.remove(1);
         }
         words.push_back(line.to_owned());
+    }
+
+    /// Keeps the words of something else that failed; it is not counted.
+    pub(crate) fn fail(&mut self, words: &str) {
+        self.listing = false;
+        self.failures.push(words.lines().map(str::to_owned).collect());
     }
 
     /// The tests that failed and their last words: what is above in the output, once more where it is looked for.
@@ -120,11 +128,16 @@ mod tests {
              b.rs\n\nfailures:\n    a\n    b\n\ntest result: FAILED. 0 passed; 2 failed\nother words\n"
         );
         said.lines().for_each(|line| total.add(line));
+        total.add("error: test failed, to rerun pass `-p x --test y`");
+        total.fail("fuzz z: FAILED\nits words");
+        total.add("other words");
         let again = total.failures();
         let lines: Vec<_> = again.lines().collect();
         assert_eq!(lines.first(), Some(&"---- a stdout ----"));
         assert!(lines.contains(&"panicked at a.rs") && lines.len() < 40, "{lines:?}");
-        assert_eq!(lines[lines.len() - 2..], ["---- b stdout ----", "panicked at b.rs"]);
+        let end = ["error: test failed, to rerun pass `-p x --test y`", "fuzz z: FAILED", "its words"];
+        assert_eq!(lines[lines.len() - 5..lines.len() - 3], ["---- b stdout ----", "panicked at b.rs"]);
+        assert_eq!(lines[lines.len() - 3..], end);
     }
 
     #[test]

@@ -28,6 +28,10 @@ const MEMORY: u32 = 2048;
 /// How many files a corpus has at most, and how many bytes one that was found.
 const KEPT: usize = 60;
 const LARGEST: u64 = 24 << 10;
+/// How much of a line of a log is told, in characters.
+const WIDEST: usize = 300;
+/// How many bytes an input has that is told of with its bytes.
+const SAID: usize = 1 << 10;
 
 /// What the command line wants.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -144,15 +148,18 @@ fn feed(programs: &Path, targets: &[String], seconds: u32) -> Result<Counts> {
     let mut counts = Counts::default();
     for result in results {
         match result? {
-            true => counts.passed += 1,
-            false => counts.failed += 1,
+            None => counts.passed += 1,
+            Some(words) => {
+                counts.failed += 1;
+                counts.fail(&words);
+            }
         }
     }
     Ok(counts)
 }
 
-/// Runs one target; whether nothing was found.
-fn one(programs: &Path, target: &str, seconds: u32) -> Result<bool> {
+/// Runs one target; what is to be said where it found something.
+fn one(programs: &Path, target: &str, seconds: u32) -> Result<Option<String>> {
     let cage = Cage::new(programs, target)?;
     let log = top().join(format!("target/fuzz/{target}.log"));
     let mut command = cage.command();
@@ -171,14 +178,24 @@ fn one(programs: &Path, target: &str, seconds: u32) -> Result<bool> {
     let text = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
     if status.success() {
         println!("fuzz {target}: {}", summary(&text));
-        return Ok(true);
+        return Ok(None);
     }
-    println!("fuzz {target}: FAILED, {status}\n{}", last_lines(&text, 25));
+    let mut words = format!("fuzz {target}: FAILED, {status}\n{}\n", last_lines(&text, 40));
     for name in found(&text) {
-        println!("fuzz {target}: again: cargo xtask fuzz {target} fuzz/found/{target}/{name}");
+        words += &format!("fuzz {target}: again: cargo xtask fuzz {target} fuzz/found/{target}/{name}\n");
+        words += &input(target, name);
     }
-    println!("fuzz {target}: all of it is in {}", shown(&log));
-    Ok(false)
+    words += &format!("fuzz {target}: all of it is in {}", shown(&log));
+    println!("{words}");
+    Ok(Some(words))
+}
+
+/// An input that was found, where it is short enough to be said: the machine that found it may be gone when it is read.
+fn input(target: &str, name: &str) -> String {
+    match fs::read(top().join(format!("fuzz/found/{target}/{name}"))) {
+        Ok(bytes) if bytes.len() <= SAID => format!("fuzz {target}: it is b\"{}\"\n", bytes.escape_ascii()),
+        _ => String::new(),
+    }
 }
 
 fn again(programs: &Path, target: &str, files: &[PathBuf]) -> Result<()> {
@@ -339,8 +356,9 @@ fn found(log: &str) -> impl Iterator<Item = &str> {
     log.lines().filter_map(|line| line.split_once("Test unit written to /fuzz/found/").map(|(_, name)| name))
 }
 
+/// So much of them as a person reads: what an assertion compared may be a line of a megabyte.
 fn last_lines(text: &str, count: usize) -> String {
-    let lines: Vec<&str> = text.lines().collect();
+    let lines: Vec<String> = text.lines().map(|line| line.chars().take(WIDEST).collect()).collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 

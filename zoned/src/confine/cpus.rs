@@ -207,13 +207,16 @@ fn asked(group: &Path) -> Wanted {
     }
 }
 
+/// No kernel numbers a processor higher: NR_CPUS of x86 is 8192 at most (arch/x86/Kconfig).
+const LAST: u32 = 65_535;
+
 /// A list as the kernel writes it: `0-2,5`.
 pub fn parse(text: &str) -> Set {
     let mut set = Set::new();
     for part in text.trim().split(',').filter(|part| !part.is_empty()) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         if let (Ok(first), Ok(last)) = (first.parse::<u32>(), last.parse::<u32>()) {
-            set.extend(first..=last.min(first + 65_535));
+            set.extend(first..=last.min(LAST));
         }
     }
     set
@@ -244,6 +247,9 @@ mod tests {
             assert_eq!(show(&parse(text)), text);
         }
         assert_eq!(parse("0-1,4\n"), Set::from([0, 1, 4]));
+        // What no kernel writes takes no memory, and is one set however it is told.
+        let set = parse("0-1544,590-129544,4294967295,4294967295-4294967295");
+        assert_eq!(show(&set), "0-65535");
     }
 
     /// Files of a group as v1 has them.
