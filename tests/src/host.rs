@@ -36,7 +36,17 @@ fn build() -> Result<()> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let mut command = Command::new(cargo);
     command
-        .args(["build", "--quiet", "-p", "zoned", "-p", "zonectl", "-p", "nss-zones", "--target-dir"])
+        .args([
+            "build",
+            "--quiet",
+            "--workspace",
+            "--lib",
+            "--bin",
+            "zoned",
+            "--bin",
+            "zonectl",
+            "--target-dir",
+        ])
         .arg(target());
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
     if profile_dir().ends_with("release") {

@@ -101,9 +101,13 @@ impl Counts {
         self.failures.extend(other.failures);
     }
 
-    /// Counts what is said until its end, and passes it on; `each` is told every line.
-    pub(crate) fn hear(&mut self, said: impl Read, mut each: impl FnMut(&str)) -> Result<()> {
-        let mut out = std::io::stdout().lock();
+    /// Counts what is said until its end, and passes it on to `out`; `each` is told every line.
+    pub(crate) fn hear(
+        &mut self,
+        said: impl Read,
+        mut out: impl Write,
+        mut each: impl FnMut(&str),
+    ) -> Result<()> {
         for line in BufReader::new(said).split(b'\n') {
             let line = line.context("read what the tests say")?;
             let text = String::from_utf8_lossy(&line);

@@ -42,7 +42,7 @@ pub(crate) fn run(machine_alone: bool) -> Result<()> {
     let mut ok = true;
     for test in ["escapes", "hold"].into_iter().filter(|_| !machine_alone) {
         let mut command = cargo();
-        command.args(["test", "-p", "zones-tests", "--test", test]).stdout(Stdio::piped());
+        command.args(["test", "--workspace", "--test", test]).stdout(Stdio::piped());
         if test == "hold" {
             // A zoned each, and what they say at their ends.
             command.args(["--", "--nocapture", "--test-threads=2"]);
@@ -68,7 +68,7 @@ pub(crate) fn run(machine_alone: bool) -> Result<()> {
 fn heard(mut command: Command, counts: &mut Counts, lines: &mut Vec<Line>) -> Result<bool> {
     let mut child = command.spawn().context("run cargo test")?;
     let said = child.stdout.take().context("its output is a pipe")?;
-    counts.hear(said, |line| lines.extend(Line::read(line)))?;
+    counts.hear(said, std::io::stdout(), |line| lines.extend(Line::read(line)))?;
     Ok(child.wait().context("wait for cargo test")?.success())
 }
 

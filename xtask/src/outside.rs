@@ -68,7 +68,7 @@ pub(crate) fn run() -> Result<()> {
     }
     println!("run them; this takes some minutes");
     let mut tests = crate::cargo();
-    tests.args(["test", "-p", "zones-tests", "--test", "outside"]).env("ZONES_SELFTESTS", &built);
+    tests.args(["test", "--workspace", "--test", "outside"]).env("ZONES_SELFTESTS", &built);
     let status = tests.status().context("run cargo test")?;
     ensure!(status.success(), "what they say differs from outside/differences.txt");
     Ok(())

@@ -42,7 +42,7 @@ impl Machine<'_> {
         let said = running.0.stdout.take().context("qemu's output is a pipe")?;
         let mut counts = Counts::default();
         let mut ended = Vec::new();
-        counts.hear(said, |line| {
+        counts.hear(said, std::io::stdout(), |line| {
             each(line);
             if let Some((_, end)) = line.split_once("matrix: ") {
                 ended.push(end.trim().to_owned());

@@ -127,7 +127,7 @@ impl Programs {
 /// Builds a test; cargo says where it put it.
 fn build_test(name: &str) -> Result<PathBuf> {
     let mut cargo = crate::cargo();
-    cargo.args(["test", "--quiet", "--no-run", "-p", "zones-tests", "--test", name]);
+    cargo.args(["test", "--quiet", "--no-run", "--workspace", "--test", name]);
     let output = cargo.arg("--message-format=json").stderr(std::process::Stdio::inherit()).output();
     let output = output.context("run cargo test --no-run")?;
     ensure!(output.status.success(), "the test {name} does not build");
