@@ -5,8 +5,10 @@ use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::{self, ScopedJoinHandle};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -134,6 +136,13 @@ pub struct Made {
 const OUTSIDE: [&str; 6] =
     ["make the control groups", "make /dev", "clone", "map the ids", "attach the network", "release"];
 
+fn may_fail(request: &Request<'_>, step: usize) -> Result<(), Failure> {
+    match request.fail_at {
+        Some(at) if at == step => Err(Failure::new("made to fail before:", OUTSIDE[step], Errno::ECANCELED)),
+        _ => Ok(()),
+    }
+}
+
 /// Makes a zone's platform. What a failure leaves is taken down by [`take_down`], which needs
 /// nothing but the site.
 ///
@@ -141,27 +150,48 @@ const OUTSIDE: [&str; 6] =
 /// child finds its stage there.
 pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
     let Request { site, config, .. } = request;
-    let may_fail = |step: usize| match request.fail_at {
-        Some(at) if at == step => Err(Failure::new("made to fail before:", OUTSIDE[step], Errno::ECANCELED)),
-        _ => Ok(()),
-    };
-
-    may_fail(0)?;
+    may_fail(request, 0)?;
     let mut hierarchies = Hierarchies::from_mountinfo(request.mounts);
     let named = if request.named_hierarchy { hierarchies.add_named(true) } else { None };
     let unified = if config.ip_type == IpType::Shared { hierarchies.add_v2() } else { None };
-    let mut cgroup = Cgroup::create(
-        &hierarchies,
-        &site.cgroup_key,
-        site.ids.base,
-        request.named_hierarchy,
-        request.limits,
-    )?;
-    let groups = if request.named_hierarchy { watch(&hierarchies, site)? } else { None };
+    let mut cgroup = Cgroup::at(&hierarchies, &site.cgroup_key);
     cgroup.keep(named);
     cgroup.keep(unified);
+    let limited = cgroup.make_v2(site.ids.base, request.limits)?;
+    marks::done("make the v2 control group");
+    if cgroup.to_join() == 0 {
+        limited.complain(request.limits)?;
+        return platform(request, cgroup, &hierarchies, None);
+    }
+    // Those of v1 take about as long as the namespaces, and nobody is in one before it has the others.
+    let others = cgroup.clone();
+    let make_others = move || {
+        others.make_v1(limited, site.ids.base, request.named_hierarchy, request.limits)?;
+        others.v1_tasks()
+    };
+    thread::scope(|scope| {
+        let others = thread::Builder::new().name("groups".to_owned()).stack_size(STACK);
+        let others = others.spawn_scoped(scope, make_others);
+        let others = others.map_err(|e| Failure::new("make", "a thread for the control groups", e))?;
+        platform(request, cgroup, &hierarchies, Some(others))
+    })
+}
 
-    marks::done("make the control groups");
+/// Room for the calls of a thread that makes control groups, in bytes.
+const STACK: usize = 64 << 10;
+
+/// The `tasks` files of control groups that are being made.
+type Others<'scope> = ScopedJoinHandle<'scope, Result<Vec<File>, Failure>>;
+
+/// Goes on from the control group that process 1 is made in.
+fn platform(
+    request: &Request<'_>,
+    cgroup: Cgroup,
+    hierarchies: &Hierarchies,
+    others: Option<Others<'_>>,
+) -> Result<Made, Failure> {
+    let Request { site, config, .. } = request;
+    let may_fail = |step| may_fail(request, step);
     may_fail(1)?;
     let mut layers = root::layers(request.root, request.mounts, &site.zone_dir, &site.hide, site.ids)?;
     let configured = config.fs.iter().map(|fs| Bind {
@@ -190,13 +220,13 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
         }
     };
 
-    let mut slots = Slots::default();
+    let mut slots = Slots::after(cgroup.to_join());
     let kmsg = match request.start {
         Start::Init(..) => Some(devices::kmsg(site.ids.root())?),
         Start::Program(..) => None,
     };
     let materials = Materials {
-        cgroup: &cgroup,
+        groups: cgroup.to_join(),
         layers: &layers,
         binds: &binds,
         dev: &dev,
@@ -248,8 +278,16 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
     }
 
     marks::done("map its ids, attach its network");
+    let tasks = match others.map(ScopedJoinHandle::join) {
+        Some(Ok(made)) => made?,
+        Some(Err(panic)) => resume_unwind(panic),
+        None => Vec::new(),
+    };
+    let groups = if request.named_hierarchy { watch(hierarchies, site)? } else { None };
+    marks::done("make the v1 control groups");
     may_fail(5)?;
-    release(&mut init, &slots.borrowed())?;
+    let fds: Vec<_> = tasks.iter().map(AsFd::as_fd).chain(slots.borrowed()).collect();
+    release(&mut init, &fds)?;
     // The console's is the last to be told.
     let mut terminals = Vec::new();
     loop {
@@ -343,16 +381,23 @@ fn namespaces(network: IpType) -> i32 {
 /// Descriptors that a plan uses, in the order of their slots.
 #[derive(Debug, Default)]
 pub struct Slots {
+    /// How many come before them that are there later.
+    before: usize,
     fds: Vec<OwnedFd>,
 }
 
 impl Slots {
+    /// None, behind so many that are not there yet.
+    fn after(before: usize) -> Self {
+        Self { before, fds: Vec::new() }
+    }
+
     /// A slot for `fd`, of which a duplicate is kept.
     pub fn add(&mut self, fd: impl AsFd) -> Result<Slot, Failure> {
         let own =
             fd.as_fd().try_clone_to_owned().map_err(|e| Failure::new("duplicate", "a descriptor", e))?;
         self.fds.push(own);
-        Ok(Slot(self.fds.len() - 1))
+        Ok(Slot(self.before + self.fds.len() - 1))
     }
 
     /// All of them, to be released to a child.
@@ -363,7 +408,8 @@ impl Slots {
 
 /// What was opened outside for the plan.
 struct Materials<'a> {
-    cgroup: &'a Cgroup,
+    /// How many control groups process 1 joins; their files have the first slots.
+    groups: usize,
     layers: &'a Layers,
     binds: &'a [Tree],
     dev: &'a OwnedFd,
@@ -391,8 +437,8 @@ fn plan(request: &Request<'_>, slots: &mut Slots, with: Materials<'_>) -> Result
         plan.then("hide its command line", Step::HideArguments(start, len));
     }
     plan.then("wait for the ids", Step::Receive).then("start a session", Step::Session);
-    for tasks in with.cgroup.v1_tasks()? {
-        plan.then("join its control groups", Step::JoinCgroup(slots.add(tasks)?));
+    for i in 0..with.groups {
+        plan.then("join its control groups", Step::JoinCgroup(Slot(i)));
     }
     plan.then("unshare its control groups", Step::Unshare(libc::CLONE_NEWCGROUP))
         .then("become root of the zone", Step::Become { uid: 0, gid: 0, groups: vec![0] })

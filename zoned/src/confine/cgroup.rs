@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
@@ -109,13 +110,13 @@ impl Hierarchies {
 }
 
 /// One zone's groups.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Cgroup {
     v2: Option<PathBuf>,
     /// Each with its controllers.
     v1: Vec<(PathBuf, Vec<String>)>,
     /// Hierarchies that are mounted nowhere, for as long as they are used.
-    kept: Vec<OwnedFd>,
+    kept: Vec<Arc<OwnedFd>>,
 }
 
 impl Cgroup {
@@ -127,48 +128,52 @@ impl Cgroup {
 
     /// Keeps a hierarchy that is mounted nowhere (see [`Hierarchies::add_named`] and [`Hierarchies::add_v2`]).
     pub fn keep(&mut self, hierarchy: Option<OwnedFd>) {
-        self.kept.extend(hierarchy);
+        self.kept.extend(hierarchy.map(Arc::new));
     }
 
-    /// Makes the groups of `key` with their limits. Host user `owner`, the zone's root, may make
-    /// groups below the v2 one, and with `named` below systemd's, which carry no limits of ours: of v1 the kernel neither
-    /// bounds the number nor counts the memory.
-    pub fn create(
-        hierarchies: &Hierarchies,
-        key: &str,
+    /// Makes the groups with their limits. Host user `owner`, the zone's root, may make groups below the v2 one, and with
+    /// `named` below systemd's, which carry no limits of ours: of v1 the kernel neither bounds the number nor counts the
+    /// memory. What a failure leaves is removed by [`Cgroup::clear`].
+    pub fn make(&self, owner: u32, named: bool, limits: &Limits) -> Result<(), Failure> {
+        let limited = self.make_v2(owner, limits)?;
+        self.make_v1(limited, owner, named, limits)
+    }
+
+    /// The first half of [`Cgroup::make`]: the group that process 1 is made in.
+    pub(super) fn make_v2(&self, owner: u32, limits: &Limits) -> Result<Limited, Failure> {
+        let mut limited = Limited::fresh();
+        if let Some(group) = &self.v2 {
+            if let Some(point) = group.parent().and_then(Path::parent) {
+                enable_controllers(point);
+            }
+            make_group(group)?;
+            limited.apply_v2(group, limits)?;
+            give(group, owner, &["cgroup.procs", "cgroup.threads", "cgroup.subtree_control"])?;
+        }
+        Ok(limited)
+    }
+
+    /// The other: those that it joins.
+    pub(super) fn make_v1(
+        &self,
+        mut limited: Limited,
         owner: u32,
         named: bool,
         limits: &Limits,
-    ) -> Result<Self, Failure> {
-        let (v2, v1) = hierarchies.groups(key);
-        let made = Self::at(hierarchies, key);
-        let mut limited = Limited::fresh();
-        let result = (|| {
-            if let Some(group) = &v2 {
-                if let Some(point) = &hierarchies.v2 {
-                    enable_controllers(point);
-                }
-                make_group(group)?;
-                limited.apply_v2(group, limits)?;
-                give(group, owner, &["cgroup.procs", "cgroup.threads", "cgroup.subtree_control"])?;
-            }
-            for (group, controllers) in &v1 {
-                make_group(group)?;
-                limited.apply_v1(group, controllers, limits)?;
-                if named && controllers.iter().any(|c| c == "name=systemd") {
-                    give(group, owner, &["cgroup.procs", "tasks"])?;
-                }
-            }
-            limited.complain(limits)
-        })();
-        match result {
-            Ok(()) => Ok(made),
-            Err(failure) => {
-                // Nothing has entered the groups; what cannot be removed is named by the failure.
-                let _ = made.remove();
-                Err(failure)
+    ) -> Result<(), Failure> {
+        for (group, controllers) in &self.v1 {
+            make_group(group)?;
+            limited.apply_v1(group, controllers, limits)?;
+            if named && controllers.iter().any(|c| c == "name=systemd") {
+                give(group, owner, &["cgroup.procs", "tasks"])?;
             }
         }
+        limited.complain(limits)
+    }
+
+    /// How many groups process 1 joins.
+    pub fn to_join(&self) -> usize {
+        self.v1.len()
     }
 
     /// Sets the limits of groups that exist, and lifts those that are left out.
@@ -539,7 +544,8 @@ mod tests {
         let hierarchies = Hierarchies::detect().unwrap();
         let key = format!("unit-test-{}", std::process::id());
         let limits = Limits { memory: Some(64 << 20), cpus: Some(0.5), tasks: Some(7), ..Limits::default() };
-        let cgroup = Cgroup::create(&hierarchies, &key, 1 << 30, false, &limits).unwrap();
+        let cgroup = Cgroup::at(&hierarchies, &key);
+        cgroup.make(1 << 30, false, &limits).unwrap();
         let value = |file: &str| {
             cgroup.all().find_map(|g| fs::read_to_string(g.join(file)).ok()).map(|v| v.trim().to_owned())
         };
@@ -567,7 +573,8 @@ mod tests {
     }
 
     fn holds_what_is_below(hierarchies: &Hierarchies, key: &str) {
-        let cgroup = Cgroup::create(hierarchies, key, 1 << 30, false, &Limits::default()).unwrap();
+        let cgroup = Cgroup::at(hierarchies, key);
+        cgroup.make(1 << 30, false, &Limits::default()).unwrap();
         let below = |group: &PathBuf| group.join("below");
         cgroup.all().for_each(|group| fs::create_dir_all(below(group)).unwrap());
         let held =

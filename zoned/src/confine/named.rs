@@ -103,7 +103,8 @@ mod tests {
             return;
         };
         let key = format!("unit-named-{}", std::process::id());
-        let mut cgroup = Cgroup::create(&hierarchies, &key, 1 << 30, true, &Limits::default()).unwrap();
+        let mut cgroup = Cgroup::at(&hierarchies, &key);
+        cgroup.make(1 << 30, true, &Limits::default()).unwrap();
         cgroup.keep(Some(tree));
         let group = hierarchies.v1[0].0.join("zoned").join(&key);
         assert!(group.join("tasks").exists());

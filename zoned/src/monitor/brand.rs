@@ -1,11 +1,13 @@
 //! What a zone's configuration makes of its brand.
 
 use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use brands::distro;
 use brands::engine::Compiled;
+use brands::filter::FilterError;
 use brands::platform;
+use brands::table::Brand;
 use brands::task::World;
 
 use super::procfs::{self, Content};
@@ -24,6 +26,34 @@ pub struct Branded {
     pub compiled: Arc<Compiled>,
 }
 
+/// A brand's table for one world.
+#[derive(Debug, Clone)]
+struct Table {
+    compiled: Arc<Compiled>,
+    /// The program that process 1 of its zones is given.
+    filter: Vec<libc::sock_filter>,
+}
+
+/// Those that are made, each with its brand and its world.
+static SHARED: Mutex<Vec<(&str, World, Table)>> = Mutex::new(Vec::new());
+
+impl Table {
+    fn of(brand: &Brand, world: &World) -> Result<Self, FilterError> {
+        let shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((.., table)) =
+            shared.iter().find(|(name, other, _)| *name == brand.name && other == world)
+        {
+            return Ok(table.clone());
+        }
+        drop(shared);
+        let mut compiled = Compiled::new(brand, world)?;
+        let filter = compiled.take_program();
+        let filter =
+            filter.iter().map(|i| libc::sock_filter { code: i.code, jt: i.jt, jf: i.jf, k: i.k }).collect();
+        Ok(Self { compiled: Arc::new(compiled), filter })
+    }
+}
+
 /// Why a configuration has no brand to go with it.
 #[derive(Debug, thiserror::Error)]
 pub enum BrandError {
@@ -35,7 +65,7 @@ pub enum BrandError {
     Level(String, #[source] brands::level::LevelError),
     /// Its table does not compile.
     #[error("compile brand {0}")]
-    Compile(String, #[source] brands::filter::FilterError),
+    Compile(String, #[source] FilterError),
 }
 
 /// Whether the host has the vsyscall page: where it has none, no process shows it.
@@ -123,11 +153,8 @@ impl Branded {
             },
             host,
         });
-        let mut compiled = Compiled::new(brand, &platform.world)
-            .map_err(|e| BrandError::Compile(config.brand.clone(), e))?;
-        let filter = compiled.take_program();
-        let filter =
-            filter.iter().map(|i| libc::sock_filter { code: i.code, jt: i.jt, jf: i.jf, k: i.k }).collect();
+        let Table { compiled, filter } =
+            Table::of(brand, &platform.world).map_err(|e| BrandError::Compile(config.brand.clone(), e))?;
         Ok(Self {
             kernel: Kernel {
                 personality: platform.boot.personality,
@@ -138,8 +165,19 @@ impl Branded {
                 filter,
             },
             world: platform.world,
-            compiled: Arc::new(compiled),
+            compiled,
         })
+    }
+
+    /// Makes what zones of `config` and this world share, for them to find. To be called by the zygote: its monitors have
+    /// it in its memory.
+    pub fn share(&self, config: &Config) {
+        let Some(brand) = brands::table::brand(&config.brand) else { return };
+        let table = Table { compiled: Arc::clone(&self.compiled), filter: self.kernel.filter.clone() };
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if !shared.iter().any(|(name, world, _)| *name == brand.name && *world == self.world) {
+            shared.push((brand.name, self.world.clone(), table));
+        }
     }
 
     /// Adds the level's files of /proc, which `owner` has on the host, and those that tell of the zone's share where that is

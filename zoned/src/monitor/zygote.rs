@@ -97,8 +97,8 @@ pub struct Taken {
 /// How many processes wait to be monitors.
 const SPARES: usize = 2;
 
-/// How long the zygote leaves the processor to a zone that is booting, while it has another spare.
-const BREATH: Duration = Duration::from_millis(5);
+/// How long the zygote leaves the processor to a zone that is booting, in milliseconds, while it has another spare.
+const BREATH: u8 = 25;
 
 /// Makes spares as they are taken; returns in each that was, and `None` where zoned is gone. `arguments` are those
 /// that the process was started with.
@@ -131,20 +131,25 @@ pub fn serve(requests: OwnedFd, arguments: &[String]) -> Result<Option<Taken>, E
                 },
             }
         }
-        let mut fds: Vec<_> = spares.iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
-        fds.push(PollFd::new(requests.as_fd(), PollFlags::empty()));
-        while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
-        let is_over = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
-        let gone: Vec<bool> = fds.iter().map(is_over).collect();
-        if gone.last() == Some(&true) {
+        if !wait(&requests, &mut spares, PollTimeout::NONE) {
             return Ok(None);
         }
-        let mut gone = gone.into_iter();
-        spares.retain(|_| gone.next() == Some(false));
-        if !spares.is_empty() {
-            std::thread::sleep(BREATH);
+        if !spares.is_empty() && !wait(&requests, &mut spares, BREATH.into()) {
+            return Ok(None);
         }
     }
+}
+
+/// Waits until a spare is taken and takes it from the list; whether zoned is still there.
+fn wait(requests: &OwnedFd, spares: &mut Vec<OwnedFd>, patience: PollTimeout) -> bool {
+    let mut fds: Vec<_> = spares.iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
+    fds.push(PollFd::new(requests.as_fd(), PollFlags::empty()));
+    while poll(&mut fds, patience) == Err(Errno::EINTR) {}
+    let is_over = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
+    let gone: Vec<bool> = fds.iter().map(is_over).collect();
+    let mut those = gone.iter();
+    spares.retain(|_| those.next() == Some(&false));
+    gone.last() == Some(&false)
 }
 
 /// Does what does not depend on the zone: tables are indexed, and what a boot will use of the heap and the program is
@@ -154,7 +159,12 @@ fn warm() {
     for brand in brands::table::all() {
         let text = format!("name = \"warm\"\nbrand = \"{}\"\n", brand.name);
         let Ok(config) = Config::parse(&text, "zygote") else { continue };
-        drop(Branded::of(&config, None, &[], Disks::default(), None));
+        for wide_inodes in [false, true] {
+            let disks = Disks { wide_inodes, has_quota: false };
+            if let Ok(branded) = Branded::of(&config, None, &[], disks, None) {
+                branded.share(&config);
+            }
+        }
         let asked = Asked { number: 0, request: Request::Limit(Box::new(config)) };
         let line = serde_json::to_vec(&asked).unwrap_or_default();
         drop(serde_json::from_slice::<Asked>(&line));
