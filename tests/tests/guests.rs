@@ -78,6 +78,10 @@ fn is_entered(guest: Guest) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Seconds that a guest may take to its prompt: cirros asks a server of its cloud for more than a minute first, and an emulated
+/// processor beside other work is slow.
+const BOOT: u64 = 240;
+
 /// Boots a guest with its own init and comes to a shell on its console.
 fn at_the_prompt(zoned: &Zoned, guest: Guest) -> Result<Terminal, Failed> {
     zoned.install("g", &source(guest)?, &[&format!("kernel={}", guest.kernel)]);
@@ -90,14 +94,14 @@ fn at_the_prompt(zoned: &Zoned, guest: Guest) -> Result<Terminal, Failed> {
 /// cirros asks for a user and its password, which is in its /etc/issue; tinycore logs its user in by itself.
 fn log_in(console: &mut Terminal, guest: Guest) {
     if guest.name.starts_with("cirros") {
-        console.expect("login: ", 90);
+        console.expect("login: ", BOOT);
         console.send("cirros\n");
-        console.expect("assword", 10);
+        console.expect("assword", 60);
         console.send("gocubsgo\n");
     }
-    console.expect("$ ", 90);
+    console.expect("$ ", BOOT);
     console.send("echo at-the-$((6*7))\n");
-    console.expect("at-the-42", 10);
+    console.expect("at-the-42", 60);
 }
 
 fn powers_off(guest: Guest) -> Result<(), Failed> {
@@ -114,7 +118,7 @@ fn reboots(guest: Guest) -> Result<(), Failed> {
     let first = zoned.init_of("g");
     console.send("sudo reboot\n");
     // A guest that logs in by itself shows its prompt once more before it goes down.
-    eventually("process 1 is another after a reboot", 90, || {
+    eventually("process 1 is another after a reboot", BOOT, || {
         zoned
             .zone("g")
             .is_some_and(|zone| zone["init_pid"].as_i64().is_some_and(|pid| pid != i64::from(first)))
@@ -123,7 +127,7 @@ fn reboots(guest: Guest) -> Result<(), Failed> {
     if guest.name.starts_with("cirros") {
         log_in(&mut console, guest);
     } else {
-        console.expect("login: ", 90);
+        console.expect("login: ", BOOT);
     }
     assert_eq!(zoned.state("g").as_deref(), Some("running"));
     Ok(())
