@@ -1,6 +1,7 @@
 //! A zone's life as its administrator sees it, with a small busybox guest that is always there.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -278,6 +279,24 @@ fn when_init_dies_the_zone_is_installed_again() {
     zoned.zonectl(&["boot", "z"]).ok();
     kill(Pid::from_raw(zoned.init_of("z")), Signal::SIGKILL).expect("init runs");
     zoned.wait_for("z", "installed");
+}
+
+#[test]
+fn when_process_1_of_a_run_dies_its_client_is_told_so() {
+    let zoned = Zoned::start();
+    let place = zoned.scratch().join("place");
+    fs::create_dir(&place).expect("make a folder");
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o777)).expect("change its mode");
+    let bind = format!("{}:/mnt", place.display());
+    let script = "echo written; : > /mnt/there; sleep 1000";
+    let run = zoned.spawn(&["run", "--root", &busybox(), "--bind", &bind, "--", "sh", "-c", script]);
+    eventually("the program runs", 30, || place.join("there").exists());
+    let list = zoned.zonectl(&["--json", "list"]).ok();
+    let list: serde_json::Value = serde_json::from_str(&list).expect("it is JSON");
+    let init = list[0]["init_pid"].as_i64().unwrap_or_else(|| panic!("no init_pid in {list}"));
+    kill(Pid::from_raw(init as i32), Signal::SIGKILL).expect("it runs");
+    let ended = run.finish().code(137).says(&["process 1 of its zone was killed"]);
+    assert_eq!(ended.stdout, "written\n");
 }
 
 #[test]

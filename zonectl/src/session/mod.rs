@@ -100,7 +100,7 @@ pub(crate) fn program(what: &str, session: &mut Session, pty: bool, stdout: Stdo
                 SessionEvent::Started { tty, .. } => {
                     running = Some(Running::start(tty, descriptors, stdout).map_err(failed)?);
                 }
-                SessionEvent::Refused { error, status } => return Err(Failure::Error(error, status)),
+                SessionEvent::Refused { error, status } => break 'session Err(Failure::Error(error, status)),
                 SessionEvent::Younger { level, lowest, entries } => {
                     let all = younger.get_or_insert_default();
                     (all.level, all.lowest) = (level, lowest);

@@ -332,7 +332,7 @@ pub enum SessionEvent {
         /// Whether the one descriptor is a pty.
         tty: bool,
     },
-    /// It did not start, or the session was refused.
+    /// It did not start, the session was refused, or nobody knows how it ended.
     Refused {
         /// Why.
         error: ApiError,

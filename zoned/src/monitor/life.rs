@@ -673,8 +673,8 @@ impl Monitor {
                 }
                 let mut word = [0; 4];
                 let status = live.made.status.take().and_then(|mut s| s.read_exact(&mut word).ok());
-                let ended = status.map(|()| Ended::from_wait_status(i32::from_ne_bytes(word)));
-                client.tell(&event_of(ended.unwrap_or(Ended::Killed(libc::SIGKILL as u8))), &[]);
+                let ended = status.map(|()| event_of(Ended::from_wait_status(i32::from_ne_bytes(word))));
+                client.tell(&ended.unwrap_or_else(|| self.lost_end()), &[]);
             }
             groups = Some(live.made.cgroup);
         }
@@ -707,6 +707,19 @@ impl Monitor {
             tracing::error!(why = failure.sentence(), "something of the zone is left");
             failure.sentence()
         })
+    }
+
+    /// The event of a program's end that process 1 did not come to tell.
+    fn lost_end(&self) -> SessionEvent {
+        let killed = event_of(Ended::Killed(libc::SIGKILL as u8));
+        if self.ending.is_some() {
+            return killed;
+        }
+        let why = "process 1 of its zone was killed before it told how the program ended";
+        SessionEvent::Refused {
+            error: self.failed("run a program in", why),
+            status: Some(128 + libc::SIGKILL as u8),
+        }
     }
 
     /// Reaps process 1, and before it what keeps it: children that programs in the zone made ours, and that die with it.
