@@ -221,15 +221,19 @@ impl Zoned {
         }
     }
 
-    /// A zone as `list -c --json` tells it.
-    pub fn zone(&self, name: &str) -> Option<Value> {
+    /// All zones as `list -c --json` tells them.
+    pub fn listed(&self) -> Vec<Value> {
         let outcome = self.zonectl(&["--json", "list", "-c"]);
         let text = outcome.clone().ok();
         let all: Value =
             serde_json::from_str(&text).unwrap_or_else(|e| panic!("list --json: {e}\n{outcome}"));
         let all = all.get("zones").cloned().unwrap_or(all);
-        let zones = all.as_array().unwrap_or_else(|| panic!("list --json is no array: {all}"));
-        zones.iter().find(|z| z["name"] == name).cloned()
+        all.as_array().unwrap_or_else(|| panic!("list --json is no array: {all}")).clone()
+    }
+
+    /// One of them.
+    pub fn zone(&self, name: &str) -> Option<Value> {
+        self.listed().into_iter().find(|zone| zone["name"] == name)
     }
 
     /// What a shell script in a zone prints; asserts that it succeeds.

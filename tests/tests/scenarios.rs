@@ -291,9 +291,8 @@ fn when_process_1_of_a_run_dies_its_client_is_told_so() {
     let script = "echo written; : > /mnt/there; sleep 1000";
     let run = zoned.spawn(&["run", "--root", &busybox(), "--bind", &bind, "--", "sh", "-c", script]);
     eventually("the program runs", 30, || place.join("there").exists());
-    let list = zoned.zonectl(&["--json", "list"]).ok();
-    let list: serde_json::Value = serde_json::from_str(&list).expect("it is JSON");
-    let init = list[0]["init_pid"].as_i64().unwrap_or_else(|| panic!("no init_pid in {list}"));
+    let listed = zoned.listed();
+    let init = listed[0]["init_pid"].as_i64().unwrap_or_else(|| panic!("no init_pid in {listed:?}"));
     kill(Pid::from_raw(init as i32), Signal::SIGKILL).expect("it runs");
     let ended = run.finish().code(137).says(&["process 1 of its zone was killed"]);
     assert_eq!(ended.stdout, "written\n");

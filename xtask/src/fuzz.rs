@@ -358,8 +358,9 @@ fn found(log: &str) -> impl Iterator<Item = &str> {
 
 /// So much of them as a person reads: what an assertion compared may be a line of a megabyte.
 fn last_lines(text: &str, count: usize) -> String {
-    let lines: Vec<String> = text.lines().map(|line| line.chars().take(WIDEST).collect()).collect();
-    lines[lines.len().saturating_sub(count)..].join("\n")
+    let lines: Vec<&str> = text.lines().collect();
+    let last = lines[lines.len().saturating_sub(count)..].iter();
+    last.map(|line| line.chars().take(WIDEST).collect::<String>()).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

@@ -157,12 +157,13 @@ pub fn make(request: &Request<'_>) -> Result<Made, Failure> {
     let mut cgroup = Cgroup::at(&hierarchies, &site.cgroup_key);
     cgroup.keep(named);
     cgroup.keep(unified);
-    let limited = cgroup.make_v2(site.ids.base, request.limits)?;
-    marks::done("make the v2 control group");
     if cgroup.to_join() == 0 {
-        limited.complain(request.limits)?;
+        cgroup.make(site.ids.base, request.named_hierarchy, request.limits)?;
+        marks::done("make the v2 control group");
         return platform(request, cgroup, &hierarchies, None);
     }
+    let limited = cgroup.make_v2(site.ids.base, request.limits)?;
+    marks::done("make the v2 control group");
     // Those of v1 take about as long as the namespaces, and nobody is in one before it has the others.
     let others = cgroup.clone();
     let make_others = move || {

@@ -38,14 +38,16 @@ struct Table {
 static SHARED: Mutex<Vec<(&str, World, Table)>> = Mutex::new(Vec::new());
 
 impl Table {
-    fn of(brand: &Brand, world: &World) -> Result<Self, FilterError> {
+    fn shared(brand: &Brand, world: &World) -> Option<Self> {
         let shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((.., table)) =
-            shared.iter().find(|(name, other, _)| *name == brand.name && other == world)
-        {
-            return Ok(table.clone());
+        let found = shared.iter().find(|(name, other, _)| *name == brand.name && other == world);
+        found.map(|(.., table)| table.clone())
+    }
+
+    fn of(brand: &Brand, world: &World) -> Result<Self, FilterError> {
+        if let Some(table) = Self::shared(brand, world) {
+            return Ok(table);
         }
-        drop(shared);
         let mut compiled = Compiled::new(brand, world)?;
         let filter = compiled.take_program();
         let filter =
@@ -173,11 +175,12 @@ impl Branded {
     /// it in its memory.
     pub fn share(&self, config: &Config) {
         let Some(brand) = brands::table::brand(&config.brand) else { return };
+        if Table::shared(brand, &self.world).is_some() {
+            return;
+        }
         let table = Table { compiled: Arc::clone(&self.compiled), filter: self.kernel.filter.clone() };
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        if !shared.iter().any(|(name, world, _)| *name == brand.name && *world == self.world) {
-            shared.push((brand.name, self.world.clone(), table));
-        }
+        shared.push((brand.name, self.world.clone(), table));
     }
 
     /// Adds the level's files of /proc, which `owner` has on the host, and those that tell of the zone's share where that is
